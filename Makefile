@@ -1,0 +1,44 @@
+SHELL := bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help provision wasm demo test test-matrix lint fmt clean
+
+# Keep in step with scripts/provision.sh.
+ENVOY_VERSIONS := 1.36.4 1.37.0 1.39.3 1.40.0
+# Arguments for the demo: make demo DEMO_ARGS="..."
+DEMO_ARGS ?=
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+provision: ## Get what build and tests need: a wasm target, Envoy, a C compiler
+	@scripts/provision.sh
+
+wasm: ## Build the module: target/wasm32-wasip1/release/genesys_mtls_filter.wasm
+	@scripts/build-wasm.sh
+
+demo: provision wasm ## Run the demo (DEMO_ARGS="..." for its options)
+	@. .tools/env.sh && cargo run --locked -p testbed --bin demo -- $(DEMO_ARGS)
+
+test: provision wasm ## Run all tests, against a real Envoy (ENVOY=path or ENVOY_VERSION=x.y.z to choose)
+	@. .tools/env.sh && cargo test --locked --workspace
+
+test-matrix: wasm ## Run all tests against each supported Envoy
+	@set -e; for version in $(ENVOY_VERSIONS); do \
+		ENVOY= ENVOY_VERSION=$$version scripts/provision.sh; \
+		( . .tools/env.sh; cargo test --locked --workspace ); \
+	done
+
+lint: ## Check formatting, clippy (host and wasm), dependencies (if cargo-deny is installed)
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	scripts/clippy-wasm.sh
+	@if cargo deny --version >/dev/null 2>&1; \
+		then set -x; cargo deny --locked check --hide-inclusion-graph bans licenses sources; \
+		else echo "==> cargo-deny is not installed: dependencies not checked (cargo install --locked cargo-deny)"; fi
+
+fmt: ## Format the code
+	cargo fmt --all
+
+clean: ## Remove what was built; what was downloaded (.tools) stays
+	cargo clean

@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Builds the module, release profile: target/wasm32-wasip1/release/genesys_mtls_filter.wasm
+# (under CARGO_TARGET_DIR if that is set). Arguments go to cargo: scripts/build-wasm.sh --features x
+set -euo pipefail
+target_dir=${CARGO_TARGET_DIR:-}
+[[ -z $target_dir || $target_dir == /* ]] || target_dir=$PWD/$target_dir
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+target_dir=${target_dir:-$PWD/target}
+
+scripts/provision.sh wasm
+# shellcheck source=/dev/null
+source .tools/wasm.sh
+
+# Panic messages carry source paths. Replacing what differs between machines keeps their layout out of the
+# module and lets anyone reproduce it. A later mapping wins over an earlier one. The sources must be there
+# first: their directory is named after the registry in use.
+env "${WASM_ENV[@]}" cargo fetch --quiet --locked --target wasm32-wasip1
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+flags=(
+    ${WASM_RUSTFLAGS[@]+"${WASM_RUSTFLAGS[@]}"}
+    "--remap-path-prefix=$PWD=/src"
+    "--remap-path-prefix=$target_dir=/target"
+    "--remap-path-prefix=$cargo_home=/cargo"
+)
+for registry in "$cargo_home"/registry/src/*/; do
+    flags+=("--remap-path-prefix=${registry%/}=/cargo/registry")
+done
+sysroot=$(env "${WASM_ENV[@]}" rustc --print sysroot)
+flags+=("--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rust")
+if [[ -d $sysroot/lib/rustlib/src/rust ]]; then
+    flags+=("--remap-path-prefix=$(cd -P "$sysroot/lib/rustlib/src/rust" && pwd)=/rust")
+fi
+
+# The encoded form takes paths with spaces, and wins over a RUSTFLAGS that would replace these.
+printf -v encoded '%s\x1f' "${flags[@]}"
+env "${WASM_ENV[@]}" CARGO_ENCODED_RUSTFLAGS="${encoded%$'\x1f'}" \
+    cargo build --release --locked -p genesys-mtls-filter --lib "${WASM_ARGS[@]}" --target-dir "$target_dir" "$@"
+
+module=$target_dir/wasm32-wasip1/release/genesys_mtls_filter.wasm
+sum=$(if command -v sha256sum >/dev/null; then sha256sum "$module"; else shasum -a 256 "$module"; fi)
+printf '==> %s: %d bytes, sha256 %s\n' "${module#"$PWD/"}" "$(wc -c <"$module")" "${sum%% *}"

@@ -1,0 +1,183 @@
+//! Certificate authorities that the operator named: checked when configured, believed only with a verified signature.
+
+use crate::{
+    certificate::ClientCertificate,
+    pem,
+    signature::{self, ALGORITHMS, RSA_BITS},
+    window::{Clock, UnixSeconds},
+};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use std::time::Duration;
+use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
+use x509_parser::{
+    certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _, public_key::PublicKey,
+    x509::SubjectPublicKeyInfo,
+};
+
+/// One CA certificate, fit to issue client certificates. webpki takes any anchor as it comes; the checks that it
+/// leaves to its caller are made in [`Authority::parse`].
+#[derive(Debug)]
+pub struct Authority {
+    anchor: TrustAnchor<'static>,
+    subject: Vec<u8>,
+    key_id: Option<Vec<u8>>,
+    pub not_before: UnixSeconds,
+    pub not_after: UnixSeconds,
+    /// The subject, printed for people.
+    pub name: String,
+    /// Whether the subject's organisation is DigiCert, whose CAs sign for the public.
+    pub is_digicert: bool,
+}
+
+/// Why a certificate cannot serve as an authority.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AuthorityError {
+    #[error(transparent)]
+    Pem(#[from] pem::PemError),
+    #[error("certificate {0} of the bundle: {1}")]
+    Unfit(usize, Unfit),
+}
+
+/// What is wrong with one CA certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("cannot be parsed ({0})")]
+    Malformed(String),
+    #[error("`{0}` is not a CA (basicConstraints lacks CA:TRUE): give the certificate of its issuer")]
+    NotACa(String),
+    #[error("`{0}` may not sign certificates (keyUsage lacks keyCertSign)")]
+    NoCertSign(String),
+    #[error(
+        "`{0}` has a key that is not supported: RSA with {lo} to {hi} bits, P-256 or P-384 is needed",
+        lo = RSA_BITS.start(),
+        hi = RSA_BITS.end()
+    )]
+    Key(String),
+}
+
+/// How an authority's word on a certificate came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Vouching {
+    /// No authority of that name, or none that is valid now.
+    Unknown,
+    /// An authority of that name, but the certificate is not signed with its key.
+    BadSignature,
+    /// Signed by an authority that is valid now.
+    Signed,
+}
+
+impl Authority {
+    /// Every authority of a PEM bundle.
+    pub fn parse_bundle(pem_text: &[u8]) -> Result<Vec<Self>, AuthorityError> {
+        let certificates = pem::certificates(pem_text)?;
+        let numbered = certificates.iter().zip(1..);
+        numbered.map(|(der, n)| Self::parse(der).map_err(|unfit| AuthorityError::Unfit(n, unfit))).collect()
+    }
+
+    /// Checks what RFC 5280, section 6.1.4 (k) to (n) asks of an issuer, and its key. Not its validity: that is asked
+    /// at each decision, since a configuration must load the same today and in ten years.
+    pub fn parse(der: &[u8]) -> Result<Self, Unfit> {
+        let (rest, parsed) =
+            X509Certificate::from_der(der).map_err(|error| Unfit::Malformed(error.to_string()))?;
+        if !rest.is_empty() {
+            return Err(Unfit::Malformed("bytes after its end".to_owned()));
+        }
+        let name = parsed.subject().to_string();
+        let (mut is_ca, mut signs, mut key_id) = (false, false, None);
+        for extension in parsed.extensions() {
+            match extension.parsed_extension() {
+                ParsedExtension::BasicConstraints(constraints) => is_ca = constraints.ca,
+                ParsedExtension::KeyUsage(usage) => signs = usage.key_cert_sign(),
+                ParsedExtension::SubjectKeyIdentifier(key) => key_id = Some(key.0.to_vec()),
+                ParsedExtension::ParseError { .. } => {
+                    return Err(Unfit::Malformed(format!("extension {}", extension.oid)));
+                }
+                _ => {}
+            }
+        }
+        if !is_ca {
+            return Err(Unfit::NotACa(name));
+        }
+        if !signs {
+            return Err(Unfit::NoCertSign(name));
+        }
+        if !supported_key(parsed.public_key()) {
+            return Err(Unfit::Key(name));
+        }
+        let owned = CertificateDer::from(der);
+        let anchor = webpki::anchor_from_trusted_cert(&owned)
+            .map_err(|error| Unfit::Malformed(error.to_string()))?
+            .to_owned();
+        Ok(Self {
+            anchor,
+            subject: parsed.subject().as_raw().to_vec(),
+            key_id,
+            not_before: parsed.validity().not_before.timestamp(),
+            not_after: parsed.validity().not_after.timestamp(),
+            is_digicert: parsed
+                .subject()
+                .iter_organization()
+                .filter_map(|organization| organization.as_str().ok())
+                .any(|organization| organization.to_ascii_lowercase().contains("digicert")),
+            name,
+        })
+    }
+
+    fn signed(&self, certificate: &ClientCertificate) -> bool {
+        let Ok(leaf) = EndEntityCert::try_from(&certificate.der) else { return false };
+        // Validity, with the configured skew, is the decision's own rule; webpki gets a moment at which it holds.
+        let within = Duration::from_secs(u64::try_from(certificate.not_after).unwrap_or(0));
+        leaf.verify_for_usage(
+            ALGORITHMS,
+            std::slice::from_ref(&self.anchor),
+            &[],
+            UnixTime::since_unix_epoch(within),
+            UsageAlreadyChecked,
+            None,
+            None,
+        )
+        .is_ok()
+    }
+}
+
+/// Asks the authorities that could have issued the certificate: those with its issuer's name, and among several of one
+/// name (a root rollover) the one whose key the certificate names. Stops at the first that did.
+pub fn vouch(authorities: &[Authority], certificate: &ClientCertificate, clock: &mut Clock) -> Vouching {
+    let named = || authorities.iter().filter(|authority| authority.subject == certificate.issuer);
+    let by_key = |authority: &&Authority| authority.key_id == certificate.authority_key;
+    let key_is_known = certificate.authority_key.is_some() && named().any(|authority| by_key(&authority));
+    let mut vouching = Vouching::Unknown;
+    for authority in named().filter(|authority| !key_is_known || by_key(authority)) {
+        if clock.is_before(authority.not_before) || clock.is_after(authority.not_after) {
+            continue;
+        }
+        if authority.signed(certificate) {
+            return Vouching::Signed;
+        }
+        vouching = Vouching::BadSignature;
+    }
+    vouching
+}
+
+fn supported_key(key: &SubjectPublicKeyInfo<'_>) -> bool {
+    match key.parsed() {
+        Ok(PublicKey::RSA(_)) => signature::rsa_public_key(&key.subject_public_key.data).is_some(),
+        Ok(PublicKey::EC(_)) => {
+            let curve = key.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
+            curve.is_some_and(|curve| {
+                curve == x509_parser::oid_registry::OID_EC_P256
+                    || curve == x509_parser::oid_registry::OID_NIST_EC_P384
+            })
+        }
+        _ => false,
+    }
+}
+
+/// [`ClientCertificate::parse`] has looked at the extended key usage; webpki would refuse anyExtendedKeyUsage.
+struct UsageAlreadyChecked;
+
+impl ExtendedKeyUsageValidator for UsageAlreadyChecked {
+    fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        usages.map(|usage| usage.map(|_| ())).collect()
+    }
+}

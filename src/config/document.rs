@@ -1,0 +1,388 @@
+//! The configuration as written: one type per object, with its defaults. `config.schema.json` is generated from here.
+
+use super::values::{Bound, Percent, Pin, Span};
+use crate::fingerprint::Fingerprint;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+#[cfg(feature = "schema")]
+use schemars::JsonSchema;
+
+/// Configuration of the Genesys Cloud client filter: who may pass, and how the filter learns of new certificates.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Name of this policy, 1 to 32 of a-z, 0-9 and _. It ends the filter-state key `wasm.genesys_mtls.<name>` that
+    /// the RBAC guard reads, and labels metrics and log lines.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// The regions whose client is let in, by id (`us-east-1`, ...).
+    #[serde(deserialize_with = "unique_regions")]
+    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, RegionDocument>"))]
+    pub regions: BTreeMap<String, RegionDocument>,
+    /// How pins are fetched from the certificates API.
+    #[serde(default)]
+    pub refresh: Refresh,
+    /// Where the certificate's bytes are read. They always have to match the TLS connection's own digest.
+    #[serde(default)]
+    pub peer_certificate: PeerCertificate,
+    /// Which field of the certificate is its name.
+    #[serde(default)]
+    pub names: NameRule,
+    /// How far the clocks of the two sides may differ when a certificate's validity is checked.
+    #[serde(default = "default_skew")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub clock_skew: Span,
+    /// Whether denials are answered or only recorded.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Tell the service who called, in a request header. Absent: no header is touched.
+    pub identity: Option<Identity>,
+}
+
+/// One region: which authorities vouch for its client.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RegionDocument {
+    /// The name in the region's client certificate; only needed where the catalogue has none or an old one.
+    pub certificate_name: Option<String>,
+    /// The region's domain (`api.<domain>`, `login.<domain>`); only needed for regions outside the catalogue.
+    pub domain: Option<String>,
+    /// Trust certificates signed by the region's private Genesys CA.
+    pub genesys: Option<GenesysDocument>,
+    /// Trust certificates signed by DigiCert that are pinned one by one.
+    pub digicert: Option<DigicertDocument>,
+    /// What differs for this region from the top-level `refresh`.
+    pub refresh: Option<RegionRefresh>,
+}
+
+/// The regional private CA.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct GenesysDocument {
+    /// PEM of the region's root, from the .zip on Genesys' help page; several while a root is being replaced.
+    pub ca_certificates: String,
+    /// Accept a DigiCert CA here. It signs for the public: whoever it gave a certificate of this name gets in.
+    #[serde(default)]
+    pub danger_public_ca: bool,
+}
+
+/// The DigiCert certificate, which is trusted by pin only.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DigicertDocument {
+    /// `api` for what the certificates API names, and `sha256:<hex>` for single certificates, which also serve while
+    /// the API has not answered yet.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+    pub pins: Vec<Pin>,
+    /// PEM of the issuing CA. If given, a pinned certificate must carry its verified signature as well.
+    pub issuers: Option<String>,
+}
+
+/// How the certificates API is asked.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Refresh {
+    pub clusters: Clusters,
+    pub oauth: OAuth,
+    /// Time between two refreshes.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub interval: Span,
+    /// Time that one call may take.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub timeout: Span,
+    /// How far `interval` and the retry delays are spread, so that a fleet does not call at once.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub jitter: Percent,
+    pub retry: Retry,
+    /// How long a pin that the API stopped naming stays good (its answers are inconsistent during a rotation).
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub keep_removed: Span,
+    /// Age at which pins are dropped when no refresh succeeds, or `none`.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub max_staleness: Bound,
+    pub on_unknown_certificate: UnknownCertificate,
+}
+
+/// Envoy clusters of the API and the login host. `{host}` and `{region}` in a name are replaced, so that
+/// `outbound|443||{host}` serves every region in Istio.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Clusters {
+    pub api: String,
+    pub login: String,
+}
+
+/// Where the OAuth client credentials come from: two environment variables, or `injected` by the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(untagged))]
+pub enum OAuth {
+    Environment(OAuthEnvironment),
+    Injected(Injected),
+}
+
+/// Names of the environment variables that hold the OAuth client's id and secret.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct OAuthEnvironment {
+    pub client_id_env: String,
+    pub client_secret_env: String,
+}
+
+/// Envoy adds the bearer token on its way to the API (`envoy.filters.http.credential_injector`).
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Injected {
+    Injected,
+}
+
+/// Delays after a failed refresh: doubling from `base` up to `max`.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct Retry {
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub base: Span,
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub max: Span,
+}
+
+/// What happens when a certificate lacks nothing but its pin: the API may have rotated since the last refresh.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct UnknownCertificate {
+    /// Least time between two early refreshes.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub min_interval: Span,
+    /// How long such a request waits for the early refresh; `0s` for not at all.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub hold: Span,
+    /// How many requests of one worker may wait at a time.
+    pub max_held: u32,
+}
+
+/// Per-region part of `refresh`.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct RegionRefresh {
+    pub clusters: Option<Clusters>,
+    pub oauth: Option<OAuth>,
+}
+
+/// Where the peer certificate is read.
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct PeerCertificate {
+    pub source: PeerSource,
+    /// Filter-state key that a `set_filter_state` filter put `%DOWNSTREAM_PEER_CERT%` under.
+    pub filter_state_key: Option<String>,
+    /// Believe a fronting proxy that terminated the TLS connection, after checking that it is that proxy.
+    pub danger_trusted_hop: Option<TrustedHopDocument>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PeerSource {
+    /// All of them, in this order.
+    #[default]
+    Auto,
+    /// `connection.peer_certificate` (Envoy 1.39 and later).
+    Attribute,
+    /// Filter state written by `set_filter_state`.
+    FilterState,
+    /// `Cert` of the `x-forwarded-client-cert` header.
+    Xfcc,
+}
+
+/// A proxy in front of this one that terminates Genesys Cloud's TLS connection and forwards its certificate.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TrustedHopDocument {
+    /// Header that carries the certificate: XFCC, or URL-encoded PEM. The hop must always overwrite it.
+    pub header: String,
+    /// The hop's own client certificate on the connection to this proxy. Give exactly one of the two.
+    pub peer: TrustedPeerDocument,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TrustedPeerDocument {
+    /// Fingerprints of the hop's certificate: its current one, and the next.
+    #[serde(default)]
+    pub sha256: Vec<String>,
+    /// First DNS name in the hop's certificate. Only sound where the listener requires and verifies it.
+    pub dns_san: Option<String>,
+}
+
+impl TrustedPeerDocument {
+    /// The fingerprints, or the first entry that is none.
+    pub(super) fn fingerprints(&self) -> Result<Vec<Fingerprint>, String> {
+        self.sha256.iter().map(|text| text.parse().map_err(|error| format!("`{text}`: {error}"))).collect()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum NameRule {
+    /// The SAN's DNS names if it has any, else the one common name.
+    #[default]
+    SanOrCn,
+    /// Only DNS names of the SAN.
+    San,
+    /// Only the one common name.
+    Cn,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Refuse whoever is not allowed.
+    #[default]
+    Enforce,
+    /// Decide, count, log and record the verdict, but never reply.
+    Shadow,
+}
+
+/// The identity header.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Header to set on allowed requests; copies sent by the client are removed.
+    #[serde(default = "default_identity_header")]
+    pub header: String,
+}
+
+fn default_name() -> String {
+    "default".to_owned()
+}
+
+fn default_skew() -> Span {
+    Span(Duration::from_secs(60))
+}
+
+fn default_identity_header() -> String {
+    "x-genesys-cloud-client".to_owned()
+}
+
+impl Default for Refresh {
+    fn default() -> Self {
+        Self {
+            clusters: Clusters::default(),
+            oauth: OAuth::default(),
+            interval: Span(Duration::from_secs(3600)),
+            timeout: Span(Duration::from_secs(5)),
+            jitter: Percent(10),
+            retry: Retry::default(),
+            keep_removed: Span(Duration::from_secs(24 * 3600)),
+            max_staleness: Bound(None),
+            on_unknown_certificate: UnknownCertificate::default(),
+        }
+    }
+}
+
+impl Default for Clusters {
+    fn default() -> Self {
+        Self { api: "genesys_api".to_owned(), login: "genesys_login".to_owned() }
+    }
+}
+
+impl Default for OAuth {
+    fn default() -> Self {
+        Self::Environment(OAuthEnvironment::default())
+    }
+}
+
+impl Default for OAuthEnvironment {
+    fn default() -> Self {
+        Self {
+            client_id_env: "GENESYS_CLIENT_ID".to_owned(),
+            client_secret_env: "GENESYS_CLIENT_SECRET".to_owned(),
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { base: Span(Duration::from_secs(1)), max: Span(Duration::from_secs(300)) }
+    }
+}
+
+impl Default for UnknownCertificate {
+    fn default() -> Self {
+        Self { min_interval: Span(Duration::from_secs(30)), hold: Span(Duration::from_secs(2)), max_held: 64 }
+    }
+}
+
+/// Written by hand so that an error inside the object keeps its own words; serde's untagged enums lose them.
+impl<'de> Deserialize<'de> for OAuth {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = OAuth;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`injected`, or an object with client_id_env and client_secret_env")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<OAuth, E> {
+                if text == "injected" {
+                    Ok(OAuth::Injected(Injected::Injected))
+                } else {
+                    Err(E::invalid_value(de::Unexpected::Str(text), &self))
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OAuth, A::Error> {
+                OAuthEnvironment::deserialize(MapAccessDeserializer::new(map)).map(OAuth::Environment)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// A region written twice is an error: the later one would silently replace the earlier.
+fn unique_regions<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, RegionDocument>, D::Error> {
+    struct Unique;
+    impl<'de> Visitor<'de> for Unique {
+        type Value = BTreeMap<String, RegionDocument>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object with one entry per region, such as us-east-1")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut regions = BTreeMap::new();
+            while let Some(id) = map.next_key::<String>()? {
+                if regions.contains_key(&id) {
+                    return Err(de::Error::custom(format!("region `{id}` stands twice")));
+                }
+                regions.insert(id, map.next_value()?);
+            }
+            Ok(regions)
+        }
+    }
+    deserializer.deserialize_map(Unique)
+}

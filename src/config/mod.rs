@@ -1,0 +1,55 @@
+//! The configuration: bytes from Envoy become a [`Document`] (its shape is right), and that a [`Policy`] (its meaning
+//! is right). Neither step looks at a clock or at the environment: the proxy tries a configuration in a throw-away VM
+//! first and *skips the filter* when a worker then disagrees, so both must come to one answer, today and in ten years.
+
+mod document;
+mod parse;
+mod policy;
+mod values;
+
+pub use document::{
+    Clusters, Document, Identity, Mode, NameRule, OAuth, PeerCertificate, PeerSource, Refresh,
+    UnknownCertificate,
+};
+pub use parse::MAX_CONFIGURATION;
+pub use policy::{Credentials, DigicertPolicy, Peer, Policy, RegionPolicy, Source, TrustedHop, TrustedPeer};
+pub use values::{Pin, Span};
+
+use crate::fingerprint::Fingerprint;
+
+/// One thing wrong with a configuration: where, what, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Path of the field, such as `regions.us-east-1.genesys.ca_certificates`; empty for the document as a whole.
+    pub path: String,
+    pub message: String,
+}
+
+impl ConfigError {
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.path.is_empty() {
+            write!(f, "configuration: {}", self.message)
+        } else {
+            write!(f, "{}: {}", self.path, self.message)
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Parses and checks a configuration as Envoy delivers it: JSON text, or a serialized `google.protobuf.Struct`.
+///
+/// Every error found is returned, not only the first.
+pub fn load(bytes: &[u8]) -> Result<Policy, Vec<ConfigError>> {
+    let document = parse::document(bytes).map_err(|error| vec![error])?;
+    Policy::build(&document, Fingerprint::of(bytes))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,451 @@
+//! [`Document`] to [`Policy`]: what the fields mean together, and every reason to refuse them.
+
+use super::{
+    Clusters, ConfigError, Document, Mode, NameRule, OAuth, PeerSource, Pin, Refresh,
+    document::{DigicertDocument, GenesysDocument, PeerCertificate, RegionDocument},
+};
+use crate::{authority::Authority, fingerprint::Fingerprint, regions, window::UnixSeconds};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ops::RangeInclusive,
+    time::Duration,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// A configuration that makes sense: what the decision and the refresh work from. It never changes afterwards.
+#[derive(Debug)]
+pub struct Policy {
+    pub name: String,
+    pub regions: Vec<RegionPolicy>,
+    pub names: NameRule,
+    /// In seconds.
+    pub clock_skew: UnixSeconds,
+    pub mode: Mode,
+    pub peer: Peer,
+    /// Request header that tells the service who called, in lower case.
+    pub identity_header: Option<String>,
+    pub refresh: Refresh,
+    /// Of the configuration as it was given: tells one from another.
+    pub digest: Fingerprint,
+}
+
+/// A region whose client may pass, and who vouches for it.
+#[derive(Debug)]
+pub struct RegionPolicy {
+    pub id: String,
+    /// The name its certificate carries, in lower case.
+    pub certificate_name: String,
+    /// The regional private CA; empty if that authority is not enabled.
+    pub genesys: Vec<Authority>,
+    pub digicert: Option<DigicertPolicy>,
+    /// Where pins are fetched, if `api` is among them.
+    pub source: Option<Source>,
+}
+
+/// DigiCert-signed certificates, trusted one by one.
+#[derive(Debug)]
+pub struct DigicertPolicy {
+    pub pins: HashSet<Fingerprint>,
+    pub api: bool,
+    /// If any, a pinned certificate must be signed by one of them as well.
+    pub issuers: Vec<Authority>,
+}
+
+/// One region's certificates API, and how to reach it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub region: String,
+    pub certificate_name: String,
+    pub api_host: String,
+    pub login_host: String,
+    pub api_cluster: String,
+    pub login_cluster: String,
+    pub credentials: Credentials,
+}
+
+/// Who authenticates the calls to the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// The filter, with an OAuth client whose id and secret stand in these environment variables.
+    Environment { client_id: String, client_secret: String },
+    /// Envoy, on the way to the API.
+    Injected,
+}
+
+/// Where the peer's certificate is read.
+#[derive(Clone, Debug)]
+pub enum Peer {
+    /// From this proxy's own TLS connection.
+    Connection { source: PeerSource, filter_state_key: String },
+    /// From a header of a fronting proxy.
+    Hop(TrustedHop),
+}
+
+#[derive(Clone, Debug)]
+pub struct TrustedHop {
+    pub header: String,
+    pub peer: TrustedPeer,
+}
+
+/// How the fronting proxy is recognised.
+#[derive(Clone, Debug)]
+pub enum TrustedPeer {
+    Sha256(Vec<Fingerprint>),
+    DnsSan(String),
+}
+
+impl Policy {
+    /// Checks a document as a whole. All its errors are reported at once.
+    pub fn build(document: &Document, digest: Fingerprint) -> Result<Self, Vec<ConfigError>> {
+        let mut errors = Errors::default();
+        if !is_policy_name(&document.name) {
+            errors.add("name", format!("`{}` is not 1 to 32 of a-z, 0-9 and _", document.name));
+        }
+        if document.regions.is_empty() {
+            errors.add("regions", "name at least one region, such as us-east-1");
+        }
+        check_refresh(&document.refresh, &mut errors);
+        errors.check_span("clock_skew", document.clock_skew.0, Duration::ZERO..=HOUR);
+        let regions: Vec<RegionPolicy> = document
+            .regions
+            .iter()
+            .filter_map(|(id, region)| RegionPolicy::build(id, region, &document.refresh, &mut errors))
+            .collect();
+        check_distinct(&regions, &mut errors);
+        let peer = peer(&document.peer_certificate, &mut errors);
+        let identity_header = document.identity.as_ref().map(|identity| {
+            let header = identity.header.to_ascii_lowercase();
+            errors.check_header("identity.header", &header);
+            header
+        });
+        let skew = UnixSeconds::try_from(document.clock_skew.0.as_secs()).unwrap_or_default();
+        match peer {
+            Some(peer) if errors.0.is_empty() => Ok(Self {
+                name: document.name.clone(),
+                regions,
+                names: document.names,
+                clock_skew: skew,
+                mode: document.mode,
+                peer,
+                identity_header,
+                refresh: document.refresh.clone(),
+                digest,
+            }),
+            _ => Err(errors.0),
+        }
+    }
+}
+
+impl RegionPolicy {
+    fn build(id: &str, document: &RegionDocument, refresh: &Refresh, errors: &mut Errors) -> Option<Self> {
+        let path = format!("regions.{id}");
+        let known = regions::by_id(id);
+        if !is_label(id) {
+            errors.add(&path, "a region id is 1 to 63 of a-z, 0-9 and -");
+            return None;
+        }
+        let hint = || match nearest_region(id) {
+            Some(near) => format!("`{id}` is not in the catalogue; did you mean `{near}`? Otherwise give"),
+            None => format!("`{id}` is not in the catalogue: give"),
+        };
+        let name = document.certificate_name.as_deref().or(known.and_then(|known| known.certificate_name));
+        let Some(name) = name.map(str::to_ascii_lowercase) else {
+            let why = if known.is_some() {
+                "Genesys publishes no name for this region: give".into()
+            } else {
+                hint()
+            };
+            errors.add(&path, format!("{why} certificate_name, the name in its client certificate"));
+            return None;
+        };
+        if !is_host(&name) {
+            errors.add(&format!("{path}.certificate_name"), format!("`{name}` is not a host name"));
+        }
+        if let Some(other) = regions::by_certificate_name(&name).filter(|other| other.id != id) {
+            errors.add(&format!("{path}.certificate_name"), format!("`{name}` is the name of {}", other.id));
+        }
+        if document.genesys.is_none() && document.digicert.is_none() {
+            errors
+                .add(&path, "no authority vouches for this region: configure `genesys`, `digicert` or both");
+        }
+        let genesys = document.genesys.as_ref().map(|genesys| genesys_authorities(&path, genesys, errors));
+        let digicert = document.digicert.as_ref().map(|digicert| digicert_policy(&path, digicert, errors));
+        let source = digicert.as_ref().filter(|digicert| digicert.api).and_then(|digicert| {
+            let Some(domain) = document.domain.as_deref().or(known.map(|known| known.domain)) else {
+                errors.add(&path, format!("{} domain, under which api.<domain> answers", hint()));
+                return None;
+            };
+            let domain = domain.to_ascii_lowercase();
+            if !is_host(&domain) {
+                errors.add(&format!("{path}.domain"), format!("`{domain}` is not a host name"));
+            }
+            let own = document.refresh.as_ref();
+            let clusters = own.and_then(|own| own.clusters.as_ref()).unwrap_or(&refresh.clusters);
+            let oauth = own.and_then(|own| own.oauth.as_ref()).unwrap_or(&refresh.oauth);
+            if matches!(oauth, OAuth::Injected(_)) && digicert.issuers.is_empty() {
+                errors.add(
+                    &format!("{path}.digicert.issuers"),
+                    "required with `oauth: injected`: without a secret of its own the filter can trust pins shared \
+                     between workers only if it can verify who issued them",
+                );
+            }
+            Some(source(id, &name, &domain, clusters, oauth))
+        });
+        if document.refresh.is_some() && source.is_none() {
+            errors.add(
+                &format!("{path}.refresh"),
+                "has no effect: `api` is not among this region's digicert.pins",
+            );
+        }
+        Some(Self {
+            id: id.to_owned(),
+            certificate_name: name,
+            genesys: genesys.unwrap_or_default(),
+            digicert,
+            source,
+        })
+    }
+}
+
+fn genesys_authorities(path: &str, document: &GenesysDocument, errors: &mut Errors) -> Vec<Authority> {
+    let path = format!("{path}.genesys.ca_certificates");
+    let authorities = authorities(&path, &document.ca_certificates, errors);
+    for authority in
+        authorities.iter().filter(|authority| authority.is_digicert && !document.danger_public_ca)
+    {
+        errors.add(
+            &path,
+            format!(
+                "`{}` is a DigiCert CA, which issues certificates to the public: configure it as digicert.issuers, \
+                 next to pins (danger_public_ca: true if you mean it)",
+                authority.name
+            ),
+        );
+    }
+    authorities
+}
+
+fn digicert_policy(path: &str, document: &DigicertDocument, errors: &mut Errors) -> DigicertPolicy {
+    if document.pins.is_empty() {
+        errors.add(
+            &format!("{path}.digicert.pins"),
+            "is empty, so no certificate could pass: add `api`, or `sha256:<hex>` of the client certificate",
+        );
+    }
+    let issuers = document.issuers.as_deref();
+    DigicertPolicy {
+        pins: document
+            .pins
+            .iter()
+            .filter_map(|pin| if let Pin::Sha256(fingerprint) = pin { Some(*fingerprint) } else { None })
+            .collect(),
+        api: document.pins.contains(&Pin::Api),
+        issuers: issuers
+            .map(|pem| authorities(&format!("{path}.digicert.issuers"), pem, errors))
+            .unwrap_or_default(),
+    }
+}
+
+fn authorities(path: &str, pem: &str, errors: &mut Errors) -> Vec<Authority> {
+    Authority::parse_bundle(pem.as_bytes()).unwrap_or_else(|error| {
+        errors.add(path, error.to_string());
+        Vec::new()
+    })
+}
+
+fn source(id: &str, name: &str, domain: &str, clusters: &Clusters, oauth: &OAuth) -> Source {
+    let (api_host, login_host) = (format!("api.{domain}"), format!("login.{domain}"));
+    let render = |template: &str, host: &str| template.replace("{host}", host).replace("{region}", id);
+    Source {
+        region: id.to_owned(),
+        certificate_name: name.to_owned(),
+        api_cluster: render(&clusters.api, &api_host),
+        login_cluster: render(&clusters.login, &login_host),
+        api_host,
+        login_host,
+        credentials: match oauth {
+            OAuth::Injected(_) => Credentials::Injected,
+            OAuth::Environment(variables) => Credentials::Environment {
+                client_id: variables.client_id_env.clone(),
+                client_secret: variables.client_secret_env.clone(),
+            },
+        },
+    }
+}
+
+/// What no single region can see: names and clusters that two of them share.
+fn check_distinct(regions: &[RegionPolicy], errors: &mut Errors) {
+    let mut names = BTreeMap::new();
+    let mut hosts: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    for region in regions {
+        if let Some(other) = names.insert(&region.certificate_name, &region.id) {
+            let path = format!("regions.{}.certificate_name", region.id);
+            errors.add(&path, format!("`{}` is the name of {other} as well", region.certificate_name));
+        }
+        let Some(source) = &region.source else { continue };
+        let path = format!("regions.{}.refresh.clusters", region.id);
+        for (cluster, host) in
+            [(&source.api_cluster, &source.api_host), (&source.login_cluster, &source.login_host)]
+        {
+            if cluster.is_empty() {
+                errors.add(&path, "a cluster name is empty");
+            }
+            match hosts.insert(cluster, (host, &region.id)) {
+                Some((_, other)) if other != region.id => errors.add(
+                    &path,
+                    format!(
+                        "cluster `{cluster}` serves {other} already, so one region's secret would reach the other's \
+                         host: use a template such as `outbound|443||{{host}}`, or name clusters per region"
+                    ),
+                ),
+                _ => {}
+            }
+        }
+        if let Credentials::Environment { client_id, client_secret } = &source.credentials {
+            for variable in [client_id, client_secret] {
+                if !is_variable(variable) {
+                    errors.add(
+                        &format!("regions.{}.refresh.oauth", region.id),
+                        "client_id_env and client_secret_env name environment variables (letters, digits and _); \
+                         the secret itself never stands in the configuration",
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
+    let second = Duration::from_secs(1);
+    errors.check_span("refresh.interval", refresh.interval.0, second..=7 * DAY);
+    errors.check_span("refresh.timeout", refresh.timeout.0, Duration::from_millis(100)..=60 * second);
+    errors.check_span("refresh.retry.base", refresh.retry.base.0, Duration::from_millis(100)..=HOUR);
+    errors.check_span("refresh.retry.max", refresh.retry.max.0, Duration::from_millis(100)..=DAY);
+    if refresh.retry.max.0 < refresh.retry.base.0 {
+        errors.add("refresh.retry.max", "is below refresh.retry.base");
+    }
+    errors.check_span("refresh.keep_removed", refresh.keep_removed.0, Duration::ZERO..=30 * DAY);
+    if let Some(bound) = refresh.max_staleness.0 {
+        errors.check_span("refresh.max_staleness", bound, second..=366 * DAY);
+        if bound <= refresh.interval.0 {
+            errors.add(
+                "refresh.max_staleness",
+                "is not above refresh.interval, so pins would lapse between refreshes",
+            );
+        }
+    }
+    let unknown = &refresh.on_unknown_certificate;
+    errors.check_span("refresh.on_unknown_certificate.min_interval", unknown.min_interval.0, second..=DAY);
+    errors.check_span("refresh.on_unknown_certificate.hold", unknown.hold.0, Duration::ZERO..=60 * second);
+    if unknown.max_held > 10_000 {
+        errors.add("refresh.on_unknown_certificate.max_held", "is above 10000");
+    }
+}
+
+fn peer(document: &PeerCertificate, errors: &mut Errors) -> Option<Peer> {
+    let Some(hop) = &document.danger_trusted_hop else {
+        let key = document.filter_state_key.clone();
+        return Some(Peer::Connection {
+            source: document.source,
+            filter_state_key: key.unwrap_or_else(|| "genesys_mtls.peer_certificate".to_owned()),
+        });
+    };
+    let path = "peer_certificate.danger_trusted_hop";
+    if document.source != PeerSource::Auto || document.filter_state_key.is_some() {
+        errors.add(
+            path,
+            "cannot stand beside `source` or `filter_state_key`: the certificate is read from its header",
+        );
+    }
+    let header = hop.header.to_ascii_lowercase();
+    errors.check_header(&format!("{path}.header"), &header);
+    let fingerprints = match hop.peer.fingerprints() {
+        Ok(fingerprints) => fingerprints,
+        Err(error) => {
+            errors.add(&format!("{path}.peer.sha256"), error);
+            return None;
+        }
+    };
+    let peer = match (&hop.peer.dns_san, fingerprints) {
+        (None, fingerprints) if !fingerprints.is_empty() => TrustedPeer::Sha256(fingerprints),
+        (Some(name), fingerprints) if fingerprints.is_empty() && is_host(&name.to_ascii_lowercase()) => {
+            TrustedPeer::DnsSan(name.to_ascii_lowercase())
+        }
+        _ => {
+            errors.add(
+                &format!("{path}.peer"),
+                "give either sha256 (a list) or dns_san (a host name) of the hop's certificate",
+            );
+            return None;
+        }
+    };
+    Some(Peer::Hop(TrustedHop { header, peer }))
+}
+
+#[derive(Default)]
+struct Errors(Vec<ConfigError>);
+
+impl Errors {
+    fn add(&mut self, path: &str, message: impl Into<String>) {
+        self.0.push(ConfigError::new(path, message));
+    }
+
+    fn check_span(&mut self, path: &str, value: Duration, range: RangeInclusive<Duration>) {
+        if !range.contains(&value) {
+            let (low, high) =
+                (humantime::format_duration(*range.start()), humantime::format_duration(*range.end()));
+            let value = humantime::format_duration(value);
+            self.add(path, format!("{value} is outside {low} to {high}"));
+        }
+    }
+
+    /// A header the filter reads or writes: a token (RFC 9110, section 5.6.2) that no proxy gives another meaning.
+    fn check_header(&mut self, path: &str, header: &str) {
+        let token = header.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if header.is_empty() || !token {
+            self.add(path, format!("`{header}` is not a header name of letters, digits and -"));
+        } else if [
+            "host",
+            "authorization",
+            "cookie",
+            "connection",
+            "content-length",
+            "transfer-encoding",
+            "te",
+        ]
+        .contains(&header)
+        {
+            self.add(path, format!("`{header}` has a meaning of its own; choose another header"));
+        }
+    }
+}
+
+fn nearest_region(id: &str) -> Option<&'static str> {
+    let distances =
+        regions::REGIONS.iter().map(|known| (strsim::damerau_levenshtein(id, known.id), known.id));
+    distances.min().filter(|(distance, _)| *distance <= 3).map(|(_, id)| id)
+}
+
+fn is_policy_name(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_host(text: &str) -> bool {
+    text.len() <= 253 && text.contains('.') && text.split('.').all(is_label)
+}
+
+fn is_variable(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}

@@ -1,0 +1,78 @@
+//! Values that the configuration writes as text: durations, percentages, pins.
+
+use crate::fingerprint::Fingerprint;
+use serde::{Deserialize, Deserializer, de};
+use std::time::Duration;
+
+/// A duration such as `250ms`, `30s`, `5m`, `24h` or `7d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+/// `none`, or a duration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Bound(pub Option<Duration>);
+
+/// A share such as `10%`, from `0%` to `50%`, kept in percent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Percent(pub u32);
+
+/// One entry of `digicert.pins`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pin {
+    /// `api`: whatever the region's certificates API names.
+    Api,
+    /// `sha256:<hex>`: one certificate, by its fingerprint.
+    Sha256(Fingerprint),
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        duration(&text).map(Span).ok_or_else(|| {
+            de::Error::custom(format!(
+                "`{text}` is not a duration; write a number with a unit, such as 30s, 5m or 24h"
+            ))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Bound {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        duration(&text).map(|bound| Self(Some(bound))).ok_or_else(|| {
+            de::Error::custom(format!("`{text}` is neither `none` nor a duration such as 72h"))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let number = text.strip_suffix('%').and_then(|digits| digits.parse().ok());
+        number.filter(|&percent| percent <= 50).map(Percent).ok_or_else(|| {
+            de::Error::custom(format!("`{text}` is not a share between 0% and 50%; write it like 10%"))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Pin {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "api" {
+            return Ok(Self::Api);
+        }
+        let Some(digits) = text.strip_prefix("sha256:") else {
+            return Err(de::Error::custom(format!(
+                "`{text}` is not a pin; write `api` or `sha256:<64 hex digits>`"
+            )));
+        };
+        digits.parse().map(Self::Sha256).map_err(|error| de::Error::custom(format!("`{text}`: {error}")))
+    }
+}

@@ -1,0 +1,332 @@
+//! The decision: every rule about who may pass, in the order of the reason codes.
+//!
+//! Pure: the certificate, the policy, what the API said, and the time come in as arguments. The verdict comes with the
+//! span of time in which it stays the same, so that it can be cached.
+
+use crate::{
+    authority::{Vouching, vouch},
+    certificate::{CertificateError, ClientCertificate},
+    config::{Policy, RegionPolicy},
+    name, regions,
+    trust::{ApiState, ApiTrust, Mono, Trust},
+    window::{Clock, UnixSeconds, Window},
+};
+use std::fmt;
+
+/// Why a request is refused. The codes are stable: dashboards and alerts are built on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// The TLS connection came without a client certificate.
+    NoClientCertificate,
+    /// There is a certificate, but Envoy showed its bytes nowhere the configuration says to look.
+    CertificateUnavailable,
+    /// The bytes shown are not those of the TLS connection's certificate.
+    CertificateMismatch,
+    /// Not an X.509 v3 certificate that can be read in full.
+    MalformedCertificate,
+    /// A certificate that its own extensions forbid to use for TLS client authentication.
+    NotAClientCertificate,
+    /// The client of a Genesys Cloud region that is not configured.
+    WrongRegion,
+    /// Some other name.
+    WrongName,
+    NotYetValid,
+    Expired,
+    /// No authority configured for the region has the name of its issuer, or none that is valid now.
+    UnknownIssuer,
+    /// Names a configured authority as its issuer, but is not signed by it.
+    BadSignature,
+    /// The certificate's fingerprint is not among the region's pins.
+    NotPinned,
+    /// The API has not answered since the proxy started, and could have named this certificate.
+    TrustNotLoaded,
+    /// The API's pins are older than `max_staleness`, and could have named this certificate.
+    TrustStale,
+    /// The API may have named this certificate since the last refresh, and could not be asked in time.
+    TrustUnrefreshed,
+}
+
+impl Reason {
+    pub const ALL: [Self; 15] = [
+        Self::NoClientCertificate,
+        Self::CertificateUnavailable,
+        Self::CertificateMismatch,
+        Self::MalformedCertificate,
+        Self::NotAClientCertificate,
+        Self::WrongRegion,
+        Self::WrongName,
+        Self::NotYetValid,
+        Self::Expired,
+        Self::UnknownIssuer,
+        Self::BadSignature,
+        Self::NotPinned,
+        Self::TrustNotLoaded,
+        Self::TrustStale,
+        Self::TrustUnrefreshed,
+    ];
+
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoClientCertificate => "no_client_certificate",
+            Self::CertificateUnavailable => "certificate_unavailable",
+            Self::CertificateMismatch => "certificate_mismatch",
+            Self::MalformedCertificate => "malformed_certificate",
+            Self::NotAClientCertificate => "not_a_client_certificate",
+            Self::WrongRegion => "wrong_region",
+            Self::WrongName => "wrong_name",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::UnknownIssuer => "unknown_issuer",
+            Self::BadSignature => "bad_signature",
+            Self::NotPinned => "not_pinned",
+            Self::TrustNotLoaded => "trust_not_loaded",
+            Self::TrustStale => "trust_stale",
+            Self::TrustUnrefreshed => "trust_unrefreshed",
+        }
+    }
+
+    /// HTTP status of the reply: 503 where fresher trust could have changed the verdict, else 403.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::TrustNotLoaded | Self::TrustStale | Self::TrustUnrefreshed => 503,
+            _ => 403,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl From<&CertificateError> for Reason {
+    fn from(error: &CertificateError) -> Self {
+        match error {
+            CertificateError::Malformed(_) => Self::MalformedCertificate,
+            CertificateError::NotAClient(_) => Self::NotAClientCertificate,
+        }
+    }
+}
+
+/// Which of a region's authorities vouched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AuthorityKind {
+    Genesys,
+    Digicert,
+}
+
+impl AuthorityKind {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Genesys => "genesys",
+            Self::Digicert => "digicert",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Genesys Cloud's client of the policy's region with this index.
+    Allow {
+        region: usize,
+        authority: AuthorityKind,
+    },
+    Deny(Reason),
+}
+
+/// An outcome, and what it depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub outcome: Outcome,
+    /// Within this span of wall-clock time, and for the same policy and trust, the outcome is the same.
+    pub window: Window,
+    /// The region (by index) whose API should be asked about this certificate: it lacks nothing but a pin, and its
+    /// signature shows that it is no noise.
+    pub worth_asking: Option<usize>,
+    /// For the log: what was found, in words.
+    pub detail: String,
+}
+
+/// Decides on a certificate whose bytes are bound to the connection.
+///
+/// `first_seen` is when this proxy first met the certificate: a refresh that began later and did not name it settles
+/// that the API does not know it.
+pub fn decide(
+    certificate: &ClientCertificate,
+    policy: &Policy,
+    trust: &Trust,
+    now: UnixSeconds,
+    first_seen: Mono,
+) -> Verdict {
+    let mut clock = Clock::at(now);
+    let mut worth_asking = None;
+    let result = check_name(certificate, policy).and_then(|index| {
+        check_validity(certificate, policy.clock_skew, &mut clock)?;
+        let region =
+            policy.regions.get(index).ok_or_else(|| Refusal::new(Reason::WrongName, String::new()))?;
+        let unasked = ApiTrust::default();
+        let api = trust.regions.get(index).unwrap_or(&unasked);
+        let authority =
+            check_authority(certificate, region, api, first_seen, &mut clock).map_err(|refusal| {
+                worth_asking = refusal.worth_asking.then_some(index);
+                refusal
+            })?;
+        Ok(Outcome::Allow { region: index, authority })
+    });
+    let (outcome, detail) = match result {
+        Ok(outcome) => (outcome, String::new()),
+        Err(refusal) => (Outcome::Deny(refusal.reason), refusal.detail),
+    };
+    Verdict { outcome, window: clock.window(), worth_asking, detail }
+}
+
+struct Refusal {
+    reason: Reason,
+    detail: String,
+    worth_asking: bool,
+}
+
+impl Refusal {
+    fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: detail.into(), worth_asking: false }
+    }
+}
+
+/// Row 4: its name is exactly one configured region's. Returns the region's index.
+fn check_name(certificate: &ClientCertificate, policy: &Policy) -> Result<usize, Refusal> {
+    let configured = |name: &str| {
+        policy.regions.iter().position(|region| region.certificate_name.eq_ignore_ascii_case(name))
+    };
+    let region_id = |name: &str| {
+        let own =
+            configured(name).and_then(|index| policy.regions.get(index)).map(|region| region.id.as_str());
+        own.or_else(|| regions::by_certificate_name(name).map(|region| region.id))
+    };
+    let several = name::several_regions(certificate, region_id);
+    if !several.is_empty() {
+        return Err(Refusal::new(
+            Reason::WrongName,
+            format!("names of several regions: {}", several.join(", ")),
+        ));
+    }
+    let names = name::names(certificate, policy.names);
+    if let Some(index) = names.iter().find_map(|name| configured(name)) {
+        return Ok(index);
+    }
+    match names.iter().find_map(|name| regions::by_certificate_name(name)) {
+        Some(other) => Err(Refusal::new(
+            Reason::WrongRegion,
+            format!("Genesys Cloud's client of {}, which is not among the configured regions", other.id),
+        )),
+        None if names.is_empty() => Err(Refusal::new(
+            Reason::WrongName,
+            format!(
+                "no usable name: {} DNS names and {} common names",
+                certificate.dns_names.len(),
+                certificate.common_names.len()
+            ),
+        )),
+        None => Err(Refusal::new(Reason::WrongName, "not the name of a configured region")),
+    }
+}
+
+/// Row 5: valid now, give or take the skew. Asked on every request, since a resumed TLS session never asks again.
+fn check_validity(
+    certificate: &ClientCertificate,
+    skew: UnixSeconds,
+    clock: &mut Clock,
+) -> Result<(), Refusal> {
+    if clock.is_before(certificate.not_before.saturating_sub(skew)) {
+        return Err(Refusal::new(Reason::NotYetValid, "its validity has not begun"));
+    }
+    if clock.is_after(certificate.not_after.saturating_add(skew)) {
+        return Err(Refusal::new(Reason::Expired, "its validity has ended"));
+    }
+    Ok(())
+}
+
+/// Row 6 and the last: an authority of *this* region vouches, or its missing trust is the only thing that stands
+/// against it.
+fn check_authority(
+    certificate: &ClientCertificate,
+    region: &RegionPolicy,
+    api: &ApiTrust,
+    first_seen: Mono,
+    clock: &mut Clock,
+) -> Result<AuthorityKind, Refusal> {
+    let by_ca = vouch(&region.genesys, certificate, clock);
+    if by_ca == Vouching::Signed {
+        return Ok(AuthorityKind::Genesys);
+    }
+    let by_digicert = match &region.digicert {
+        None => None,
+        Some(digicert) => {
+            let pinned =
+                digicert.pins.contains(&certificate.fingerprint) || api.has_pin(&certificate.fingerprint);
+            let issued = match digicert.issuers.as_slice() {
+                [] => None,
+                issuers => Some(vouch(issuers, certificate, clock)),
+            };
+            if pinned && matches!(issued, None | Some(Vouching::Signed)) {
+                return Ok(AuthorityKind::Digicert);
+            }
+            Some((digicert, pinned, issued))
+        }
+    };
+    let Some((digicert, pinned, issued)) = by_digicert else {
+        return Err(refused_by_issuer(by_ca, region));
+    };
+    match issued {
+        // Whatever the API may say, this signature is not what the configuration demands.
+        Some(Vouching::Unknown | Vouching::BadSignature) => {
+            let worst = by_ca.max(issued.unwrap_or(Vouching::Unknown));
+            let mut refusal = refused_by_issuer(worst, region);
+            if pinned {
+                refusal.detail.push_str("; it is pinned, but not signed by digicert.issuers");
+            }
+            Err(refusal)
+        }
+        // A certificate that claims the Genesys CA is not one that the API could add a pin for.
+        None if by_ca == Vouching::BadSignature => Err(refused_by_issuer(by_ca, region)),
+        None | Some(Vouching::Signed) if !digicert.api => {
+            Err(Refusal::new(Reason::NotPinned, "its fingerprint is not among digicert.pins"))
+        }
+        None | Some(Vouching::Signed) => {
+            let verified = issued.is_some() || vouch(&api.hints, certificate, clock) == Vouching::Signed;
+            Err(missing_pin(api, verified, first_seen))
+        }
+    }
+}
+
+/// The API is to name this certificate, and has not. May fresher trust change that?
+fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Mono) -> Refusal {
+    let settled = api.refreshed.is_some_and(|began| began > first_seen);
+    let (reason, detail) = match api.state {
+        ApiState::NotLoaded => (Reason::TrustNotLoaded, "the certificates API has not delivered pins yet"),
+        ApiState::Stale => {
+            (Reason::TrustStale, "the pins of the certificates API are older than max_staleness")
+        }
+        ApiState::Loaded if verified && !settled => {
+            (Reason::TrustUnrefreshed, "not pinned; the certificates API may have news and is being asked")
+        }
+        ApiState::Loaded => (Reason::NotPinned, "the certificates API does not name its fingerprint"),
+    };
+    Refusal { reason, detail: detail.to_owned(), worth_asking: verified && reason != Reason::NotPinned }
+}
+
+fn refused_by_issuer(vouching: Vouching, region: &RegionPolicy) -> Refusal {
+    match vouching {
+        Vouching::BadSignature => Refusal::new(
+            Reason::BadSignature,
+            format!("names a CA of {} as its issuer, which did not sign it", region.id),
+        ),
+        _ => Refusal::new(
+            Reason::UnknownIssuer,
+            format!("no CA configured for {} has its issuer's name and is valid now", region.id),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests;

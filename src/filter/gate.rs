@@ -1,0 +1,361 @@
+//! The gate: who is at the door, what was decided on them before, what is decided now, and what Envoy is told.
+
+use super::{log_lines::DenialLog, metrics::Metrics, sources::Sources, stream::refuse};
+use crate::{
+    cache::{Cached, Hit, VerdictCache},
+    certificate::{ClientCertificate, Summary},
+    config::{Mode, Peer, PeerSource, Policy, TrustedPeer},
+    decision::{AuthorityKind, Outcome, Reason, Verdict, decide},
+    fingerprint::Fingerprint,
+    host, identity,
+    peer::{self, Shown},
+    refresh::Now,
+    trust::Mono,
+    window::{Clock, UnixSeconds, Window},
+};
+use lru::LruCache;
+use std::{
+    cell::{Cell, RefCell},
+    num::NonZeroUsize,
+    rc::Rc,
+    time::Duration,
+};
+
+/// Certificates of which it is remembered when they were first met. Only those with an issuer's verified signature
+/// are, so nobody can fill this up.
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
+
+/// Between two looks at shared data and the clock.
+const TICK: Duration = Duration::from_millis(250);
+/// The same while something is awaited.
+const QUICK_TICK: Duration = Duration::from_millis(50);
+
+/// SHA-256 of the peer's certificate as Envoy shows it: 64 hexadecimal digits.
+type Digest = [u8; 64];
+
+/// What becomes of a request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Passage {
+    /// It goes on, with whatever verdict is written on it.
+    Open,
+    /// It was answered.
+    Answered,
+    /// It waits for news from the certificates API.
+    Held,
+}
+
+pub struct Gate {
+    policy: Rc<Policy>,
+    sources: Rc<RefCell<Sources>>,
+    /// Name under which the verdict is written; the guard reads `wasm.<this>`.
+    verdict_key: String,
+    /// The wall clock as of the last tick, or zero: the warm path reads no clock.
+    wall: Cell<UnixSeconds>,
+    trust_version: Cell<u64>,
+    period: Cell<Duration>,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    cache: VerdictCache<Digest, Admission, Reason>,
+    held: Vec<Held>,
+    metrics: Metrics,
+    log: DenialLog,
+    first_seen: Option<LruCache<Fingerprint, Mono>>,
+}
+
+/// Everything an allowed request is given, made once per certificate.
+struct Admission {
+    region: usize,
+    authority: AuthorityKind,
+    verdict: String,
+    header: String,
+}
+
+/// A request that waits, and until when.
+struct Held {
+    context: u32,
+    digest: Digest,
+    certificate: Rc<ClientCertificate>,
+    deadline: Mono,
+}
+
+impl Gate {
+    pub fn new(policy: Rc<Policy>, sources: Rc<RefCell<Sources>>) -> Self {
+        let gate = Self {
+            verdict_key: format!("genesys_mtls.{}", policy.name),
+            policy,
+            sources,
+            wall: Cell::new(0),
+            trust_version: Cell::new(0),
+            period: Cell::default(),
+            state: RefCell::default(),
+        };
+        gate.set_tick(QUICK_TICK);
+        gate
+    }
+
+    /// Decides on the current request, from the cache if it can.
+    pub fn check(&self, context: u32) -> Passage {
+        let (digest, shown) = match self.peer_digest() {
+            Ok(peer) => peer,
+            Err((reason, hint)) => return self.deny(reason, hint, "", None),
+        };
+        if let Some(passage) = self.from_cache(&digest) {
+            return passage;
+        }
+        let now = host::now();
+        self.wall.set(now.wall);
+        let der = shown.map_or_else(|| self.peer_certificate(&digest), Ok);
+        let der = match der {
+            Ok(der) => der,
+            Err(reason) => return self.deny(reason, self.hint(reason), &text(&digest), None),
+        };
+        match ClientCertificate::parse(&der) {
+            Ok(certificate) => self.judge_new(context, digest, Rc::new(certificate), now),
+            Err(error) => {
+                let reason = Reason::from(&error);
+                let always = Clock::at(now.wall).window();
+                self.remember_denial(digest, reason, always);
+                self.deny(reason, &error.to_string(), &text(&digest), None)
+            }
+        }
+    }
+
+    /// The warm path: one look-up, one write.
+    fn from_cache(&self, digest: &Digest) -> Option<Passage> {
+        let mut state = self.state.borrow_mut();
+        let State { cache, metrics, .. } = &mut *state;
+        let reason = match cache.get(digest, self.trust_version.get(), self.wall.get())? {
+            Hit::Allowed(admission) => {
+                metrics.allow(admission.region, admission.authority);
+                metrics.cache_hits += 1;
+                self.admit(admission);
+                return Some(Passage::Open);
+            }
+            Hit::Denied(reason) => *reason,
+        };
+        metrics.cache_hits += 1;
+        drop(state);
+        Some(self.deny(reason, "decided before", &text(digest), None))
+    }
+
+    fn judge_new(
+        &self,
+        context: u32,
+        digest: Digest,
+        certificate: Rc<ClientCertificate>,
+        now: Now,
+    ) -> Passage {
+        self.follow_trust(now);
+        let verdict = self.judge(&certificate, now);
+        if let Some(region) = verdict.worth_asking {
+            let mut sources = self.sources.borrow_mut();
+            sources.ask_early(region, now);
+            let settings = &self.policy.refresh.on_unknown_certificate;
+            let mut state = self.state.borrow_mut();
+            let room = state.held.len() < usize::try_from(settings.max_held).unwrap_or(usize::MAX);
+            if room && !settings.hold.0.is_zero() && sources.expects_news(region, now) {
+                let deadline = now.mono + settings.hold.0;
+                state.held.push(Held { context, digest, certificate, deadline });
+                state.metrics.held += 1;
+                self.set_tick(QUICK_TICK);
+                return Passage::Held;
+            }
+        }
+        self.carry_out(digest, &certificate, verdict)
+    }
+
+    /// Decides on a certificate, and remembers when one that waits for the API was first met.
+    fn judge(&self, certificate: &ClientCertificate, now: Now) -> Verdict {
+        let mut state = self.state.borrow_mut();
+        let first_seen = state.first_seen.get_or_insert_with(|| LruCache::new(REMEMBERED));
+        let met = first_seen.peek(&certificate.fingerprint).copied().unwrap_or(now.mono);
+        let verdict = decide(certificate, &self.policy, &self.sources.borrow().trust, now.wall, met);
+        if verdict.worth_asking.is_some() {
+            first_seen.put(certificate.fingerprint, met);
+        }
+        verdict
+    }
+
+    /// Keeps a verdict for later requests and applies it to the current one.
+    fn carry_out(&self, digest: Digest, certificate: &ClientCertificate, verdict: Verdict) -> Passage {
+        match verdict.outcome {
+            Outcome::Allow { region, authority } => {
+                let id = self.policy.regions.get(region).map_or("", |region| region.id.as_str());
+                let admission = Admission {
+                    region,
+                    authority,
+                    verdict: format!("allow;{id};{}", authority.code()),
+                    header: identity::header_value(id, authority, certificate),
+                };
+                self.admit(&admission);
+                let mut state = self.state.borrow_mut();
+                state.metrics.allow(region, authority);
+                let cached = Cached { value: admission, window: verdict.window };
+                state.cache.allow(digest, self.trust_version.get(), cached);
+                Passage::Open
+            }
+            Outcome::Deny(reason) => {
+                if verdict.worth_asking.is_none() && reason.status() == 403 {
+                    self.remember_denial(digest, reason, verdict.window);
+                }
+                self.deny(reason, &verdict.detail, &text(&digest), Some(&certificate.summary))
+            }
+        }
+    }
+
+    fn remember_denial(&self, digest: Digest, reason: Reason, window: Window) {
+        // With a trusted hop the digest is of the header's certificate, so this holds for every source.
+        let cached = Cached { value: reason, window };
+        self.state.borrow_mut().cache.deny(digest, self.trust_version.get(), cached);
+    }
+
+    fn admit(&self, admission: &Admission) {
+        // If the write fails the request goes on without a verdict, and the guard refuses it.
+        host::set_filter_state(&self.verdict_key, &admission.verdict);
+        if let Some(header) = &self.policy.identity_header {
+            host::replace_request_header(header, &admission.header);
+        }
+    }
+
+    /// Writes, counts and logs a denial, and answers with it unless the policy only watches.
+    fn deny(&self, reason: Reason, detail: &str, digest: &str, certificate: Option<&Summary>) -> Passage {
+        host::set_filter_state(&self.verdict_key, &format!("deny;{reason}"));
+        if let Some(header) = &self.policy.identity_header {
+            host::remove_request_header(header);
+        }
+        let mut state = self.state.borrow_mut();
+        state.metrics.deny(reason);
+        state.log.denied(&self.policy, reason, detail, digest, certificate, host::monotonic());
+        drop(state);
+        if self.policy.mode == Mode::Enforce && refuse(reason) { Passage::Answered } else { Passage::Open }
+    }
+
+    /// Once per tick and after each answer: flushes counters, and looks again at the requests that wait.
+    pub fn tick(&self, now: Now) {
+        self.wall.set(now.wall);
+        self.follow_trust(now);
+        self.state.borrow_mut().metrics.flush(&self.policy);
+        let waiting: Vec<u32> = self.state.borrow().held.iter().map(|held| held.context).collect();
+        for context in waiting {
+            self.look_again(context, now);
+        }
+        let awaiting = !self.state.borrow().held.is_empty() || self.sources.borrow().is_starting();
+        self.set_tick(if awaiting { QUICK_TICK } else { TICK });
+    }
+
+    fn look_again(&self, context: u32, now: Now) {
+        let certificate = {
+            let state = self.state.borrow();
+            let Some(held) = state.held.iter().find(|held| held.context == context) else { return };
+            held.certificate.clone()
+        };
+        let verdict = self.judge(&certificate, now);
+        let mut state = self.state.borrow_mut();
+        let Some(at) = state.held.iter().position(|held| held.context == context) else { return };
+        let waits = verdict.worth_asking.is_some_and(|region| {
+            state.held.get(at).is_some_and(|held| now.mono < held.deadline)
+                && self.sources.borrow().expects_news(region, now)
+        });
+        if waits {
+            return;
+        }
+        // No borrow may be alive from here on: answering can end the stream, which calls `forget`.
+        let held = state.held.swap_remove(at);
+        drop(state);
+        if host::enter_request(held.context)
+            && self.carry_out(held.digest, &held.certificate, verdict) == Passage::Open
+        {
+            host::resume_request();
+        }
+    }
+
+    /// A held request ended by itself.
+    pub fn forget(&self, context: u32) {
+        if let Ok(mut state) = self.state.try_borrow_mut() {
+            state.held.retain(|held| held.context != context);
+        }
+    }
+
+    /// Ticks are quick while something is awaited: requests that are held, or the first answer ever.
+    fn set_tick(&self, period: Duration) {
+        if self.period.replace(period) != period {
+            host::set_tick(period);
+        }
+    }
+
+    fn follow_trust(&self, now: Now) {
+        let mut sources = self.sources.borrow_mut();
+        sources.open(now);
+        self.trust_version.set(sources.trust.version);
+    }
+
+    /// The digest of the peer's certificate, and where a trusted hop shows it, the certificate.
+    fn peer_digest(&self) -> Result<(Digest, Option<Vec<u8>>), (Reason, &'static str)> {
+        let digest = host::property(&["connection", "sha256_peer_certificate_digest"])
+            .and_then(|digest| Digest::try_from(digest).ok())
+            .ok_or((Reason::NoClientCertificate, "the TLS connection has no client certificate"))?;
+        let Peer::Hop(hop) = &self.policy.peer else { return Ok((digest, None)) };
+        let is_hop = match &hop.peer {
+            TrustedPeer::Sha256(fingerprints) => {
+                text(&digest).parse().is_ok_and(|peer: Fingerprint| fingerprints.contains(&peer))
+            }
+            TrustedPeer::DnsSan(name) => host::property(&["connection", "dns_san_peer_certificate"])
+                .is_some_and(|san| san.eq_ignore_ascii_case(name.as_bytes())),
+        };
+        if !is_hop {
+            return Err((Reason::CertificateUnavailable, "the peer is not the proxy of danger_trusted_hop"));
+        }
+        let header = host::request_header(&hop.header)
+            .ok_or((Reason::NoClientCertificate, "the fronting proxy forwarded no client certificate"))?;
+        let der = peer::from_hop(&header).map_err(|reason| {
+            (reason, "the fronting proxy's header does not hold exactly one certificate")
+        })?;
+        let digest = Digest::try_from(Fingerprint::of(&der).to_string().into_bytes())
+            .map_err(|_| (Reason::CertificateUnavailable, "no digest"))?;
+        Ok((digest, Some(der)))
+    }
+
+    /// The certificate with this digest, from wherever the policy says to look.
+    fn peer_certificate(&self, digest: &Digest) -> Result<Vec<u8>, Reason> {
+        let Peer::Connection { source, filter_state_key } = &self.policy.peer else {
+            return Err(Reason::CertificateUnavailable);
+        };
+        let digest = text(digest).parse().map_err(|_| Reason::CertificateUnavailable)?;
+        let wanted = |kind| *source == PeerSource::Auto || *source == kind;
+        let sources = [PeerSource::Attribute, PeerSource::FilterState, PeerSource::Xfcc];
+        let shown = sources.into_iter().filter(|kind| wanted(*kind)).filter_map(|kind| match kind {
+            PeerSource::Attribute => host::property(&["connection", "peer_certificate"]).map(Shown::Pem),
+            PeerSource::FilterState => host::property(&["filter_state", filter_state_key]).map(Shown::Pem),
+            PeerSource::Xfcc | PeerSource::Auto => {
+                host::request_header("x-forwarded-client-cert").map(Shown::Xfcc)
+            }
+        });
+        peer::bind(&digest, shown)
+    }
+
+    fn hint(&self, reason: Reason) -> &'static str {
+        match (reason, &self.policy.peer) {
+            (Reason::CertificateMismatch, _) => {
+                "a certificate was shown, but not the one of this TLS connection"
+            }
+            (_, Peer::Connection { source: PeerSource::Xfcc, .. }) => {
+                "no Cert in x-forwarded-client-cert: set forward_client_cert_details: SANITIZE_SET and \
+                 set_current_client_cert_details: {cert: true}"
+            }
+            (_, Peer::Connection { source: PeerSource::FilterState, .. }) => {
+                "no certificate in filter state: put a set_filter_state filter with %DOWNSTREAM_PEER_CERT% before this one"
+            }
+            _ => {
+                "Envoy shows the certificate in no attribute (needs 1.39), filter state or x-forwarded-client-cert: \
+                 see `peer_certificate` in the README"
+            }
+        }
+    }
+}
+
+fn text(digest: &Digest) -> String {
+    String::from_utf8_lossy(digest).into_owned()
+}

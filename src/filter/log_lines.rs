@@ -1,0 +1,147 @@
+//! Log lines: one line each, `key=value`, text from outside quoted and escaped, at most so many per cause and minute.
+
+use crate::{
+    BUILD,
+    authority::Authority,
+    certificate::Summary,
+    config::{Mode, Policy},
+    decision::Reason,
+    host::SharedData,
+    refresh::{Event, Store as _},
+    trust::Mono,
+    window::UnixSeconds,
+};
+use log::{info, warn};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+const PER_WINDOW: u32 = 10;
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Lines written and swallowed per reason.
+#[derive(Default)]
+pub struct DenialLog(BTreeMap<Reason, Budget>);
+
+#[derive(Default)]
+struct Budget {
+    began: Mono,
+    written: u32,
+    suppressed: u32,
+}
+
+impl DenialLog {
+    /// Logs a denial. Whoever made the certificate is not trusted with our log: its text is escaped and cut.
+    pub fn denied(
+        &mut self,
+        policy: &Policy,
+        reason: Reason,
+        detail: &str,
+        digest: &str,
+        certificate: Option<&Summary>,
+        now: Mono,
+    ) {
+        let budget = self.0.entry(reason).or_default();
+        if budget.written == 0 || now > budget.began + WINDOW {
+            *budget = Budget { began: now, written: 0, suppressed: budget.suppressed };
+        }
+        if budget.written >= PER_WINDOW {
+            budget.suppressed = budget.suppressed.saturating_add(1);
+            return;
+        }
+        budget.written += 1;
+        let mut line = format!(
+            "genesys_mtls: denied policy={} mode={} reason={reason} detail={detail:?} sha256={digest:?}",
+            policy.name,
+            if policy.mode == Mode::Shadow { "shadow" } else { "enforce" },
+        );
+        if let Some(summary) = certificate {
+            for (key, value) in
+                [("subject", &summary.subject), ("issuer", &summary.issuer), ("serial", &summary.serial)]
+            {
+                let cut: String = value.chars().take(200).collect();
+                line.push_str(&format!(" {key}={cut:?}"));
+            }
+        }
+        match std::mem::take(&mut budget.suppressed) {
+            0 => {}
+            more => line.push_str(&format!(" suppressed={more}")),
+        }
+        warn!("{line}");
+    }
+}
+
+/// What a refresh did: a line per change of state, not per attempt.
+pub fn refresh(policy: &str, region: &str, event: &Event) {
+    match event {
+        Event::Refreshed { named, kept, changed, recovered } if *changed || *recovered => info!(
+            "genesys_mtls: refreshed policy={policy} region={region} pins={named} kept={kept} changed={changed} \
+             recovered={recovered}"
+        ),
+        Event::Failed { failure, failures, next_in, new: true } => warn!(
+            "genesys_mtls: refresh failed policy={policy} region={region} reason={} detail={:?} failures={failures} \
+             next_in={:.1}s; the trust there was stays in use",
+            failure.code,
+            failure.detail,
+            next_in.as_secs_f64()
+        ),
+        Event::Skipped { codes } => {
+            let mut counts = BTreeMap::<&str, u32>::new();
+            for code in codes {
+                *counts.entry(code).or_default() += 1;
+            }
+            info!(
+                "genesys_mtls: not pinned from the API's answer policy={policy} region={region} entities={counts:?}"
+            );
+        }
+        Event::Refreshed { .. } | Event::Failed { .. } => {}
+    }
+}
+
+/// What this policy trusts and until when: once per proxy and configuration, whatever the number of workers.
+pub fn announce(policy: &Policy, now: UnixSeconds) {
+    let key = format!("genesys_mtls/{}/announced", policy.name);
+    if SharedData.get(&key).0.as_deref() == Some(policy.digest.as_bytes()) {
+        return;
+    }
+    SharedData.set(&key, policy.digest.as_bytes(), None);
+    let mode = if policy.mode == Mode::Shadow { "shadow" } else { "enforce" };
+    info!(
+        "genesys_mtls: configured build={BUILD} policy={} mode={mode} regions={}",
+        policy.name,
+        policy.regions.len()
+    );
+    for region in &policy.regions {
+        let (pins, api) =
+            region.digicert.as_ref().map_or((0, false), |digicert| (digicert.pins.len(), digicert.api));
+        info!(
+            "genesys_mtls: trusts policy={} region={} name={} genesys_cas={} digicert_pins={pins} digicert_api={api}",
+            policy.name,
+            region.id,
+            region.certificate_name,
+            region.genesys.len(),
+        );
+        let issuers = region.digicert.iter().flat_map(|digicert| &digicert.issuers);
+        for authority in region.genesys.iter().chain(issuers) {
+            announce_authority(policy, &region.id, authority, now);
+        }
+    }
+}
+
+fn announce_authority(policy: &Policy, region: &str, authority: &Authority, now: UnixSeconds) {
+    let until = date(authority.not_after);
+    let line = format!("policy={} region={region} subject={:?} until={until}", policy.name, authority.name);
+    if now > authority.not_after {
+        warn!("genesys_mtls: this CA has expired and vouches for nobody: {line}");
+    } else {
+        info!("genesys_mtls: trusts CA {line}");
+    }
+}
+
+/// Seconds since 1970 as RFC 3339.
+fn date(at: UnixSeconds) -> String {
+    let since =
+        u64::try_from(at).ok().and_then(|at| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at)));
+    since.map_or_else(|| at.to_string(), |at| humantime::format_rfc3339_seconds(at).to_string())
+}

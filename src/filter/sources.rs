@@ -1,0 +1,217 @@
+//! The policy's refreshers in this VM: opened once, ticked, and their answers put together into [`Trust`].
+
+use super::log_lines;
+use crate::{
+    config::{Credentials, Policy, Source},
+    host::{self, SharedData},
+    refresh::{Event, Failure, HttpCall, HttpResponse, Now, Refresher, Secret},
+    trust::{Mono, Trust},
+};
+use log::error;
+use std::{collections::HashMap, rc::Rc, time::Duration};
+
+/// Between two writes of the gauges.
+const GAUGES: Duration = Duration::from_secs(1);
+
+pub struct Sources {
+    policy: Rc<Policy>,
+    /// What the decision reads, a region each in the policy's order.
+    pub trust: Trust,
+    /// A refresher per region, where it has a source and its credentials are there. Nothing before they are opened.
+    refreshers: Option<Vec<Option<Entry>>>,
+    /// Which region's call an answer belongs to.
+    calls: HashMap<u32, usize>,
+    gauges_written: Mono,
+}
+
+struct Entry {
+    refresher: Refresher,
+    /// The state of the refresher that `trust` was made from.
+    changes: u64,
+}
+
+impl Sources {
+    pub fn new(policy: Rc<Policy>) -> Self {
+        let trust = Trust { version: 0, regions: vec![Default::default(); policy.regions.len()] };
+        Self { policy, trust, refreshers: None, calls: HashMap::new(), gauges_written: Mono::ZERO }
+    }
+
+    /// Reads credentials and what other workers have fetched already, the first time it is called. Not done when the
+    /// configuration is loaded: whether a variable is set must not decide whether that succeeds.
+    pub fn open(&mut self, now: Now) {
+        if self.refreshers.is_some() {
+            return;
+        }
+        log_lines::announce(&self.policy, now.wall);
+        let worker = host::random();
+        let policy = self.policy.clone();
+        let mut refreshers: Vec<Option<Entry>> = Vec::new();
+        for region in &policy.regions {
+            let refresher = region.source.as_ref().and_then(|source| self.open_source(source, worker));
+            refreshers.push(refresher.map(|mut refresher| {
+                refresher.learn(&mut SharedData, now);
+                Entry { refresher, changes: 0 }
+            }));
+        }
+        self.refreshers = Some(refreshers);
+        self.gather(now);
+    }
+
+    fn open_source(&self, source: &Source, worker: u64) -> Option<Refresher> {
+        let client = match &source.credentials {
+            Credentials::Injected => None,
+            Credentials::Environment { client_id, client_secret } => {
+                match (host::environment(client_id), host::environment(client_secret)) {
+                    (Some(id), Some(secret)) => Some((id, Secret::new(secret))),
+                    (id, _) => {
+                        let missing = if id.is_none() { client_id } else { client_secret };
+                        error!(
+                            "genesys_mtls: refresh off policy={} region={} reason=no_credentials detail=\"environment \
+                             variable {missing} is not set in this VM: add it to vm_config.environment_variables \
+                             (Istio: vmConfig.env)\"",
+                            self.policy.name, source.region
+                        );
+                        self.count(&source.region, "no_credentials");
+                        return None;
+                    }
+                }
+            }
+        };
+        Refresher::new(&self.policy, source, client, worker)
+    }
+
+    pub fn tick(&mut self, now: Now) {
+        self.open(now);
+        for index in 0..self.policy.regions.len() {
+            let Some(entry) = self.entry(index) else { continue };
+            let (call, events) = entry.refresher.tick(&mut SharedData, now);
+            self.report(index, events);
+            self.make(index, call, now);
+        }
+        self.gather(now);
+        if now.mono >= self.gauges_written + GAUGES {
+            self.gauges_written = now.mono;
+            self.write_gauges(now);
+        }
+    }
+
+    /// An answer arrived.
+    pub fn answered(&mut self, token: u32, response: HttpResponse, now: Now) {
+        if let Some(index) = self.calls.remove(&token) {
+            self.answer(index, &Ok(response), now);
+            self.gather(now);
+        }
+    }
+
+    fn answer(&mut self, index: usize, response: &Result<HttpResponse, Failure>, now: Now) {
+        let policy = self.policy.clone();
+        let digicert = policy.regions.get(index).and_then(|region| region.digicert.as_ref());
+        let (Some(entry), Some(digicert)) = (self.entry(index), digicert) else { return };
+        let (call, events) = entry.refresher.answered(response, digicert, &mut SharedData, now);
+        self.report(index, events);
+        self.make(index, call, now);
+    }
+
+    /// Makes a call. One that cannot even begin never calls back, so its failure is the answer.
+    fn make(&mut self, index: usize, call: Option<HttpCall>, now: Now) {
+        let Some(call) = call else { return };
+        match host::dispatch(&call, self.policy.refresh.timeout.0) {
+            Ok(token) => {
+                self.calls.insert(token, index);
+            }
+            Err(status) => {
+                let failure = Failure {
+                    code: "dispatch_failed",
+                    detail: format!(
+                        "Envoy would not call cluster `{}` ({status}): does it exist?",
+                        call.cluster
+                    ),
+                    retry_after: None,
+                };
+                self.answer(index, &Err(failure), now);
+            }
+        }
+    }
+
+    pub fn ask_early(&mut self, index: usize, now: Now) {
+        if let Some(entry) = self.entry(index) {
+            entry.refresher.ask_early(&mut SharedData, now.mono);
+        }
+    }
+
+    /// Whether waiting may help: news of this region are likely within the time that requests are held.
+    pub fn expects_news(&self, index: usize, now: Now) -> bool {
+        let hold = self.policy.refresh.on_unknown_certificate.hold.0;
+        let entry = self.refreshers.as_ref().and_then(|all| all.get(index)?.as_ref());
+        entry.is_some_and(|entry| entry.refresher.expects_news(hold, now.mono))
+    }
+
+    /// Whether a first answer is still awaited.
+    pub fn is_starting(&self) -> bool {
+        let Some(refreshers) = &self.refreshers else { return true };
+        refreshers.iter().flatten().any(|entry| entry.refresher.is_starting())
+    }
+
+    /// This VM, or this configuration in it, ends.
+    pub fn leave(&mut self, now: Mono) {
+        for entry in self.refreshers.iter_mut().flatten().flatten() {
+            entry.refresher.leave(&mut SharedData, now);
+        }
+    }
+
+    /// Takes over what changed in the refreshers, and gives trust a new version if a verdict could turn by it.
+    fn gather(&mut self, now: Now) {
+        let refreshers = self.refreshers.iter_mut().flatten();
+        for (entry, known) in refreshers.zip(&mut self.trust.regions) {
+            let Some(entry) = entry.as_mut().filter(|entry| entry.changes != entry.refresher.changes) else {
+                continue;
+            };
+            entry.changes = entry.refresher.changes;
+            let fresh = entry.refresher.trust(now.mono);
+            if fresh.pins != known.pins || fresh.state != known.state {
+                self.trust.version += 1;
+            }
+            *known = fresh;
+        }
+    }
+
+    fn entry(&mut self, index: usize) -> Option<&mut Entry> {
+        self.refreshers.as_mut()?.get_mut(index)?.as_mut()
+    }
+
+    fn report(&self, index: usize, events: Vec<Event>) {
+        let Some(region) = self.policy.regions.get(index).map(|region| region.id.as_str()) else { return };
+        for event in events {
+            let code = match &event {
+                Event::Refreshed { .. } => "ok",
+                Event::Failed { failure, .. } => failure.code,
+                Event::Skipped { .. } => "",
+            };
+            if !code.is_empty() {
+                self.count(region, code);
+            }
+            log_lines::refresh(&self.policy.name, region, &event);
+        }
+    }
+
+    fn count(&self, region: &str, result: &str) {
+        host::count(&format!("genesys_mtls.{}.refreshes.{result}.{region}", self.policy.name), 1);
+    }
+
+    /// Only the worker that asks writes gauges: they are the proxy's, and the last write wins.
+    fn write_gauges(&self, now: Now) {
+        let leading =
+            self.refreshers.iter().flatten().flatten().filter(|entry| entry.refresher.is_leader(now.mono));
+        for Entry { refresher, .. } in leading {
+            let name =
+                |gauge: &str| format!("genesys_mtls.{}.{gauge}.{}", self.policy.name, refresher.region());
+            let (named, kept) = refresher.pins();
+            host::gauge(&name("pins_named"), u64::try_from(named).unwrap_or(u64::MAX));
+            host::gauge(&name("pins_kept"), u64::try_from(kept).unwrap_or(u64::MAX));
+            host::gauge(&name("refresh_failures_in_a_row"), u64::from(refresher.failures()));
+            if let Some(age) = refresher.age(now.mono) {
+                host::gauge(&name("trust_age_seconds"), age.as_secs());
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! One request.
+
+use super::gate::{Gate, Passage};
+use crate::{decision::Reason, host};
+use proxy_wasm::{
+    traits::{Context, HttpContext},
+    types::Action,
+};
+use std::rc::Rc;
+
+pub struct Stream {
+    id: u32,
+    gate: Option<Rc<Gate>>,
+    held: bool,
+}
+
+impl Stream {
+    pub fn new(id: u32, gate: Option<Rc<Gate>>) -> Self {
+        Self { id, gate, held: false }
+    }
+}
+
+impl Context for Stream {}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
+        let Some(gate) = &self.gate else {
+            return if refuse(Reason::TrustNotLoaded) { Action::Pause } else { Action::Continue };
+        };
+        match gate.check(self.id) {
+            Passage::Open => Action::Continue,
+            Passage::Answered => Action::Pause,
+            Passage::Held => {
+                self.held = true;
+                Action::Pause
+            }
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let (true, Some(gate)) = (self.held, &self.gate) {
+            gate.forget(self.id);
+        }
+    }
+}
+
+/// Answers the current request with a denial. False if the host could not: the request then has to go on, without a
+/// verdict, to the guard.
+pub fn refuse(reason: Reason) -> bool {
+    let request_id = host::request_header("x-request-id").and_then(|id| String::from_utf8(id).ok());
+    let request_id = request_id.filter(|id| {
+        id.len() <= 128 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(&b))
+    });
+    let (status, title) = match reason.status() {
+        503 => (503, "Service Unavailable"),
+        status => (status, "Forbidden"),
+    };
+    let mut problem = serde_json::json!({
+        "type": "about:blank", "title": title, "status": status, "code": reason.code(),
+    });
+    if let (Some(id), Some(members)) = (request_id, problem.as_object_mut()) {
+        members.insert("request_id".to_owned(), id.into());
+    }
+    let mut headers = vec![("content-type", "application/problem+json"), ("cache-control", "no-store")];
+    if status == 503 {
+        headers.push(("retry-after", "5"));
+    }
+    host::reply(status, &headers, &problem.to_string(), &format!("genesys_mtls:{}", reason.code()))
+}

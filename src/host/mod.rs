@@ -1,0 +1,167 @@
+//! Everything the filter asks of Envoy. No other module makes a host call, and none of these can panic: the SDK's
+//! trait helpers unwrap, its `hostcalls` return results, and its text getters die on bytes that are not UTF-8.
+
+mod raw;
+
+use crate::{
+    config::MAX_CONFIGURATION,
+    refresh::{HttpCall, HttpResponse, MAX_ANSWER, Now, Store},
+    trust::Mono,
+    window::UnixSeconds,
+};
+use proxy_wasm::{
+    hostcalls,
+    types::{BufferType, MapType, MetricType},
+};
+use std::time::Duration;
+
+/// The configuration of this plugin; nothing if it is larger than any that is read.
+pub fn configuration(size: usize) -> Option<Vec<u8>> {
+    if size > MAX_CONFIGURATION {
+        return None;
+    }
+    let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok()?;
+    Some(bytes.unwrap_or_default())
+}
+
+/// Monotonic time, the same for all VMs of this proxy.
+pub fn monotonic() -> Mono {
+    raw::clock(raw::Clock::Monotonic)
+}
+
+pub fn wall_clock() -> UnixSeconds {
+    UnixSeconds::try_from(raw::clock(raw::Clock::Realtime).as_secs()).unwrap_or(UnixSeconds::MAX)
+}
+
+/// Both clocks and a random number.
+pub fn now() -> Now {
+    Now {
+        mono: monotonic(),
+        wall: wall_clock(),
+        roll: f64::from(random() as u32) / (f64::from(u32::MAX) + 1.0),
+    }
+}
+
+/// A random number, from the host's randomness through the standard library's hash seeds.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher as _, RandomState};
+    RandomState::new().hash_one(0_u8)
+}
+
+pub fn environment(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
+pub fn set_tick(period: Duration) {
+    // A host that cannot tick leaves the filter without refresh, which shows in its metrics.
+    let _ = hostcalls::set_tick_period(period);
+}
+
+pub fn property(path: &[&str]) -> Option<Vec<u8>> {
+    hostcalls::get_property(path.to_vec()).ok().flatten()
+}
+
+/// Writes filter state `wasm.<name>` of the request.
+pub fn set_filter_state(name: &str, value: &str) -> bool {
+    hostcalls::set_property(vec![name], Some(value.as_bytes())).is_ok()
+}
+
+pub fn request_header(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
+}
+
+/// Replaces all copies of a request header by one.
+pub fn replace_request_header(name: &str, value: &str) {
+    remove_request_header(name);
+    let _ = hostcalls::add_map_value(MapType::HttpRequestHeaders, name, value);
+}
+
+pub fn remove_request_header(name: &str) {
+    let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+}
+
+/// Answers the request in Envoy's stead. False if that failed: the request must then go on to the guard.
+pub fn reply(status: u16, headers: &[(&str, &str)], body: &str, details: &str) -> bool {
+    raw::send_local_response(status, details, &serialize(headers), body.as_bytes())
+}
+
+/// Makes the following calls concern another request, one that is held.
+pub fn enter_request(context: u32) -> bool {
+    hostcalls::set_effective_context(context).is_ok()
+}
+
+pub fn resume_request() {
+    let _ = hostcalls::resume_http_request();
+}
+
+/// Makes a call; the number under which its answer arrives.
+pub fn dispatch(call: &HttpCall, timeout: Duration) -> Result<u32, String> {
+    let headers: Vec<(&str, &str)> =
+        call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let body = (!call.body.is_empty()).then_some(call.body);
+    hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), timeout)
+        .map_err(|status| format!("{status:?}"))
+}
+
+/// The answer to a call, its body left out where it is larger than any that is read.
+pub fn response(headers: usize, body_size: usize) -> HttpResponse {
+    let header = |name| hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name).ok().flatten();
+    let number = |name| std::str::from_utf8(&header(name)?).ok()?.trim().parse::<u64>().ok();
+    // No headers means that the connection was reset; asking for them then would be an error.
+    let status = if headers == 0 { None } else { number(":status") };
+    let body = match body_size {
+        0 => Some(Vec::new()),
+        size if size > MAX_ANSWER => None,
+        size => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size).ok().flatten(),
+    };
+    HttpResponse {
+        status: status.and_then(|status| status.try_into().ok()).unwrap_or(0),
+        body,
+        retry_after: if headers == 0 { None } else { number("retry-after").map(Duration::from_secs) },
+    }
+}
+
+/// Data shared by all VMs of this proxy with the same `vm_id`.
+pub struct SharedData;
+
+impl Store for SharedData {
+    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
+        hostcalls::get_shared_data(key).unwrap_or((None, None))
+    }
+
+    fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
+        hostcalls::set_shared_data(key, Some(value), cas).is_ok()
+    }
+}
+
+/// Adds to a counter. Metrics belong to the proxy, not to a VM, and defining one again finds it.
+pub fn count(name: &str, by: u64) {
+    let by = i64::try_from(by).unwrap_or(i64::MAX);
+    // The host takes an increment of zero for an error.
+    if by > 0
+        && let Ok(metric) = hostcalls::define_metric(MetricType::Counter, name)
+    {
+        let _ = hostcalls::increment_metric(metric, by);
+    }
+}
+
+pub fn gauge(name: &str, value: u64) {
+    if let Ok(metric) = hostcalls::define_metric(MetricType::Gauge, name) {
+        let _ = hostcalls::record_metric(metric, value);
+    }
+}
+
+/// The ABI's form of a header map: count, sizes, then names and values, each ended by a zero byte.
+fn serialize(headers: &[(&str, &str)]) -> Vec<u8> {
+    let size = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = size(headers.len()).to_vec();
+    for (name, value) in headers {
+        bytes.extend(size(name.len()));
+        bytes.extend(size(value.len()));
+    }
+    for text in headers.iter().flat_map(|(name, value)| [name, value]) {
+        bytes.extend(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}

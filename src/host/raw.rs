@@ -1,0 +1,58 @@
+//! Host calls that the SDK lacks. The only module with `unsafe`: each block hands the host pointers and lengths of
+//! slices and integers that outlive the call, as the proxy-wasm ABI 0.2.1 and WASI preview 1 define them.
+#![allow(unsafe_code)]
+
+use std::time::Duration;
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u32;
+}
+
+/// Clocks of WASI preview 1.
+#[derive(Clone, Copy)]
+pub enum Clock {
+    Realtime = 0,
+    /// One origin for all VMs of a process, unlike `std::time::Instant`, which shows no number to share.
+    Monotonic = 1,
+}
+
+/// A clock's reading; zero where the host has no such clock.
+pub fn clock(clock: Clock) -> Duration {
+    let mut nanoseconds = 0;
+    let status = unsafe { clock_time_get(clock as u32, 1, &raw mut nanoseconds) };
+    if status == 0 { Duration::from_nanos(nanoseconds) } else { Duration::ZERO }
+}
+
+/// Answers the request. The SDK's own call cannot give the response-code details that access logs show.
+///
+/// `headers` is in the ABI's serialized form. The gRPC status (-1) is left for Envoy to derive from the HTTP status.
+pub fn send_local_response(status: u16, details: &str, headers: &[u8], body: &[u8]) -> bool {
+    let result = unsafe {
+        proxy_send_local_response(
+            u32::from(status),
+            details.as_ptr(),
+            details.len(),
+            body.as_ptr(),
+            body.len(),
+            headers.as_ptr(),
+            headers.len(),
+            -1,
+        )
+    };
+    result == 0
+}

@@ -1,0 +1,51 @@
+//! Is this really Genesys Cloud's data-actions client, of my region?
+//!
+//! A proxy-wasm filter that answers this question for Envoy and Istio, one request at a time. Data flows one way:
+//!
+//! ```text
+//! host -> peer -> certificate -> decision <- trust <- refresh <- host (callouts)
+//!                                   |
+//!                               filter (verdict, reply)
+//! ```
+//!
+//! Everything up to `decision` and all of `refresh` is pure: bytes and times come in as arguments, so that tests
+//! and tools run the very code that the filter runs. Only `host` talks to Envoy, and only `filter` calls `host`.
+//! `ARCHITECTURE.md` has the long form.
+
+// The module runs inside a proxy: a panic takes a worker's VM down, so nothing here may be able to.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::unreachable,
+    clippy::todo,
+    clippy::unimplemented
+)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod authority;
+pub mod cache;
+pub mod certificate;
+pub mod config;
+pub mod decision;
+pub mod fingerprint;
+pub mod identity;
+pub mod name;
+pub mod peer;
+pub mod pem;
+pub mod refresh;
+pub mod regions;
+pub mod signature;
+pub mod trust;
+pub mod window;
+pub mod xfcc;
+
+#[cfg(target_arch = "wasm32")]
+mod filter;
+#[cfg(target_arch = "wasm32")]
+mod host;
+
+/// Release and commit of this build, logged at start so that a running module can be told from its log.
+pub const BUILD: &str = env!("GENESYS_MTLS_BUILD");

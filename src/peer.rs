@@ -1,0 +1,138 @@
+//! The peer's certificate: bytes from wherever Envoy shows them, bound to the TLS connection.
+//!
+//! The binding rule: a certificate counts only if the SHA-256 of its DER is the connection's own digest attribute,
+//! which comes from the TLS stack and cannot be forged. That makes even a header that clients can write a safe source.
+
+use crate::{certificate::MAX_DER, decision::Reason, fingerprint::Fingerprint, pem, xfcc};
+use percent_encoding::percent_decode;
+
+/// Certificates looked at per source: headers may hold many, and each costs a hash.
+const MAX_CANDIDATES: usize = 16;
+
+/// What one source showed.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// PEM text, raw or percent-encoded; Envoy writes `-` where it has none.
+    Pem(Vec<u8>),
+    /// The value of an `x-forwarded-client-cert` header.
+    Xfcc(Vec<u8>),
+}
+
+impl Shown {
+    /// The DER of each certificate shown, without belief in any of them.
+    fn candidates(&self) -> Vec<Vec<u8>> {
+        let texts = match self {
+            Self::Pem(text) if text.len() > xfcc::MAX_HEADER => Vec::new(),
+            Self::Pem(text) => vec![percent_decode(text).collect()],
+            Self::Xfcc(header) => xfcc::certificates(header),
+        };
+        let certificates = texts.iter().filter_map(|text| pem::certificates(text).ok()).flatten();
+        certificates.filter(|der| der.len() <= MAX_DER).take(MAX_CANDIDATES).collect()
+    }
+}
+
+/// The certificate with this digest among all that the sources show, tried in their order.
+pub fn bind(digest: &Fingerprint, sources: impl IntoIterator<Item = Shown>) -> Result<Vec<u8>, Reason> {
+    let mut reason = Reason::CertificateUnavailable;
+    for shown in sources {
+        for der in shown.candidates() {
+            if Fingerprint::of(&der) == *digest {
+                return Ok(der);
+            }
+            reason = Reason::CertificateMismatch;
+        }
+    }
+    Err(reason)
+}
+
+/// The one certificate in the header of a trusted hop. Several are refused: the hop is to overwrite the header, so one
+/// of them is somebody else's.
+pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, Reason> {
+    let is_xfcc = header.trim_ascii_start().starts_with(b"[")
+        || header.windows(5).any(|window| window.eq_ignore_ascii_case(b"cert="));
+    let shown = if is_xfcc { Shown::Xfcc(header.to_vec()) } else { Shown::Pem(header.to_vec()) };
+    let mut candidates = shown.candidates().into_iter();
+    match (candidates.next(), candidates.next()) {
+        (Some(der), None) => Ok(der),
+        (None, _) => Err(Reason::CertificateUnavailable),
+        (Some(_), Some(_)) => Err(Reason::CertificateMismatch),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+    fn pem(der: &[u8]) -> String {
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
+    }
+
+    fn encoded(der: &[u8]) -> String {
+        utf8_percent_encode(&pem(der), NON_ALPHANUMERIC).to_string()
+    }
+
+    fn xfcc(text: impl Into<String>) -> Shown {
+        Shown::Xfcc(text.into().into_bytes())
+    }
+
+    fn text(text: impl Into<String>) -> Shown {
+        Shown::Pem(text.into().into_bytes())
+    }
+
+    #[test]
+    fn only_the_certificate_with_the_connections_digest_is_taken() {
+        let (ours, other) = (b"ours".as_slice(), b"other".as_slice());
+        let digest = Fingerprint::of(ours);
+        let found = Ok(ours.to_vec());
+        let mismatch = Err(Reason::CertificateMismatch);
+        let unavailable = Err(Reason::CertificateUnavailable);
+        let cases: Vec<(&str, Vec<Shown>, Result<Vec<u8>, Reason>)> = vec![
+            ("raw PEM", vec![text(pem(ours))], found.clone()),
+            ("encoded PEM", vec![text(encoded(ours))], found.clone()),
+            ("XFCC", vec![xfcc(format!("Hash=1;Cert=\"{}\"", encoded(ours)))], found.clone()),
+            ("XFCC as JSON", vec![xfcc(format!("[{{\"Cert\":\"{}\"}}]", encoded(ours)))], found.clone()),
+            (
+                "forged elements around the real one",
+                vec![xfcc(format!("Cert=\"{0}\",Cert=\"{1}\",Cert=\"{0}\"", encoded(other), encoded(ours)))],
+                found.clone(),
+            ),
+            (
+                "a later source",
+                vec![text("-"), text(pem(other)), xfcc(format!("Cert={}", encoded(ours)))],
+                found,
+            ),
+            ("somebody else's", vec![text(pem(other))], mismatch.clone()),
+            (
+                "somebody else's, forged",
+                vec![text("-"), xfcc(format!("Cert=\"{}\"", encoded(other)))],
+                mismatch,
+            ),
+            ("a dash", vec![text("-")], unavailable.clone()),
+            ("an empty value", vec![text(""), xfcc("")], unavailable.clone()),
+            ("garbage", vec![text("%00%ff"), xfcc("Cert=\"%zz\"")], unavailable.clone()),
+            ("no source at all", vec![], unavailable),
+        ];
+        for (what, sources, expected) in cases {
+            assert_eq!(bind(&digest, sources), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_hop_must_show_exactly_one_certificate() {
+        let (one, two) = (encoded(b"one"), encoded(b"two"));
+        let cases = [
+            (one.clone(), Ok(b"one".to_vec())),
+            (format!("Hash=1;Cert=\"{one}\""), Ok(b"one".to_vec())),
+            (format!("[{{\"Cert\":\"{one}\"}}]"), Ok(b"one".to_vec())),
+            (format!("Cert=\"{one}\",Cert=\"{two}\""), Err(Reason::CertificateMismatch)),
+            (format!("{one},{two}"), Err(Reason::CertificateMismatch)),
+            (String::new(), Err(Reason::CertificateUnavailable)),
+            ("Hash=1".to_owned(), Err(Reason::CertificateUnavailable)),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(from_hop(header.as_bytes()), expected, "{header}");
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Keeping the pins fresh: one worker of the proxy asks the certificates API, and all of them learn the answer.
+//!
+//! ```text
+//! schedule  when to ask            lease   who asks          fetch  what is said: token, then certificates
+//! oauth     the token call         api     the answers       pins   what of an answer becomes a pin
+//! record    what all workers share, sealed                   refresher  one region's state, driven by ticks
+//! ```
+//!
+//! All of it is pure: shared data is behind [`Store`], calls are returned to be made, times are arguments.
+
+mod api;
+mod fetch;
+mod lease;
+mod oauth;
+mod pins;
+mod record;
+mod refresher;
+mod schedule;
+mod seal;
+
+pub use api::MAX_BODY as MAX_ANSWER;
+pub use fetch::{HttpCall, HttpResponse};
+pub use oauth::Secret;
+pub use refresher::{Event, Now, Refresher, Store};
+pub use schedule::{backoff, period};
+
+/// Why a refresh did not succeed. Codes are stable: they label metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub code: &'static str,
+    /// For the log: what was found, and what to do about it. Never holds text that came from outside as it came.
+    pub detail: String,
+    /// How long the server asked to be left alone.
+    pub retry_after: Option<std::time::Duration>,
+}
+
+impl Failure {
+    fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), retry_after: None }
+    }
+}

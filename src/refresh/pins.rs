@@ -1,0 +1,136 @@
+//! Which certificates of an API answer become pins. This is where the API's word ends: whatever it says, a pin is the
+//! leaf of a DigiCert entity, with the name of the region that answered, and signed by the issuer if one is configured.
+
+use super::api::Entity;
+use crate::{
+    authority::{Authority, Vouching, vouch},
+    certificate::ClientCertificate,
+    config::NameRule,
+    fingerprint::Fingerprint,
+    name, pem,
+    trust::ApiPin,
+    window::{Clock, UnixSeconds},
+};
+use std::collections::BTreeMap;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+/// What a certificate has to be to become a pin of one region.
+#[derive(Clone, Copy, Debug)]
+pub struct Criteria<'a> {
+    pub certificate_name: &'a str,
+    pub names: NameRule,
+    pub issuers: &'a [Authority],
+    /// Leaves found good before: their signature is not verified again.
+    pub known: &'a [Fingerprint],
+    pub now: UnixSeconds,
+}
+
+/// Everything usable in an answer, and how often something was not.
+#[derive(Debug, Default)]
+pub struct Selection {
+    pub pins: BTreeMap<Fingerprint, ApiPin>,
+    /// DER of the CAs that came along and signed one of the leaves.
+    pub issuers: Vec<Vec<u8>>,
+    pub skipped: Vec<Skipped>,
+}
+
+/// Why an entity is no pin. The text of each is a stable code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Skipped {
+    OtherAuthority,
+    OtherType,
+    NoPem,
+    NotOneLeaf,
+    Malformed,
+    Expired,
+    WrongName,
+    WrongIssuer,
+}
+
+impl Skipped {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::OtherAuthority => "other_authority",
+            Self::OtherType => "other_type",
+            Self::NoPem => "no_pem",
+            Self::NotOneLeaf => "not_one_leaf",
+            Self::Malformed => "malformed",
+            Self::Expired => "expired",
+            Self::WrongName => "wrong_name",
+            Self::WrongIssuer => "wrong_issuer",
+        }
+    }
+}
+
+/// Sorts the entities of an answer.
+pub fn select<'e>(entities: impl IntoIterator<Item = &'e Entity>, criteria: Criteria<'_>) -> Selection {
+    let mut selection = Selection::default();
+    for entity in entities {
+        match pin_of(entity, criteria) {
+            Ok((leaf, authorities)) => {
+                selection.add_issuer(&leaf, authorities, criteria.now);
+                let pin = ApiPin { not_before: leaf.not_before, not_after: leaf.not_after };
+                selection.pins.insert(leaf.fingerprint, pin);
+            }
+            Err(skipped) => selection.skipped.push(skipped),
+        }
+    }
+    selection
+}
+
+impl Selection {
+    /// Keeps the CA that signed the leaf. One that came along before is not verified again.
+    fn add_issuer(&mut self, leaf: &ClientCertificate, authorities: Vec<Vec<u8>>, now: UnixSeconds) {
+        if authorities.iter().any(|der| self.issuers.contains(der)) {
+            return;
+        }
+        let signer = authorities.into_iter().find(|der| {
+            let authority = Authority::parse(der);
+            authority
+                .is_ok_and(|authority| vouch(&[authority], leaf, &mut Clock::at(now)) == Vouching::Signed)
+        });
+        self.issuers.extend(signer);
+    }
+}
+
+fn check(der: &[u8], criteria: Criteria<'_>) -> Result<ClientCertificate, Skipped> {
+    let leaf = ClientCertificate::parse(der).map_err(|_| Skipped::Malformed)?;
+    // One whose validity lies ahead is kept: the decision looks at the time.
+    if leaf.not_after < criteria.now {
+        return Err(Skipped::Expired);
+    }
+    if !name::is_of_region(&leaf, criteria.names, criteria.certificate_name) {
+        return Err(Skipped::WrongName);
+    }
+    let unverified = !criteria.issuers.is_empty() && !criteria.known.contains(&leaf.fingerprint);
+    if unverified && vouch(criteria.issuers, &leaf, &mut Clock::at(criteria.now)) != Vouching::Signed {
+        return Err(Skipped::WrongIssuer);
+    }
+    Ok(leaf)
+}
+
+fn pin_of(entity: &Entity, criteria: Criteria<'_>) -> Result<(ClientCertificate, Vec<Vec<u8>>), Skipped> {
+    let is = |field: &Option<String>, value: &str| {
+        field.as_deref().is_some_and(|text| text.trim().eq_ignore_ascii_case(value))
+    };
+    if !is(&entity.signing_authority, "digicert") {
+        return Err(Skipped::OtherAuthority);
+    }
+    if entity.kind.is_some() && !is(&entity.kind, "client") {
+        return Err(Skipped::OtherType);
+    }
+    let text = entity.certificate.as_deref().ok_or(Skipped::NoPem)?;
+    let blocks = pem::certificates(text.as_bytes()).map_err(|_| Skipped::NoPem)?;
+    let mut leaves = Vec::new();
+    let mut authorities = Vec::new();
+    for der in blocks {
+        if is_ca(&der)? { authorities.push(der) } else { leaves.push(der) }
+    }
+    let [leaf] = leaves.as_slice() else { return Err(Skipped::NotOneLeaf) };
+    Ok((check(leaf, criteria)?, authorities))
+}
+
+fn is_ca(der: &[u8]) -> Result<bool, Skipped> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| Skipped::Malformed)?;
+    Ok(certificate.basic_constraints().map_err(|_| Skipped::Malformed)?.is_some_and(|bc| bc.value.ca))
+}

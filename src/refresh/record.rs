@@ -1,0 +1,186 @@
+//! What all workers of a proxy know about one region's API: its pins, and how asking went. One of them writes it.
+
+use super::{Failure, pins::Selection};
+use crate::{
+    authority::Authority,
+    fingerprint::Fingerprint,
+    trust::{ApiPin, ApiState, ApiTrust, Mono},
+    window::UnixSeconds,
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::{Deserialize, Serialize};
+use std::{rc::Rc, time::Duration};
+
+/// Pins kept per region: two are usual, and an answer of the largest size read has some 500.
+const MAX_PINS: usize = 1024;
+
+/// The state of one source. Instants are monotonic, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Grows with every write, in whatever worker, so that an older copy put back is seen to be one.
+    pub sequence: u64,
+    kept: Vec<Kept>,
+    /// Issuing certificates that came along, base64 of their DER.
+    hints: Vec<String>,
+    /// When the last successful refresh began and ended.
+    began: Option<u64>,
+    ended: Option<u64>,
+    /// When the last early refresh began.
+    early: Option<u64>,
+    pub failures: u32,
+    /// The code of the last failure, until a refresh succeeds.
+    pub failing: Option<String>,
+    next: u64,
+    /// Until then a server has asked to be left alone.
+    quiet_until: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    sha256: String,
+    #[serde(flatten)]
+    pin: ApiPin,
+    /// When the API stopped naming it.
+    removed: Option<u64>,
+}
+
+impl Record {
+    pub fn next_attempt(&self) -> Mono {
+        Duration::from_millis(self.next)
+    }
+
+    pub fn last_success(&self) -> Option<Mono> {
+        self.ended.map(Duration::from_millis)
+    }
+
+    pub fn quiet_until(&self) -> Mono {
+        Duration::from_millis(self.quiet_until)
+    }
+
+    pub fn last_early(&self) -> Option<Mono> {
+        self.early.map(Duration::from_millis)
+    }
+
+    pub fn early_begins(&mut self, now: Mono) {
+        self.early = Some(millis(now));
+    }
+
+    /// A refresh that brought home both halves: what it names is in, what it stopped naming is on its way out.
+    pub fn succeed(
+        &mut self,
+        selection: &Selection,
+        (began, now): (Mono, Mono),
+        wall: UnixSeconds,
+        next_in: Duration,
+    ) {
+        self.add(selection);
+        for kept in &mut self.kept {
+            if !kept.is_named_by(selection) {
+                kept.removed = kept.removed.or(Some(millis(now)));
+            }
+        }
+        // Only here does the wall clock forget a pin, and only one the API forgot: a clock that jumps costs nothing.
+        self.kept.retain(|kept| kept.removed.is_none() || kept.pin.not_after >= wall);
+        if !selection.issuers.is_empty() {
+            self.hints = encode(&selection.issuers);
+        }
+        (self.began, self.ended) = (Some(millis(began)), Some(millis(now)));
+        (self.failures, self.failing) = (0, None);
+        self.next = millis(now + next_in);
+        self.quiet_until = 0;
+    }
+
+    /// A refresh that did not: what half an answer names is in, and nothing goes.
+    pub fn fail(&mut self, selection: &Selection, failure: &Failure, now: Mono, next_in: Duration) {
+        self.add(selection);
+        if self.hints.is_empty() {
+            self.hints = encode(&selection.issuers);
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.failing = Some(failure.code.to_owned());
+        self.next = millis(now + next_in);
+        self.quiet_until = if failure.retry_after.is_some() { self.next } else { 0 };
+    }
+
+    fn add(&mut self, selection: &Selection) {
+        for (fingerprint, pin) in &selection.pins {
+            let sha256 = fingerprint.to_string();
+            if let Some(kept) = self.kept.iter_mut().find(|kept| kept.sha256 == sha256) {
+                kept.removed = None;
+            } else if self.kept.len() < MAX_PINS {
+                self.kept.push(Kept { sha256, pin: *pin, removed: None });
+            }
+        }
+    }
+
+    /// What the decision reads at this moment. Pins that the API stopped naming count for `keep_removed` longer.
+    pub fn trust(&self, keep_removed: Duration, max_staleness: Option<Duration>, now: Mono) -> ApiTrust {
+        let state = match self.last_success() {
+            None => ApiState::NotLoaded,
+            Some(at) if max_staleness.is_some_and(|bound| now.saturating_sub(at) > bound) => ApiState::Stale,
+            Some(_) => ApiState::Loaded,
+        };
+        let good = self.kept.iter().filter(|kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse));
+        let hints = self.hints.iter().filter_map(|hint| Authority::parse(&STANDARD.decode(hint).ok()?).ok());
+        ApiTrust {
+            state,
+            pins: good.filter_map(|kept| Some((kept.sha256.parse().ok()?, kept.pin))).collect(),
+            hints: Rc::new(hints.collect()),
+            refreshed: self.began.map(Duration::from_millis),
+        }
+    }
+
+    /// When [`Record::trust`] will next say something else though nobody wrote: a removed pin lapses, or all go stale.
+    pub fn changes_at(
+        &self,
+        keep_removed: Duration,
+        max_staleness: Option<Duration>,
+        now: Mono,
+    ) -> Option<Mono> {
+        let stale =
+            self.last_success().zip(max_staleness).map(|(at, bound)| at + bound + Duration::from_millis(1));
+        let lapses = self.kept.iter().filter_map(|kept| kept.lapses(keep_removed));
+        lapses.chain(stale).filter(|at| *at > now).min()
+    }
+
+    pub fn fingerprints(&self) -> Vec<Fingerprint> {
+        self.kept.iter().filter_map(|kept| kept.sha256.parse().ok()).collect()
+    }
+
+    /// How many pins the API names, and how many it stopped naming.
+    pub fn count(&self) -> (usize, usize) {
+        let removed = self.kept.iter().filter(|kept| kept.removed.is_some()).count();
+        (self.kept.len().saturating_sub(removed), removed)
+    }
+
+    /// Numbers this version above all before it: the clock is shared, so a worker that never read the last one can.
+    pub fn advance(&mut self, now: Mono) {
+        self.sequence = self.sequence.saturating_add(1).max(millis(now));
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
+
+impl Kept {
+    fn is_named_by(&self, selection: &Selection) -> bool {
+        self.sha256.parse().is_ok_and(|fingerprint: Fingerprint| selection.pins.contains_key(&fingerprint))
+    }
+
+    fn lapses(&self, keep_removed: Duration) -> Option<Mono> {
+        self.removed.map(|at| Duration::from_millis(at) + keep_removed)
+    }
+}
+
+fn encode(certificates: &[Vec<u8>]) -> Vec<String> {
+    certificates.iter().map(|der| STANDARD.encode(der)).collect()
+}
+
+fn millis(at: Mono) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+}

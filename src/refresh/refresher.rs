@@ -1,0 +1,380 @@
+//! One region's refresh as one worker sees it: driven by ticks and answers, it says what to call and what changed.
+
+use super::{
+    Failure,
+    fetch::{Client, Fetch, Harvest, HttpCall, HttpResponse, Parties, Progress},
+    lease::Lease,
+    oauth::{Secret, Token},
+    pins::{self, Criteria, Selection, Skipped},
+    record::Record,
+    schedule,
+    seal::Seal,
+};
+use crate::{
+    config::{DigicertPolicy, NameRule, Policy, Refresh, Source},
+    trust::{ApiTrust, Mono},
+    window::UnixSeconds,
+};
+use sha2::{Digest as _, Sha256};
+use std::time::Duration;
+
+/// Shared data: one map for all VMs of a proxy that have the same `vm_id`, ours and others'.
+pub trait Store {
+    /// The value, and the number that a conditional write has to name.
+    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>);
+    /// Writes, if nobody wrote since the number was read. False if somebody did.
+    fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool;
+}
+
+/// The two clocks, read once per callback, and a random number in `0.0..1.0`.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub mono: Mono,
+    pub wall: UnixSeconds,
+    pub roll: f64,
+}
+
+/// Something an operator may want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A refresh succeeded; `recovered` from failures, or `changed` what is pinned.
+    Refreshed { named: usize, kept: usize, changed: bool, recovered: bool },
+    /// A refresh failed; `new` if not for the same reason as the one before.
+    Failed { failure: Failure, failures: u32, next_in: Duration, new: bool },
+    /// Entities of an answer that did not become pins, if others than in the last answer.
+    Skipped { codes: Vec<&'static str> },
+}
+
+/// One region's source.
+#[derive(Debug)]
+pub struct Refresher {
+    source: Source,
+    settings: Refresh,
+    names: NameRule,
+    client: Client,
+    key: String,
+    seal: Seal,
+    lease: Lease,
+    record: Record,
+    token: Option<Token>,
+    pending: Option<Pending>,
+    /// When this worker last asked for an early refresh.
+    asked: Option<Mono>,
+    skipped: Vec<Skipped>,
+    /// When `trust` changes by itself.
+    changes_at: Option<Mono>,
+    /// Grows whenever `trust` may answer differently.
+    pub changes: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    fetch: Fetch,
+    began: Mono,
+    /// An answer to the last call has to be here by then; a callback may get lost.
+    deadline: Mono,
+}
+
+impl Refresher {
+    /// `secret` stands for the OAuth client, or nothing where Envoy authenticates; `worker` is a random id.
+    pub fn new(
+        policy: &Policy,
+        source: &Source,
+        client: Option<(String, Secret)>,
+        worker: u64,
+    ) -> Option<Self> {
+        let client_id = client.as_ref().map_or("", |(id, _)| id.as_str());
+        let key = format!("genesys_mtls/{}/{}", policy.name, source_digest(source, client_id));
+        let secret = client.as_ref().map(|(_, secret)| secret);
+        let lease = Lease::new(format!("{key}/lease"), worker, Seal::new(secret, &format!("{key}/lease"))?);
+        let seal = Seal::new(secret, &format!("{key}/record"))?;
+        Some(Self {
+            source: source.clone(),
+            settings: policy.refresh.clone(),
+            names: policy.names,
+            client: client.map_or(Client::Injected, |(id, secret)| Client::Own { id, secret }),
+            key,
+            seal,
+            lease,
+            record: Record::default(),
+            token: None,
+            pending: None,
+            asked: None,
+            skipped: Vec::new(),
+            changes_at: None,
+            changes: 0,
+        })
+    }
+
+    /// To be called at every tick: learns what other workers wrote, and begins a refresh when it is due and this
+    /// worker's turn.
+    pub fn tick(&mut self, store: &mut impl Store, now: Now) -> (Option<HttpCall>, Vec<Event>) {
+        self.learn(store, now);
+        if let Some(pending) = &self.pending {
+            self.lease.keep(store, now.mono);
+            if now.mono <= pending.deadline {
+                return (None, Vec::new());
+            }
+            let lost = Failure::new("no_answer", "Envoy reported no outcome of the call in time");
+            return (None, self.finish(Err(lost), None, store, now));
+        }
+        let early = self.early_is_due(store, now);
+        if !early && now.mono < self.record.next_attempt() {
+            self.lease.keep(store, now.mono);
+            return (None, Vec::new());
+        }
+        if !self.lease.take(store, now.mono) {
+            return (None, Vec::new());
+        }
+        // The last holder may have refreshed just before its lease ended.
+        if self.learn(store, now) && now.mono < self.record.next_attempt() && !self.early_is_due(store, now) {
+            return (None, Vec::new());
+        }
+        if early {
+            self.record.early_begins(now.mono);
+            self.write(store, now.mono);
+        }
+        let parties = Parties { source: &self.source, client: &self.client };
+        let (fetch, call) = Fetch::begin(parties, &mut self.token, now.mono);
+        self.pending = Some(Pending { fetch, began: now.mono, deadline: self.deadline(now) });
+        (Some(call), Vec::new())
+    }
+
+    /// The answer to the last call, or why it could not be made.
+    pub fn answered(
+        &mut self,
+        response: &Result<HttpResponse, Failure>,
+        issuers: &DigicertPolicy,
+        store: &mut impl Store,
+        now: Now,
+    ) -> (Option<HttpCall>, Vec<Event>) {
+        let deadline = self.deadline(now);
+        let Some(pending) = &mut self.pending else { return (None, Vec::new()) };
+        let parties = Parties { source: &self.source, client: &self.client };
+        match response {
+            Err(failure) => (None, self.finish(Err(failure.clone()), None, store, now)),
+            Ok(response) => match pending.fetch.answered(response, parties, &mut self.token, now.mono) {
+                Progress::Call(call) => {
+                    pending.deadline = deadline;
+                    (Some(call), Vec::new())
+                }
+                Progress::Done(harvest) => (None, self.finish(Ok(harvest), Some(issuers), store, now)),
+            },
+        }
+    }
+
+    /// A certificate turned up that a refresh might explain: asks for one, in whatever worker it is to happen.
+    pub fn ask_early(&mut self, store: &mut impl Store, now: Mono) {
+        if self.early_is_allowed(now) && self.asked.is_none_or(|at| now > at + Duration::from_millis(200)) {
+            self.asked = Some(now);
+            let at = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+            store.set(&self.wanted_key(), &at.to_le_bytes(), None);
+        }
+    }
+
+    /// Whether waiting up to `hold` is likely to bring news: a refresh is under way, due, or may be asked for.
+    pub fn expects_news(&self, hold: Duration, now: Mono) -> bool {
+        let recent = |at: Option<Mono>| at.is_some_and(|at| now <= at + hold);
+        self.pending.is_some()
+            || self.early_is_allowed(now)
+            || recent(self.asked)
+            || recent(self.record.last_early())
+            || self.record.next_attempt() <= now + hold
+    }
+
+    /// What the decision may rely on now.
+    pub fn trust(&self, now: Mono) -> ApiTrust {
+        self.record.trust(self.settings.keep_removed.0, self.settings.max_staleness.0, now)
+    }
+
+    /// Ends this worker's part, so that another may take over at once.
+    pub fn leave(&mut self, store: &mut impl Store, now: Mono) {
+        self.lease.release(store, now);
+    }
+
+    pub fn region(&self) -> &str {
+        &self.source.region
+    }
+
+    /// Pins named by the API, and pins kept though it stopped naming them.
+    pub fn pins(&self) -> (usize, usize) {
+        self.record.count()
+    }
+
+    /// Age of the last successful refresh.
+    pub fn age(&self, now: Mono) -> Option<Duration> {
+        self.record.last_success().map(|at| now.saturating_sub(at))
+    }
+
+    pub fn failures(&self) -> u32 {
+        self.record.failures
+    }
+
+    /// Whether this worker is the one that asks.
+    pub fn is_leader(&self, now: Mono) -> bool {
+        self.lease.is_held(now)
+    }
+
+    /// Whether nothing was ever delivered, so that quick ticks are worth their cost.
+    pub fn is_starting(&self) -> bool {
+        self.record.last_success().is_none() && self.record.failures == 0
+    }
+
+    fn deadline(&self, now: Now) -> Mono {
+        now.mono + self.settings.timeout.0 + Duration::from_secs(5)
+    }
+
+    /// Settles a refresh, successful or not, and writes down what comes of it.
+    fn finish(
+        &mut self,
+        harvest: Result<Harvest, Failure>,
+        digicert: Option<&DigicertPolicy>,
+        store: &mut impl Store,
+        now: Now,
+    ) -> Vec<Event> {
+        let Some(pending) = self.pending.take() else { return Vec::new() };
+        let known = self.record.fingerprints();
+        let criteria = Criteria {
+            certificate_name: &self.source.certificate_name,
+            names: self.names,
+            issuers: digicert.map_or(&[], |digicert| &digicert.issuers),
+            known: &known,
+            now: now.wall,
+        };
+        let (selection, failure) = match harvest {
+            Err(failure) => (Selection::default(), Some(failure)),
+            Ok(harvest) => {
+                let halves = [&harvest.current, &harvest.upcoming];
+                let selection = pins::select(halves.into_iter().flatten().flatten(), criteria);
+                let nothing = selection.pins.is_empty().then(|| nothing_usable(&selection));
+                (selection, harvest.current.err().or(harvest.upcoming.err()).or(nothing))
+            }
+        };
+        let mut events = Vec::new();
+        if self.skipped != selection.skipped {
+            self.skipped.clone_from(&selection.skipped);
+            events
+                .push(Event::Skipped { codes: self.skipped.iter().map(|skipped| skipped.code()).collect() });
+        }
+        let before = self.trust(now.mono).pins;
+        let (interval, jitter) = (self.settings.interval.0, self.settings.jitter.0);
+        match failure {
+            None => {
+                let recovered = self.record.failures > 0;
+                let next_in = schedule::period(interval, jitter, now.roll);
+                self.record.succeed(&selection, (pending.began, now.mono), now.wall, next_in);
+                let (named, kept) = self.record.count();
+                let changed = self.trust(now.mono).pins != before;
+                events.push(Event::Refreshed { named, kept, changed, recovered });
+            }
+            Some(failure) => {
+                let retry = (self.settings.retry.base.0, self.settings.retry.max.0);
+                let failures = self.record.failures.saturating_add(1);
+                let next_in =
+                    schedule::backoff(failures, retry, jitter, now.roll, failure.retry_after, interval);
+                let new = self.record.failing.as_deref() != Some(failure.code);
+                self.record.fail(&selection, &failure, now.mono, next_in);
+                events.push(Event::Failed { failure, failures, next_in, new });
+            }
+        }
+        self.write(store, now.mono);
+        self.changed(now);
+        events
+    }
+
+    /// Reads what another worker wrote. True if it was news.
+    pub fn learn(&mut self, store: &mut impl Store, now: Now) -> bool {
+        if self.changes_at.is_some_and(|at| at <= now.mono) {
+            self.changed(now);
+        }
+        let sequence = store.get(&self.sequence_key()).0.and_then(|bytes| bytes.try_into().ok());
+        if sequence.map(u64::from_le_bytes) == Some(self.record.sequence) {
+            return false;
+        }
+        let sealed = store.get(&self.record_key()).0;
+        let stored = sealed.as_deref().and_then(|sealed| self.seal.open(sealed)).and_then(Record::from_bytes);
+        match stored {
+            Some(stored) if stored.sequence > self.record.sequence => {
+                self.record = stored;
+                self.changed(now);
+                true
+            }
+            // Somebody else damaged what was written, or put an older copy back: whoever leads writes it again.
+            _ if self.record.sequence > 0 && self.lease.is_held(now.mono) => {
+                self.write(store, now.mono);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn write(&mut self, store: &mut impl Store, now: Mono) {
+        self.record.advance(now);
+        store.set(&self.record_key(), &self.seal.seal(&self.record.to_bytes()), None);
+        store.set(&self.sequence_key(), &self.record.sequence.to_le_bytes(), None);
+    }
+
+    fn changed(&mut self, now: Now) {
+        let (keep, stale) = (self.settings.keep_removed.0, self.settings.max_staleness.0);
+        self.changes_at = self.record.changes_at(keep, stale, now.mono);
+        self.changes = self.changes.wrapping_add(1);
+    }
+
+    /// Whether a worker asked for an early refresh that has not happened since.
+    fn early_is_due(&self, store: &impl Store, now: Now) -> bool {
+        if !self.early_is_allowed(now.mono) {
+            return false;
+        }
+        let wanted = store.get(&self.wanted_key()).0.and_then(|bytes| bytes.try_into().ok());
+        let Some(wanted) = wanted.map(u64::from_le_bytes).map(Duration::from_nanos) else { return false };
+        let fresh =
+            wanted <= now.mono && now.mono <= wanted + self.settings.on_unknown_certificate.min_interval.0;
+        fresh && self.record.last_early().is_none_or(|at| wanted > at)
+    }
+
+    fn early_is_allowed(&self, now: Mono) -> bool {
+        let pause = self.settings.on_unknown_certificate.min_interval.0;
+        self.record.last_early().is_none_or(|at| now >= at + pause) && now >= self.record.quiet_until()
+    }
+
+    fn record_key(&self) -> String {
+        format!("{}/record", self.key)
+    }
+
+    fn sequence_key(&self) -> String {
+        format!("{}/sequence", self.key)
+    }
+
+    fn wanted_key(&self) -> String {
+        format!("{}/wanted", self.key)
+    }
+}
+
+fn nothing_usable(selection: &Selection) -> Failure {
+    let mut codes: Vec<&str> = selection.skipped.iter().map(|skipped| skipped.code()).collect();
+    codes.sort_unstable();
+    codes.dedup();
+    let found = if codes.is_empty() { "it names no certificate".to_owned() } else { codes.join(", ") };
+    Failure::new(
+        "no_usable_certificate",
+        format!("the answer holds no DigiCert client certificate of this region ({found})"),
+    )
+}
+
+/// Ties shared data to where it came from: another region, host, cluster or OAuth client is another source.
+fn source_digest(source: &Source, client_id: &str) -> String {
+    let mut digest = Sha256::new();
+    for part in [
+        source.region.as_str(),
+        &source.certificate_name,
+        &source.api_host,
+        &source.login_host,
+        &source.api_cluster,
+        &source.login_cluster,
+        client_id,
+    ] {
+        digest.update(part.as_bytes());
+        digest.update(b"\0");
+    }
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}

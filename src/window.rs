@@ -1,0 +1,90 @@
+//! For how long an answer that depended on the time stays true.
+
+/// Wall-clock time in seconds since 1970 (X.509 knows nothing finer).
+pub type UnixSeconds = i64;
+
+/// A clock that remembers between which moments every comparison made so far would come out the same.
+///
+/// A verdict read off such a clock may be reused at any `time` with `window.contains(time)`: the rules need not be
+/// written twice, once to decide and once to say for how long.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    now: UnixSeconds,
+    window: Window,
+}
+
+/// A span of wall-clock time, `from <= t < until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub from: UnixSeconds,
+    pub until: UnixSeconds,
+}
+
+impl Clock {
+    pub fn at(now: UnixSeconds) -> Self {
+        Self { now, window: Window { from: UnixSeconds::MIN, until: UnixSeconds::MAX } }
+    }
+
+    /// Whether `moment` still lies ahead.
+    pub fn is_before(&mut self, moment: UnixSeconds) -> bool {
+        let ahead = self.now < moment;
+        if ahead {
+            self.window.until = self.window.until.min(moment);
+        } else {
+            self.window.from = self.window.from.max(moment);
+        }
+        ahead
+    }
+
+    /// Whether `moment` has passed. A certificate is still good in its last second (RFC 5280, section 4.1.2.5).
+    pub fn is_after(&mut self, moment: UnixSeconds) -> bool {
+        !self.is_before(moment.saturating_add(1))
+    }
+
+    /// The span around now in which every answer given so far stays the same.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+}
+
+impl Window {
+    pub fn contains(&self, moment: UnixSeconds) -> bool {
+        self.from <= moment && moment < self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_window_is_what_the_comparisons_left_open() {
+        let mut clock = Clock::at(100);
+        assert_eq!(clock.window(), Window { from: i64::MIN, until: i64::MAX });
+        assert!(!clock.is_before(100));
+        assert!(clock.is_before(200));
+        assert!(clock.is_before(150));
+        assert!(!clock.is_after(120));
+        assert_eq!(clock.window(), Window { from: 100, until: 121 });
+    }
+
+    proptest! {
+        #[test]
+        fn anywhere_inside_the_window_every_comparison_answers_the_same(
+            now in -50_i64..50, other in -50_i64..50,
+            moments in proptest::collection::vec((any::<bool>(), -50_i64..50), 0..8),
+        ) {
+            let ask = |time| {
+                let mut clock = Clock::at(time);
+                let answers: Vec<bool> = moments.iter().map(|&(before, moment)| {
+                    if before { clock.is_before(moment) } else { clock.is_after(moment) }
+                }).collect();
+                (answers, clock.window())
+            };
+            let (answers, window) = ask(now);
+            prop_assert!(window.contains(now));
+            prop_assert_eq!(window.contains(other), ask(other).0 == answers);
+        }
+    }
+}

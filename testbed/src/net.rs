@@ -1,0 +1,36 @@
+//! A loopback port that can stop and start listening without anybody else getting it.
+
+use std::{io, net::SocketAddr};
+
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Keeps a port of 127.0.0.1: while nothing listens, connections to it are refused.
+#[derive(Debug)]
+pub(crate) struct ReservedPort {
+    addr: SocketAddr,
+    // Bound and never listening: it only keeps the port.
+    _placeholder: TcpSocket,
+}
+
+impl ReservedPort {
+    pub fn new() -> io::Result<Self> {
+        let placeholder = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        Ok(Self { addr: placeholder.local_addr()?, _placeholder: placeholder })
+    }
+
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub fn listen(&self) -> io::Result<TcpListener> {
+        bind(self.addr)?.listen(1024)
+    }
+}
+
+fn bind(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(addr)?;
+    Ok(socket)
+}
