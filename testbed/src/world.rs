@@ -88,7 +88,7 @@ impl World {
 
     /// Fits a bootstrap to this world: free ports; the cluster `service` is the upstream, those with TLS are the stand-in,
     /// plain ones with `crl` in their name its host of revocation lists; certificates and CAs of TLS contexts; the wasm
-    /// module; OAuth secrets of us-east-1. The plugin's configuration stays: see [`Self::policy`].
+    /// module. The plugin's configuration stays: see [`Self::policy`].
     pub fn localize(&self, bootstrap: &mut Value) {
         config::free_ports(bootstrap);
         for (cluster, tls) in config::clusters(bootstrap) {
@@ -107,14 +107,6 @@ impl World {
         config::each_plugin(bootstrap, |_| plugins += 1);
         if plugins > 0 {
             config::set_module(bootstrap, &paths::wasm_module());
-            let credentials = self.genesys.credentials(self.pki.us.region.id);
-            config::set_plugin_env(
-                bootstrap,
-                &[
-                    ("GENESYS_CLIENT_ID", &credentials.client_id),
-                    ("GENESYS_CLIENT_SECRET", &credentials.client_secret),
-                ],
-            );
         }
     }
 
@@ -128,9 +120,13 @@ impl World {
         json!({"genesys": {"ca_certificates": region.root.pem}, "digicert": {"pins": ["api"]}})
     }
 
-    /// Begins an Envoy with a bootstrap of [`Self::bootstrap`].
+    /// Begins an Envoy with a bootstrap of [`Self::bootstrap`]; us-east-1's OAuth client is in its environment as
+    /// `GENESYS_CLIENT_ID` and `GENESYS_CLIENT_SECRET`.
     pub fn envoy(&self, bootstrap: Value) -> EnvoyBuilder {
+        let credentials = self.genesys.credentials(self.pki.us.region.id);
         Envoy::builder(bootstrap)
+            .env("GENESYS_CLIENT_ID", &credentials.client_id)
+            .env("GENESYS_CLIENT_SECRET", &credentials.client_secret)
     }
 
     /// Begins a TLS client of one of Envoy's listeners; without a certificate so far.

@@ -307,6 +307,27 @@ async fn envoy_verifies_the_stand_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_shipped_configurations_fit_and_their_guard_denies_without_the_filter() {
+    for (file, strict) in [("envoy/envoy.yaml", false), ("envoy/strict.yaml", true)] {
+        let world = World::start().await.unwrap();
+        let mut bootstrap = config::load_yaml(&testbed::paths::workspace_root().join(file));
+        config::walk(&mut bootstrap, &mut |map| {
+            if let Some(filters) = map.get_mut("http_filters").and_then(Value::as_array_mut) {
+                filters.retain(|f| f["name"] != "envoy.filters.http.wasm");
+            }
+        });
+        world.localize(&mut bootstrap);
+        let envoy = world.envoy(bootstrap).start().await.unwrap();
+        let ingress = envoy.listener_addr("ingress");
+        let genuine = world.client(ingress).identity(&world.pki.us.digicert).build().get("/").await;
+        assert_eq!(genuine.unwrap().status, 403);
+        let stranger = world.client(ingress).identity(&world.pki.stranger).build().get("/").await;
+        assert_eq!(stranger.is_err_and(|e| e.alert().is_some()), strict);
+        assert_eq!(world.upstream.count(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_configuration_is_reported_with_the_log() {
     let error = Envoy::builder(json!({"static_resources": {"clusters": [{"nonsense": 1}]}})).start().await;
     let text = error.unwrap_err().to_string();

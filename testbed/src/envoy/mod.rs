@@ -84,7 +84,7 @@ impl EnvoyBuilder {
         self
     }
 
-    /// An environment variable. Envoy gets no others but `PATH`.
+    /// An environment variable; the last word on a name counts. Envoy gets no others but `PATH`.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
         self

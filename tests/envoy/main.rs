@@ -1,0 +1,4 @@
+//! The filter in a real Envoy: real handshakes, real callouts, the shipped configuration files.
+
+mod setup;
+mod who_gets_in;
