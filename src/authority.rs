@@ -177,7 +177,7 @@ fn supported_key(key: &SubjectPublicKeyInfo<'_>) -> bool {
 struct UsageAlreadyChecked;
 
 impl ExtendedKeyUsageValidator for UsageAlreadyChecked {
-    fn validate(&self, usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        usages.map(|usage| usage.map(|_| ())).collect()
+    fn validate(&self, mut usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        usages.try_for_each(|usage| usage.map(|_| ()))
     }
 }

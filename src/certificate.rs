@@ -105,7 +105,7 @@ impl ClientCertificate {
             summary: Summary {
                 subject: parsed.subject().to_string(),
                 issuer: parsed.issuer().to_string(),
-                serial: parsed.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect(),
+                serial: parsed.raw_serial_as_string(),
             },
             der: owned,
         })

@@ -12,10 +12,9 @@ pub fn names(certificate: &ClientCertificate, rule: NameRule) -> &[String] {
         _ => &[],
     };
     match rule {
-        NameRule::San => &certificate.dns_names,
         NameRule::Cn => the_one_common_name,
         NameRule::SanOrCn if certificate.dns_names.is_empty() => the_one_common_name,
-        NameRule::SanOrCn => &certificate.dns_names,
+        NameRule::San | NameRule::SanOrCn => &certificate.dns_names,
     }
 }
 

@@ -29,10 +29,13 @@ pub fn rsa_public_key(der: &[u8]) -> Option<RsaPublicKey> {
     RSA_BITS.contains(&key.n().bits()).then_some(key)
 }
 
+/// Public key, message, signature: nothing unless they fit.
+type Verify = fn(&[u8], &[u8], &[u8]) -> Option<()>;
+
 struct Algorithm {
     key: AlgorithmIdentifier,
     signature: AlgorithmIdentifier,
-    verify: fn(public_key: &[u8], message: &[u8], signature: &[u8]) -> Option<()>,
+    verify: Verify,
 }
 
 impl SignatureVerificationAlgorithm for Algorithm {

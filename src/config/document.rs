@@ -278,7 +278,7 @@ fn default_name() -> String {
 }
 
 fn default_skew() -> Span {
-    Span(Duration::from_secs(60))
+    Span(Duration::from_mins(1))
 }
 
 fn default_identity_header() -> String {
@@ -290,11 +290,11 @@ impl Default for Refresh {
         Self {
             clusters: Clusters::default(),
             oauth: OAuth::default(),
-            interval: Span(Duration::from_secs(3600)),
+            interval: Span(Duration::from_hours(1)),
             timeout: Span(Duration::from_secs(5)),
             jitter: Percent(10),
             retry: Retry::default(),
-            keep_removed: Span(Duration::from_secs(24 * 3600)),
+            keep_removed: Span(Duration::from_hours(24)),
             max_staleness: Bound(None),
             on_unknown_certificate: UnknownCertificate::default(),
         }
@@ -324,7 +324,7 @@ impl Default for OAuthEnvironment {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { base: Span(Duration::from_secs(1)), max: Span(Duration::from_secs(300)) }
+        Self { base: Span(Duration::from_secs(1)), max: Span(Duration::from_mins(5)) }
     }
 }
 

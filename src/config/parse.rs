@@ -48,7 +48,7 @@ impl Source for StructSource {
     }
 }
 
-impl<'a> Source for serde_json::Deserializer<serde_json::de::SliceRead<'a>> {
+impl Source for serde_json::Deserializer<serde_json::de::SliceRead<'_>> {
     fn read<T: DeserializeOwned>(&mut self) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
         let value = serde_path_to_error::deserialize(&mut *self)?;
         let end = self.end();

@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
 /// A configuration that makes sense: what the decision and the refresh work from. It never changes afterwards.
 #[derive(Debug)]

@@ -167,11 +167,10 @@ pub fn decide(
             policy.regions.get(index).ok_or_else(|| Refusal::new(Reason::WrongName, String::new()))?;
         let unasked = ApiTrust::default();
         let api = trust.regions.get(index).unwrap_or(&unasked);
-        let authority =
-            check_authority(certificate, region, api, first_seen, &mut clock).map_err(|refusal| {
-                worth_asking = refusal.worth_asking.then_some(index);
-                refusal
-            })?;
+        let vouched = check_authority(certificate, region, api, first_seen, &mut clock);
+        let authority = vouched.inspect_err(|refusal| {
+            worth_asking = refusal.worth_asking.then_some(index);
+        })?;
         Ok(Outcome::Allow { region: index, authority })
     });
     let (outcome, detail) = match result {

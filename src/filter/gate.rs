@@ -33,6 +33,9 @@ const QUICK_TICK: Duration = Duration::from_millis(50);
 /// SHA-256 of the peer's certificate as Envoy shows it: 64 hexadecimal digits.
 type Digest = [u8; 64];
 
+/// The digest, and the certificate itself where a trusted hop showed it.
+type Identified = (Digest, Option<Vec<u8>>);
+
 /// What becomes of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Passage {
@@ -102,7 +105,7 @@ impl Gate {
             Ok(peer) => peer,
             Err((reason, hint)) => return self.deny(reason, hint, "", None),
         };
-        if let Some(passage) = self.from_cache(&digest) {
+        if let Some(passage) = self.decided_before(&digest) {
             return passage;
         }
         let now = host::now();
@@ -124,7 +127,7 @@ impl Gate {
     }
 
     /// The warm path: one look-up, one write.
-    fn from_cache(&self, digest: &Digest) -> Option<Passage> {
+    fn decided_before(&self, digest: &Digest) -> Option<Passage> {
         let mut state = self.state.borrow_mut();
         let State { cache, metrics, .. } = &mut *state;
         let reason = match cache.get(digest, self.trust_version.get(), self.wall.get())? {
@@ -164,7 +167,7 @@ impl Gate {
                 return Passage::Held;
             }
         }
-        self.carry_out(digest, &certificate, verdict)
+        self.carry_out(digest, &certificate, &verdict)
     }
 
     /// Decides on a certificate, and remembers when one that waits for the API was first met.
@@ -180,7 +183,7 @@ impl Gate {
     }
 
     /// Keeps a verdict for later requests and applies it to the current one.
-    fn carry_out(&self, digest: Digest, certificate: &ClientCertificate, verdict: Verdict) -> Passage {
+    fn carry_out(&self, digest: Digest, certificate: &ClientCertificate, verdict: &Verdict) -> Passage {
         match verdict.outcome {
             Outcome::Allow { region, authority } => {
                 let id = self.policy.regions.get(region).map_or("", |region| region.id.as_str());
@@ -266,7 +269,7 @@ impl Gate {
         let held = state.held.swap_remove(at);
         drop(state);
         if host::enter_request(held.context)
-            && self.carry_out(held.digest, &held.certificate, verdict) == Passage::Open
+            && self.carry_out(held.digest, &held.certificate, &verdict) == Passage::Open
         {
             host::resume_request();
         }
@@ -293,7 +296,7 @@ impl Gate {
     }
 
     /// The digest of the peer's certificate, and where a trusted hop shows it, the certificate.
-    fn peer_digest(&self) -> Result<(Digest, Option<Vec<u8>>), (Reason, &'static str)> {
+    fn peer_digest(&self) -> Result<Identified, (Reason, &'static str)> {
         let digest = host::property(&["connection", "sha256_peer_certificate_digest"])
             .and_then(|digest| Digest::try_from(digest).ok())
             .ok_or((Reason::NoClientCertificate, "the TLS connection has no client certificate"))?;

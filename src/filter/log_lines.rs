@@ -14,11 +14,12 @@ use crate::{
 use log::{info, warn};
 use std::{
     collections::BTreeMap,
+    fmt::Write as _,
     time::{Duration, SystemTime},
 };
 
 const PER_WINDOW: u32 = 10;
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// Lines written and swallowed per reason.
 #[derive(Default)]
@@ -61,12 +62,14 @@ impl DenialLog {
                 [("subject", &summary.subject), ("issuer", &summary.issuer), ("serial", &summary.serial)]
             {
                 let cut: String = value.chars().take(200).collect();
-                line.push_str(&format!(" {key}={cut:?}"));
+                let _ = write!(line, " {key}={cut:?}");
             }
         }
         match std::mem::take(&mut budget.suppressed) {
             0 => {}
-            more => line.push_str(&format!(" suppressed={more}")),
+            more => {
+                let _ = write!(line, " suppressed={more}");
+            }
         }
         warn!("{line}");
     }
@@ -139,9 +142,14 @@ fn announce_authority(policy: &Policy, region: &str, authority: &Authority, now:
     }
 }
 
-/// Seconds since 1970 as RFC 3339.
+/// Seconds since 1970 as RFC 3339; as a number where that has no form for them (the formatter refuses, and
+/// `to_string` would panic on its refusal).
 fn date(at: UnixSeconds) -> String {
     let since =
         u64::try_from(at).ok().and_then(|at| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at)));
-    since.map_or_else(|| at.to_string(), |at| humantime::format_rfc3339_seconds(at).to_string())
+    let mut text = String::new();
+    match since.map(|at| write!(text, "{}", humantime::format_rfc3339_seconds(at))) {
+        Some(Ok(())) => text,
+        _ => at.to_string(),
+    }
 }

@@ -5,7 +5,7 @@ use crate::{
     config::{Credentials, Policy, Source},
     host::{self, SharedData},
     refresh::{Event, Failure, HttpCall, HttpResponse, Now, Refresher, Secret},
-    trust::{Mono, Trust},
+    trust::{ApiTrust, Mono, Trust},
 };
 use log::error;
 use std::{collections::HashMap, rc::Rc, time::Duration};
@@ -32,7 +32,7 @@ struct Entry {
 
 impl Sources {
     pub fn new(policy: Rc<Policy>) -> Self {
-        let trust = Trust { version: 0, regions: vec![Default::default(); policy.regions.len()] };
+        let trust = Trust { version: 0, regions: vec![ApiTrust::default(); policy.regions.len()] };
         Self { policy, trust, refreshers: None, calls: HashMap::new(), gauges_written: Mono::ZERO }
     }
 

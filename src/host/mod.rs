@@ -38,7 +38,7 @@ pub fn now() -> Now {
     Now {
         mono: monotonic(),
         wall: wall_clock(),
-        roll: f64::from(random() as u32) / (f64::from(u32::MAX) + 1.0),
+        roll: f64::from((random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{fmt, time::Duration};
 /// The largest answer of the login host that is read, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 /// A token is not used in its last minute.
-const EARLY: Duration = Duration::from_secs(60);
+const EARLY: Duration = Duration::from_mins(1);
 /// Lifetimes outside of this are not believed; Genesys' own run from 5 minutes to 48 hours.
 const LIFETIME: (u64, u64) = (60, 48 * 3600);
 /// Assumed where the answer names none: the shortest that Genesys lets one configure.

@@ -12,10 +12,10 @@ use super::{
 };
 use crate::{
     config::{DigicertPolicy, NameRule, Policy, Refresh, Source},
+    fingerprint::Fingerprint,
     trust::{ApiTrust, Mono},
     window::UnixSeconds,
 };
-use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 
 /// Shared data: one map for all VMs of a proxy that have the same `vm_id`, ours and others'.
@@ -299,8 +299,8 @@ impl Refresher {
                 self.changed(now);
                 true
             }
-            // Somebody else damaged what was written, or put an older copy back: whoever leads writes it again.
-            _ if self.record.sequence > 0 && self.lease.is_held(now.mono) => {
+            // Somebody else damaged what was written, or put an older copy back: whoever leads, or may, writes it again.
+            _ if self.record.sequence > 0 && self.lease.take(store, now.mono) => {
                 self.write(store, now.mono);
                 false
             }
@@ -363,8 +363,7 @@ fn nothing_usable(selection: &Selection) -> Failure {
 
 /// Ties shared data to where it came from: another region, host, cluster or OAuth client is another source.
 fn source_digest(source: &Source, client_id: &str) -> String {
-    let mut digest = Sha256::new();
-    for part in [
+    let parts = [
         source.region.as_str(),
         &source.certificate_name,
         &source.api_host,
@@ -372,9 +371,7 @@ fn source_digest(source: &Source, client_id: &str) -> String {
         &source.api_cluster,
         &source.login_cluster,
         client_id,
-    ] {
-        digest.update(part.as_bytes());
-        digest.update(b"\0");
-    }
-    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    ];
+    let named: String = parts.iter().flat_map(|part| [part, "\0"]).collect();
+    Fingerprint::of(named.as_bytes()).to_string().chars().take(16).collect()
 }
