@@ -29,6 +29,11 @@ impl Seal {
         [&tag, message].concat()
     }
 
+    /// 16 hexadecimal digits that differ for another secret or purpose.
+    pub fn digest(&self) -> String {
+        self.seal(b"").iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The message, if its tag is right.
     pub fn open<'a>(&self, sealed: &'a [u8]) -> Option<&'a [u8]> {
         let (tag, message) = sealed.split_at_checked(TAG)?;
