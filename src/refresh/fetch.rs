@@ -361,7 +361,9 @@ mod tests {
 
     #[test]
     fn failures_end_the_conversation_where_more_calls_could_not_help() {
-        let cases: &[(&[(u16, &str)], Result<usize, &str>, Result<usize, &str>)] = &[
+        type Half = Result<usize, &'static str>;
+        type Case<'a> = (&'a [(u16, &'a str)], Half, Half);
+        let cases: &[Case<'_>] = &[
             (&[(401, "")], Err("login_rejected"), Err("login_rejected")),
             (&[(0, "")], Err("login_unavailable"), Err("login_unavailable")),
             (&[TOKEN, (403, "")], Err("api_forbidden"), Err("api_forbidden")),

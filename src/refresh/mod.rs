@@ -39,3 +39,6 @@ impl Failure {
         Self { code, detail: detail.into(), retry_after: None }
     }
 }
+
+#[cfg(test)]
+mod tests;

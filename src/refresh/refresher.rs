@@ -179,7 +179,7 @@ impl Refresher {
 
     /// Whether waiting up to `hold` is likely to bring news: a refresh is under way, due, or may be asked for.
     pub fn expects_news(&self, hold: Duration, now: Mono) -> bool {
-        let done = |at: Mono| self.record.last_success().is_some_and(|ended| ended > at);
+        let done = |at: Mono| self.record.last_success().is_some_and(|ended| ended >= at);
         let under_way = |at: Option<Mono>| at.is_some_and(|at| now <= at + hold && !done(at));
         self.pending.is_some()
             || self.early_is_allowed(now)

@@ -31,7 +31,9 @@ impl Seal {
 
     /// 16 hexadecimal digits that differ for another secret or purpose.
     pub fn digest(&self) -> String {
-        self.seal(b"").iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        let sealed = self.seal(b"");
+        let head = sealed.first_chunk().copied().unwrap_or_default();
+        format!("{:016x}", u64::from_be_bytes(head))
     }
 
     /// The message, if its tag is right.
