@@ -81,6 +81,10 @@ struct Held {
     context: u32,
     digest: Digest,
     certificate: Rc<ClientCertificate>,
+    /// The region whose API is being asked.
+    region: usize,
+    /// What was known when it was last decided on. Its signature is not verified again before there is news.
+    generation: u64,
     deadline: Mono,
 }
 
@@ -152,7 +156,12 @@ impl Gate {
         now: Now,
     ) -> Passage {
         self.follow_trust(now);
-        let verdict = self.judge(&certificate, now);
+        let mut verdict = self.judge(&certificate, now);
+        if verdict.worth_asking.is_some() && self.sources.borrow_mut().catch_up(now) {
+            // Another worker had asked already.
+            self.follow_trust(now);
+            verdict = self.judge(&certificate, now);
+        }
         if let Some(region) = verdict.worth_asking {
             let mut sources = self.sources.borrow_mut();
             sources.ask_early(region, now);
@@ -161,7 +170,8 @@ impl Gate {
             let room = state.held.len() < usize::try_from(settings.max_held).unwrap_or(usize::MAX);
             if room && !settings.hold.0.is_zero() && sources.expects_news(region, now) {
                 let deadline = now.mono + settings.hold.0;
-                state.held.push(Held { context, digest, certificate, deadline });
+                let generation = sources.generation;
+                state.held.push(Held { context, digest, certificate, region, generation, deadline });
                 state.metrics.held += 1;
                 self.set_tick(QUICK_TICK);
                 return Passage::Held;
@@ -250,29 +260,47 @@ impl Gate {
     }
 
     fn look_again(&self, context: u32, now: Now) {
-        let certificate = {
-            let state = self.state.borrow();
-            let Some(held) = state.held.iter().find(|held| held.context == context) else { return };
-            held.certificate.clone()
+        let held = {
+            let mut state = self.state.borrow_mut();
+            let Some(at) = state.held.iter().position(|held| held.context == context) else { return };
+            state.held.swap_remove(at)
         };
-        let verdict = self.judge(&certificate, now);
-        let mut state = self.state.borrow_mut();
-        let Some(at) = state.held.iter().position(|held| held.context == context) else { return };
-        let waits = verdict.worth_asking.is_some_and(|region| {
-            state.held.get(at).is_some_and(|held| now.mono < held.deadline)
-                && self.sources.borrow().expects_news(region, now)
-        });
-        if waits {
-            return;
+        // No borrow may be alive meanwhile: an answer can end the stream, which calls `forget`.
+        if let Some(held) = self.release(held, now) {
+            self.state.borrow_mut().held.push(held);
         }
-        // No borrow may be alive from here on: answering can end the stream, which calls `forget`.
-        let held = state.held.swap_remove(at);
-        drop(state);
-        if host::enter_request(held.context)
-            && self.carry_out(held.digest, &held.certificate, &verdict) == Passage::Open
-        {
+    }
+
+    /// Lets a held request go, or returns it if it is to wait on.
+    fn release(&self, mut held: Held, now: Now) -> Option<Held> {
+        let (may_wait, generation) = {
+            let sources = self.sources.borrow();
+            let may_wait = now.mono < held.deadline && sources.expects_news(held.region, now);
+            (may_wait, sources.generation)
+        };
+        if may_wait && held.generation == generation {
+            // A refresh that was under way when it was first asked for may have come too early.
+            self.sources.borrow_mut().ask_early(held.region, now);
+            return Some(held);
+        }
+        held.generation = generation;
+        if !host::enter_request(held.context) {
+            return None;
+        }
+        let passage = match self.decided_before(&held.digest) {
+            Some(passage) => passage,
+            None => {
+                let verdict = self.judge(&held.certificate, now);
+                if may_wait && verdict.worth_asking.is_some() {
+                    return Some(held);
+                }
+                self.carry_out(held.digest, &held.certificate, &verdict)
+            }
+        };
+        if passage == Passage::Open {
             host::resume_request();
         }
+        None
     }
 
     /// A held request ended by itself.

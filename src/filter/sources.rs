@@ -17,6 +17,8 @@ pub struct Sources {
     policy: Rc<Policy>,
     /// What the decision reads, a region each in the policy's order.
     pub trust: Trust,
+    /// Grows with every news of any region, also that an answer brought nothing new.
+    pub generation: u64,
     /// A refresher per region, where it has a source and its credentials are there. Nothing before they are opened.
     refreshers: Option<Vec<Option<Entry>>>,
     /// Which region's call an answer belongs to.
@@ -33,7 +35,14 @@ struct Entry {
 impl Sources {
     pub fn new(policy: Rc<Policy>) -> Self {
         let trust = Trust { version: 0, regions: vec![ApiTrust::default(); policy.regions.len()] };
-        Self { policy, trust, refreshers: None, calls: HashMap::new(), gauges_written: Mono::ZERO }
+        Self {
+            policy,
+            trust,
+            generation: 0,
+            refreshers: None,
+            calls: HashMap::new(),
+            gauges_written: Mono::ZERO,
+        }
     }
 
     /// Reads credentials and what other workers have fetched already, the first time it is called. Not done when the
@@ -117,6 +126,8 @@ impl Sources {
         let Some(call) = call else { return };
         match host::dispatch(&call, self.policy.refresh.timeout.0) {
             Ok(token) => {
+                // A region has one call at a time. The answer to one that was given up must not pass for the next one's.
+                self.calls.retain(|_, of| *of != index);
                 self.calls.insert(token, index);
             }
             Err(status) => {
@@ -131,6 +142,16 @@ impl Sources {
                 self.answer(index, &Err(failure), now);
             }
         }
+    }
+
+    /// Reads what other workers have fetched since the last tick. True if there was any news.
+    pub fn catch_up(&mut self, now: Now) -> bool {
+        let mut news = false;
+        for entry in self.refreshers.iter_mut().flatten().flatten() {
+            news |= entry.refresher.learn(&mut SharedData, now);
+        }
+        self.gather(now);
+        news
     }
 
     pub fn ask_early(&mut self, index: usize, now: Now) {
@@ -167,6 +188,7 @@ impl Sources {
                 continue;
             };
             entry.changes = entry.refresher.changes;
+            self.generation += 1;
             let fresh = entry.refresher.trust(now.mono);
             if fresh.pins != known.pins || fresh.state != known.state {
                 self.trust.version += 1;

@@ -104,8 +104,8 @@ pub struct Parties<'a> {
 #[derive(Debug)]
 pub struct Fetch {
     step: Step,
-    /// The API has refused a token once already.
-    renewed: bool,
+    /// The token is no older than this conversation.
+    token_is_new: bool,
     /// The first half's result, once it is through.
     current: Option<Result<Vec<Entity>, Failure>>,
     pages: u32,
@@ -124,7 +124,7 @@ impl Fetch {
     pub fn begin(parties: Parties<'_>, token: &mut Option<Token>, now: Mono) -> (Self, HttpCall) {
         token.take_if(|token| !token.is_fresh(now));
         let mut fetch =
-            Self { step: Step::Token, renewed: false, current: None, pages: 0, collected: Vec::new() };
+            Self { step: Step::Token, token_is_new: false, current: None, pages: 0, collected: Vec::new() };
         let call = fetch.first_page(parties, token.as_ref());
         (fetch, call)
     }
@@ -139,15 +139,19 @@ impl Fetch {
     ) -> Progress {
         let Step::Page { path } = &self.step else {
             return match oauth::token(response, now) {
-                Ok(fresh) => Progress::Call(self.first_page(parties, Some(token.insert(fresh)))),
+                Ok(fresh) => {
+                    self.token_is_new = true;
+                    Progress::Call(self.first_page(parties, Some(token.insert(fresh))))
+                }
                 Err(failure) => self.give_up(failure),
             };
         };
         let page = match api::page(response) {
             Ok(page) => page,
-            // A token may be revoked before its time; but if a new one is refused as well, it is somebody's mistake.
-            Err(failure) if failure.code == "api_unauthorized" && token.take().is_some() && !self.renewed => {
-                self.renewed = true;
+            // A token may be revoked before its time; but if a new one is refused, it is somebody's mistake.
+            Err(failure)
+                if failure.code == "api_unauthorized" && token.take().is_some() && !self.token_is_new =>
+            {
                 return Progress::Call(self.first_page(parties, None));
             }
             Err(failure) => return self.half_done(Err(failure), parties, token.as_ref()),
@@ -266,14 +270,17 @@ mod tests {
         HttpResponse { status, body: Some(body.as_bytes().to_vec()), retry_after: None }
     }
 
-    /// Plays a conversation and returns the calls made (cluster and path) and the outcome of both halves.
-    fn play(
-        client: &Client,
-        answers: &[(u16, &str)],
-    ) -> (Vec<String>, Result<usize, &'static str>, Result<usize, &'static str>) {
+    /// The calls made (cluster and path), and the outcome of both halves.
+    type Played = (Vec<String>, Result<usize, &'static str>, Result<usize, &'static str>);
+
+    fn play(client: &Client, answers: &[(u16, &str)]) -> Played {
+        play_with(client, None, answers)
+    }
+
+    /// Plays a conversation, perhaps with a token that is at hand.
+    fn play_with(client: &Client, mut token: Option<Token>, answers: &[(u16, &str)]) -> Played {
         let source = source();
         let parties = Parties { source: &source, client };
-        let mut token = None;
         let now = Duration::ZERO;
         let (mut fetch, mut call) = Fetch::begin(parties, &mut token, now);
         let mut calls = Vec::new();
@@ -311,16 +318,25 @@ mod tests {
     #[test]
     fn a_refused_token_is_renewed_once() {
         let refused = (401, "");
-        let (calls, current, upcoming) = play(&own(), &[TOKEN, refused, TOKEN, ONE, NONE]);
-        assert_eq!(calls[1..4], ["a ?status=Current", "l /oauth/token", "a ?status=Current"]);
+        let at_hand = || {
+            oauth::token(&response(200, r#"{"access_token":"old","expires_in":300}"#), Duration::ZERO).ok()
+        };
+        let (calls, current, upcoming) = play_with(&own(), at_hand(), &[refused, TOKEN, ONE, NONE]);
+        assert_eq!(calls[..3], ["a ?status=Current", "l /oauth/token", "a ?status=Current"]);
         assert_eq!((current, upcoming), (Ok(1), Ok(0)));
-        let (_, current, _) = play(&own(), &[TOKEN, refused, TOKEN, refused]);
+        let (_, current, _) = play_with(&own(), at_hand(), &[refused, TOKEN, refused]);
         assert_eq!(current, Err("api_unauthorized"));
-        let (calls, current, upcoming) = play(&own(), &[TOKEN, ONE, refused, TOKEN, ONE]);
-        assert_eq!(calls[4], "a ?status=Upcoming");
+        let (calls, current, upcoming) = play_with(&own(), at_hand(), &[ONE, refused, TOKEN, ONE]);
+        assert_eq!(calls[3], "a ?status=Upcoming", "what was fetched already is not fetched again");
         assert_eq!((current, upcoming), (Ok(1), Ok(1)));
-        let (_, current, _) = play(&Client::Injected, &[refused]);
-        assert_eq!(current, Err("api_unauthorized"));
+    }
+
+    #[test]
+    fn a_new_token_that_is_refused_is_not_renewed() {
+        let refused = (401, "");
+        assert_eq!(play(&own(), &[TOKEN, refused]).1, Err("api_unauthorized"));
+        assert_eq!(play(&own(), &[TOKEN, ONE, refused]).2, Err("api_unauthorized"));
+        assert_eq!(play(&Client::Injected, &[refused]).1, Err("api_unauthorized"));
     }
 
     #[test]
@@ -345,7 +361,9 @@ mod tests {
 
     #[test]
     fn failures_end_the_conversation_where_more_calls_could_not_help() {
-        let cases: &[(&[(u16, &str)], Result<usize, &str>, Result<usize, &str>)] = &[
+        type Half = Result<usize, &'static str>;
+        type Case<'a> = (&'a [(u16, &'a str)], Half, Half);
+        let cases: &[Case<'_>] = &[
             (&[(401, "")], Err("login_rejected"), Err("login_rejected")),
             (&[(0, "")], Err("login_unavailable"), Err("login_unavailable")),
             (&[TOKEN, (403, "")], Err("api_forbidden"), Err("api_forbidden")),

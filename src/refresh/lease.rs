@@ -7,6 +7,9 @@ use std::time::Duration;
 /// How long a lease lasts unless renewed: the time a dead holder blocks the others.
 pub const TERM: Duration = Duration::from_secs(10);
 
+/// A version that no value ever has: the host counts up from 1.
+const NO_VERSION: u32 = u32::MAX;
+
 /// One worker's view of the lease.
 #[derive(Debug)]
 pub struct Lease {
@@ -27,25 +30,23 @@ impl Lease {
     }
 
     /// Takes or renews the lease; false if another worker has it.
-    ///
-    /// Shared data cannot create a key only if it is absent, so a missing one is created empty and taken no earlier
-    /// than at the next call: by then every worker that saw it missing has created it too.
     pub fn take(&mut self, store: &mut impl Store, now: Mono) -> bool {
-        let (stored, cas) = store.get(&self.key);
-        let (Some(stored), Some(cas)) = (stored, cas) else {
-            store.set(&self.key, b"-", None);
+        // Two workers that find the key missing must not both write it: whatever number a write names, it creates a
+        // key that is missing, and only the right one replaces a key that is there.
+        if store.get(&self.key).1.is_none() {
+            store.set(&self.key, b"-", Some(NO_VERSION));
+        }
+        let (stored, Some(version)) = store.get(&self.key) else {
             self.held_until = None;
             return false;
         };
-        let held_by_other = self
-            .seal
-            .open(&stored)
-            .and_then(decode)
+        let held_by_other = stored
+            .and_then(|stored| self.seal.open(&stored).and_then(decode))
             // No holder takes more than a term: an expiry further ahead is not a lease.
             .is_some_and(|(owner, until)| owner != self.owner && now < until && until <= now + TERM);
         let until = now + TERM;
-        let taken =
-            !held_by_other && store.set(&self.key, &self.seal.seal(&encode(self.owner, until)), Some(cas));
+        let taken = !held_by_other
+            && store.set(&self.key, &self.seal.seal(&encode(self.owner, until)), Some(version));
         self.held_until = taken.then_some(until);
         taken
     }

@@ -22,7 +22,7 @@ pub use api::MAX_BODY as MAX_ANSWER;
 pub use fetch::{HttpCall, HttpResponse};
 pub use oauth::Secret;
 pub use refresher::{Event, Now, Refresher, Store};
-pub use schedule::{backoff, period};
+pub use schedule::{backoff, first_period, period};
 
 /// Why a refresh did not succeed. Codes are stable: they label metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,3 +39,6 @@ impl Failure {
         Self { code, detail: detail.into(), retry_after: None }
     }
 }
+
+#[cfg(test)]
+mod tests;

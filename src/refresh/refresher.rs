@@ -12,7 +12,6 @@ use super::{
 };
 use crate::{
     config::{DigicertPolicy, NameRule, Policy, Refresh, Source},
-    fingerprint::Fingerprint,
     trust::{ApiTrust, Mono},
     window::UnixSeconds,
 };
@@ -20,11 +19,14 @@ use std::time::Duration;
 
 /// Shared data: one map for all VMs of a proxy that have the same `vm_id`, ours and others'.
 pub trait Store {
-    /// The value, and the number that a conditional write has to name.
+    /// The value, and the version that a conditional write has to name. An empty value may come as none, with a version.
     fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>);
-    /// Writes, if nobody wrote since the number was read. False if somebody did.
+    /// Writes, if the value still has this version or is missing. False if not.
     fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool;
 }
+
+/// Code of the failure to find a single pin in complete answers.
+const NOTHING_USABLE: &str = "no_usable_certificate";
 
 /// The two clocks, read once per callback, and a random number in `0.0..1.0`.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,8 @@ pub struct Refresher {
     seal: Seal,
     lease: Lease,
     record: Record,
+    /// The version in shared data that `record` was last compared with.
+    seen: Option<u32>,
     token: Option<Token>,
     pending: Option<Pending>,
     /// When this worker last asked for an early refresh.
@@ -84,8 +88,8 @@ impl Refresher {
         worker: u64,
     ) -> Option<Self> {
         let client_id = client.as_ref().map_or("", |(id, _)| id.as_str());
-        let key = format!("genesys_mtls/{}/{}", policy.name, source_digest(source, client_id));
         let secret = client.as_ref().map(|(_, secret)| secret);
+        let key = format!("genesys_mtls/{}/{}", policy.name, source_digest(source, client_id, secret)?);
         let lease = Lease::new(format!("{key}/lease"), worker, Seal::new(secret, &format!("{key}/lease"))?);
         let seal = Seal::new(secret, &format!("{key}/record"))?;
         Some(Self {
@@ -97,6 +101,7 @@ impl Refresher {
             seal,
             lease,
             record: Record::default(),
+            seen: None,
             token: None,
             pending: None,
             asked: None,
@@ -118,8 +123,7 @@ impl Refresher {
             let lost = Failure::new("no_answer", "Envoy reported no outcome of the call in time");
             return (None, self.finish(Err(lost), None, store, now));
         }
-        let early = self.early_is_due(store, now);
-        if !early && now.mono < self.record.next_attempt() {
+        if !self.is_due(store, now) {
             self.lease.keep(store, now.mono);
             return (None, Vec::new());
         }
@@ -127,10 +131,11 @@ impl Refresher {
             return (None, Vec::new());
         }
         // The last holder may have refreshed just before its lease ended.
-        if self.learn(store, now) && now.mono < self.record.next_attempt() && !self.early_is_due(store, now) {
+        self.learn(store, now);
+        if !self.is_due(store, now) {
             return (None, Vec::new());
         }
-        if early {
+        if self.early_is_due(store, now) {
             self.record.early_begins(now.mono);
             self.write(store, now.mono);
         }
@@ -174,12 +179,13 @@ impl Refresher {
 
     /// Whether waiting up to `hold` is likely to bring news: a refresh is under way, due, or may be asked for.
     pub fn expects_news(&self, hold: Duration, now: Mono) -> bool {
-        let recent = |at: Option<Mono>| at.is_some_and(|at| now <= at + hold);
+        let done = |at: Mono| self.record.last_success().is_some_and(|ended| ended >= at);
+        let under_way = |at: Option<Mono>| at.is_some_and(|at| now <= at + hold && !done(at));
         self.pending.is_some()
             || self.early_is_allowed(now)
-            || recent(self.asked)
-            || recent(self.record.last_early())
-            || self.record.next_attempt() <= now + hold
+            || under_way(self.asked)
+            || under_way(self.record.last_early())
+            || self.next_attempt() <= now + hold
     }
 
     /// What the decision may rely on now.
@@ -251,7 +257,9 @@ impl Refresher {
             }
         };
         let mut events = Vec::new();
-        if self.skipped != selection.skipped {
+        // An answer that is missing, or half missing, says nothing about what the API holds.
+        let whole = failure.as_ref().is_none_or(|failure| failure.code == NOTHING_USABLE);
+        if whole && self.skipped != selection.skipped {
             self.skipped.clone_from(&selection.skipped);
             events
                 .push(Event::Skipped { codes: self.skipped.iter().map(|skipped| skipped.code()).collect() });
@@ -261,7 +269,10 @@ impl Refresher {
         match failure {
             None => {
                 let recovered = self.record.failures > 0;
-                let next_in = schedule::period(interval, jitter, now.roll);
+                let next_in = match self.record.last_success() {
+                    None => schedule::first_period(interval, now.roll),
+                    Some(_) => schedule::period(interval, jitter, now.roll),
+                };
                 self.record.succeed(&selection, (pending.began, now.mono), now.wall, next_in);
                 let (named, kept) = self.record.count();
                 let changed = self.trust(now.mono).pins != before;
@@ -287,31 +298,29 @@ impl Refresher {
         if self.changes_at.is_some_and(|at| at <= now.mono) {
             self.changed(now);
         }
-        let sequence = store.get(&self.sequence_key()).0.and_then(|bytes| bytes.try_into().ok());
-        if sequence.map(u64::from_le_bytes) == Some(self.record.sequence) {
+        let (sealed, version) = store.get(&self.record_key());
+        if version.is_some() && version == self.seen {
             return false;
         }
-        let sealed = store.get(&self.record_key()).0;
+        self.seen = version;
         let stored = sealed.as_deref().and_then(|sealed| self.seal.open(sealed)).and_then(Record::from_bytes);
         match stored {
-            Some(stored) if stored.sequence > self.record.sequence => {
+            Some(stored) if stored == self.record => {}
+            Some(stored) if stored.sequence >= self.record.sequence => {
                 self.record = stored;
                 self.changed(now);
-                true
+                return true;
             }
             // Somebody else damaged what was written, or put an older copy back: whoever leads, or may, writes it again.
-            _ if self.record.sequence > 0 && self.lease.take(store, now.mono) => {
-                self.write(store, now.mono);
-                false
-            }
-            _ => false,
+            _ if self.record.sequence > 0 && self.lease.take(store, now.mono) => self.write(store, now.mono),
+            _ => self.seen = None,
         }
+        false
     }
 
     fn write(&mut self, store: &mut impl Store, now: Mono) {
         self.record.advance(now);
         store.set(&self.record_key(), &self.seal.seal(&self.record.to_bytes()), None);
-        store.set(&self.sequence_key(), &self.record.sequence.to_le_bytes(), None);
     }
 
     fn changed(&mut self, now: Now) {
@@ -320,7 +329,20 @@ impl Refresher {
         self.changes = self.changes.wrapping_add(1);
     }
 
-    /// Whether a worker asked for an early refresh that has not happened since.
+    fn is_due(&self, store: &impl Store, now: Now) -> bool {
+        self.next_attempt() <= now.mono || self.early_is_due(store, now)
+    }
+
+    /// When the next refresh is due. No later than this configuration would have it, whichever one wrote the record.
+    fn next_attempt(&self) -> Mono {
+        let longest = schedule::period(self.settings.interval.0, self.settings.jitter.0, 1.0);
+        match self.record.last_success() {
+            Some(at) if self.record.failures == 0 => self.record.next_attempt().min(at + longest),
+            _ => self.record.next_attempt(),
+        }
+    }
+
+    /// Whether a worker asked for an early refresh, and none has ended since.
     fn early_is_due(&self, store: &impl Store, now: Now) -> bool {
         if !self.early_is_allowed(now.mono) {
             return false;
@@ -329,7 +351,8 @@ impl Refresher {
         let Some(wanted) = wanted.map(u64::from_le_bytes).map(Duration::from_nanos) else { return false };
         let fresh =
             wanted <= now.mono && now.mono <= wanted + self.settings.on_unknown_certificate.min_interval.0;
-        fresh && self.record.last_early().is_none_or(|at| wanted > at)
+        let done = self.record.last_early().max(self.record.last_success());
+        fresh && done.is_none_or(|at| wanted > at)
     }
 
     fn early_is_allowed(&self, now: Mono) -> bool {
@@ -339,10 +362,6 @@ impl Refresher {
 
     fn record_key(&self) -> String {
         format!("{}/record", self.key)
-    }
-
-    fn sequence_key(&self) -> String {
-        format!("{}/sequence", self.key)
     }
 
     fn wanted_key(&self) -> String {
@@ -356,13 +375,14 @@ fn nothing_usable(selection: &Selection) -> Failure {
     codes.dedup();
     let found = if codes.is_empty() { "it names no certificate".to_owned() } else { codes.join(", ") };
     Failure::new(
-        "no_usable_certificate",
+        NOTHING_USABLE,
         format!("the answer holds no DigiCert client certificate of this region ({found})"),
     )
 }
 
-/// Ties shared data to where it came from: another region, host, cluster or OAuth client is another source.
-fn source_digest(source: &Source, client_id: &str) -> String {
+/// Ties shared data to where it came from: another region, host, cluster or OAuth client is another source. So is
+/// another secret of the same client, or old and new workers would go on replacing what the others cannot open.
+fn source_digest(source: &Source, client_id: &str, secret: Option<&Secret>) -> Option<String> {
     let parts = [
         source.region.as_str(),
         &source.certificate_name,
@@ -372,6 +392,5 @@ fn source_digest(source: &Source, client_id: &str) -> String {
         &source.login_cluster,
         client_id,
     ];
-    let named: String = parts.iter().flat_map(|part| [part, "\0"]).collect();
-    Fingerprint::of(named.as_bytes()).to_string().chars().take(16).collect()
+    Some(Seal::new(secret, &parts.join("\0"))?.digest())
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Delay after the `failures`-th failure in a row (1 for the first): doubling from `base`, at most `max`, spread by
-/// `jitter` percent to either side but never above `max`, and not before `retry_after` has passed.
+/// Delay after the `failures`-th failure in a row (1 for the first): doubling from `base`, spread by `jitter` percent to
+/// either side, at most `max`, and not before `retry_after` has passed.
 ///
 /// `retry_after` is honoured up to `interval`: no server may switch refreshing off.
 pub fn backoff(
@@ -15,9 +15,11 @@ pub fn backoff(
     interval: Duration,
 ) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
-    let delay = base.saturating_mul(1 << doublings).min(max);
-    let asked = retry_after.unwrap_or_default().min(interval);
-    spread(delay, jitter, roll).min(max).max(asked)
+    // The whole band lies below `max`. Cut off there, half of a fleet would call again at the same instant.
+    let middle = base.saturating_mul(1 << doublings).min(max.div_f64(1.0 + share(jitter)));
+    // A server that names one moment to everybody is not to meet everybody at that moment.
+    let asked = retry_after.unwrap_or_default().min(interval).mul_f64(1.0 + share(jitter) * roll);
+    spread(middle, jitter, roll).min(max).max(asked)
 }
 
 /// Time until the next refresh after a successful one.
@@ -25,10 +27,19 @@ pub fn period(interval: Duration, jitter: u32, roll: f64) -> Duration {
     spread(interval, jitter, roll)
 }
 
+/// The same after the first success of a proxy: anywhere up to `interval`. Proxies that were started together would
+/// otherwise call together for days, since jitter moves them apart by a tenth of an interval at most.
+pub fn first_period(interval: Duration, roll: f64) -> Duration {
+    interval.mul_f64(0.1 + 0.9 * roll)
+}
+
 /// `delay`, moved by up to `jitter` percent to either side.
 fn spread(delay: Duration, jitter: u32, roll: f64) -> Duration {
-    let share = f64::from(jitter) / 100.0;
-    delay.mul_f64(1.0 - share + 2.0 * share * roll.clamp(0.0, 1.0))
+    delay.mul_f64(1.0 - share(jitter) + 2.0 * share(jitter) * roll)
+}
+
+fn share(percent: u32) -> f64 {
+    f64::from(percent) / 100.0
 }
 
 #[cfg(test)]
@@ -36,23 +47,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
-    const HOUR: Duration = Duration::from_secs(3600);
+    const BOUNDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+    const HOUR: Duration = Duration::from_hours(1);
 
     #[test]
     fn delays_double_up_to_the_maximum() {
-        let delays: Vec<u64> = (1..=11).map(|n| backoff(n, BOUNDS, 10, 0.5, None, HOUR).as_secs()).collect();
-        assert_eq!(delays, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
-        assert_eq!(backoff(u32::MAX, BOUNDS, 10, 0.5, None, HOUR), BOUNDS.1);
+        let delays = |roll| -> Vec<u64> {
+            (1..=11).map(|n| backoff(n, BOUNDS, 10, roll, None, HOUR).as_secs()).collect()
+        };
+        assert_eq!(delays(0.5), [1, 2, 4, 8, 16, 32, 64, 128, 256, 272, 272]);
+        assert_eq!(delays(1.0)[8..], [281, 300, 300]);
+        assert_eq!(backoff(u32::MAX, BOUNDS, 10, 1.0, None, HOUR), BOUNDS.1);
     }
 
     #[test]
     fn a_server_is_left_alone_as_long_as_it_asks_but_at_most_for_one_interval() {
-        let year = Some(Duration::from_secs(31_536_000));
-        let minute = Some(Duration::from_secs(60));
-        assert_eq!(backoff(1, BOUNDS, 10, 0.5, minute, HOUR), Duration::from_secs(60));
+        let year = Some(Duration::from_hours(365 * 24));
+        let minute = Some(Duration::from_mins(1));
+        assert_eq!(backoff(1, BOUNDS, 10, 0.0, minute, HOUR), Duration::from_mins(1));
+        assert_eq!(
+            backoff(1, BOUNDS, 10, 1.0, minute, HOUR),
+            Duration::from_secs(66),
+            "spread, but never early"
+        );
         assert_eq!(backoff(9, BOUNDS, 10, 0.5, minute, HOUR), Duration::from_secs(256));
-        assert_eq!(backoff(1, BOUNDS, 10, 0.5, year, HOUR), HOUR);
+        assert_eq!(backoff(1, BOUNDS, 10, 0.0, year, HOUR), HOUR);
+        assert_eq!(backoff(1, BOUNDS, 0, 0.7, year, HOUR), HOUR);
     }
 
     proptest! {
@@ -63,9 +83,27 @@ mod tests {
         ) {
             let bounds = (Duration::from_millis(base), Duration::from_millis(base * factor));
             let delay = backoff(failures, bounds, jitter, roll, None, HOUR);
-            let low = bounds.0.mul_f64(1.0 - f64::from(jitter) / 100.0);
+            let share = f64::from(jitter) / 100.0;
+            let low = bounds.0.min(bounds.1.div_f64(1.0 + share)).mul_f64(1.0 - share);
             prop_assert!(delay + Duration::from_nanos(1) >= low && delay <= bounds.1);
             prop_assert!(backoff(failures + 1, bounds, jitter, roll, None, HOUR) >= delay);
+        }
+
+        #[test]
+        fn retry_after_is_kept_and_bounded(
+            failures in 1_u32..100, asked in 0_u64..100_000, jitter in 0_u32..=50, roll in 0.0..1.0_f64,
+        ) {
+            let asked = Duration::from_secs(asked);
+            let delay = backoff(failures, BOUNDS, jitter, roll, Some(asked), HOUR);
+            prop_assert!(delay >= asked.min(HOUR));
+            prop_assert!(delay <= HOUR.mul_f64(1.0 + f64::from(jitter) / 100.0));
+        }
+
+        #[test]
+        fn the_first_period_is_no_longer_than_the_interval(seconds in 1_u64..100_000, roll in 0.0..1.0_f64) {
+            let first = first_period(Duration::from_secs(seconds), roll).as_secs_f64();
+            prop_assert!(first >= 0.1 * f64::from(u32::try_from(seconds).unwrap()) - 1e-6);
+            prop_assert!(first <= f64::from(u32::try_from(seconds).unwrap()));
         }
 
         #[test]
@@ -76,5 +114,58 @@ mod tests {
             prop_assert!(next >= interval.as_secs_f64() * (1.0 - share) - 1e-6);
             prop_assert!(next <= interval.as_secs_f64() * (1.0 + share) + 1e-6);
         }
+    }
+
+    /// Refreshes per second of 10,000 proxies that all began at second 0, for `seconds`.
+    fn fleet(interval: Duration, seconds: usize, spread_first: bool) -> Vec<u32> {
+        // SplitMix64: the same fleet on every run.
+        let mut state = 0x9e37_79b9_u64;
+        let mut roll = move || {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            f64::from(u32::try_from((z ^ (z >> 31)) >> 32).unwrap()) / (f64::from(u32::MAX) + 1.0)
+        };
+        let mut load = vec![0; seconds];
+        for _ in 0..10_000 {
+            let mut at = Duration::ZERO;
+            let mut first = spread_first;
+            while let Some(second) = load.get_mut(usize::try_from(at.as_secs()).unwrap()) {
+                *second += 1;
+                at += if first { first_period(interval, roll()) } else { period(interval, 10, roll()) };
+                first = false;
+            }
+        }
+        load
+    }
+
+    /// The busiest window of `width` seconds after the first interval, as a multiple of the mean over a long time.
+    fn peak(load: &[u32], interval: Duration, width: usize) -> f64 {
+        let after = &load[usize::try_from(interval.as_secs()).unwrap()..];
+        let busiest = after.chunks_exact(width).map(|window| window.iter().sum::<u32>()).max().unwrap();
+        let windows_per_interval = interval.as_secs_f64() / f64::from(u32::try_from(width).unwrap());
+        f64::from(busiest) * windows_per_interval / 10_000.0
+    }
+
+    /// The rule is "no second with more than three times the mean". It is checked at an interval of ten minutes, 17
+    /// refreshes a second on average: there pure chance stays below three times the mean (once in 10^11 seconds), so
+    /// whatever exceeds it would be order. At the default of an hour the mean is 3 a second, and of the seconds of any
+    /// day some have ten by chance alone: there the windows are wider.
+    #[test]
+    fn ten_thousand_proxies_started_together_do_not_call_together() {
+        let ten_minutes = Duration::from_mins(10);
+        let day = 24 * 3600;
+        let load = fleet(ten_minutes, day, true);
+        assert_eq!(load[0], 10_000, "all of them have to begin at once");
+        assert!(peak(&load, ten_minutes, 1) <= 3.0, "{}", peak(&load, ten_minutes, 1));
+        assert!(peak(&load, ten_minutes, 60) <= 1.25, "{}", peak(&load, ten_minutes, 60));
+
+        let load = fleet(HOUR, 2 * day, true);
+        assert!(peak(&load, HOUR, 10) <= 3.0, "{}", peak(&load, HOUR, 10));
+        assert!(peak(&load, HOUR, 60) <= 1.5, "{}", peak(&load, HOUR, 60));
+
+        // Why the first period is drawn from the whole interval: jitter alone leaves crowds for many hours.
+        let crowded = fleet(ten_minutes, day, false);
+        assert!(peak(&crowded, ten_minutes, 1) > 5.0, "{}", peak(&crowded, ten_minutes, 1));
     }
 }

@@ -1,0 +1,255 @@
+//! Who asks, and what becomes of what is shared when workers die or others write to it.
+
+use super::{Api, PKI, Proxy, Shared, TICK};
+use crate::refresh::{
+    Event, Store,
+    lease::{Lease, TERM},
+    seal::Seal,
+};
+use serde_json::json;
+use std::time::Duration;
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+#[test]
+fn one_worker_of_many_asks_and_all_of_them_learn() {
+    for workers in [1, 4, 17] {
+        let mut proxy = Proxy::new(workers, &json!({"interval": "1m", "jitter": "0%"}));
+        proxy.run(Duration::from_secs(1));
+        assert_eq!((proxy.api.tokens, proxy.api.sets), (1, 1), "{workers} workers, at the start");
+        proxy.run(MINUTE * 10);
+        // The first period is shorter; a tick comes late by up to 250 ms.
+        assert!((10..=11).contains(&(proxy.api.sets - 1)), "{workers} workers: {} sets", proxy.api.sets);
+        assert_eq!(proxy.api.tokens, 1, "{workers} workers: the token serves as long as it lives");
+        assert!((0..workers).all(|worker| proxy.has_pin(worker, &PKI.us.digicert)), "{workers} workers");
+    }
+}
+
+/// Lets another worker act right before one operation of the worker under test.
+struct Interleaved<'a> {
+    shared: &'a mut Shared,
+    operations: std::cell::Cell<usize>,
+    at: usize,
+    other: std::cell::RefCell<&'a mut dyn FnMut(&mut Shared)>,
+}
+
+impl Interleaved<'_> {
+    fn operation(&self) -> bool {
+        self.operations.set(self.operations.get() + 1);
+        self.operations.get() == self.at
+    }
+}
+
+impl Store for Interleaved<'_> {
+    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
+        // Reading comes right before writing, so acting before each write covers every order of the two.
+        self.shared.get(key)
+    }
+
+    fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
+        if self.operation() {
+            let mut other = self.other.borrow_mut();
+            other(self.shared);
+        }
+        self.shared.set(key, value, cas)
+    }
+}
+
+#[test]
+fn two_workers_that_find_no_lease_do_not_both_get_it() {
+    let now = Duration::from_secs(100);
+    let lease = |owner| Lease::new("lease".to_owned(), owner, Seal::new(None, "lease").unwrap());
+    for at in 1..=2 {
+        for existing in [None, Some(&b"-"[..]), Some(b""), Some(b"garbage")] {
+            let (mut one, mut two) = (lease(1), lease(2));
+            let mut shared = Shared::default();
+            if let Some(value) = existing {
+                shared.set("lease", value, None);
+            }
+            let mut other = |shared: &mut Shared| assert!(two.take(shared, now), "nobody has it yet");
+            let mut store = Interleaved {
+                shared: &mut shared,
+                operations: 0.into(),
+                at,
+                other: std::cell::RefCell::new(&mut other),
+            };
+            let taken = one.take(&mut store, now);
+            let acted = store.operations.get() >= at;
+            assert_eq!(taken, !acted, "before write {at}, with {existing:?}");
+            assert!(!(one.is_held(now) && two.is_held(now)), "both, before write {at}, with {existing:?}");
+        }
+    }
+}
+
+#[test]
+fn a_dead_holders_lease_passes_on_when_its_term_is_over() {
+    let mut proxy = Proxy::new(3, &json!({"interval": "30s", "jitter": "0%"}));
+    proxy.run(Duration::from_secs(1));
+    let leader = proxy.workers.iter().position(|worker| worker.is_leader(proxy.now)).unwrap();
+    // It dies in the middle of a refresh: it has called, and never hears the answer.
+    proxy.api.silent = true;
+    while proxy.api.unanswered == 0 {
+        proxy.now += TICK;
+        proxy.tick(leader);
+    }
+    let died = proxy.now;
+    proxy.workers.remove(leader);
+    proxy.api.silent = false;
+    let asked = proxy.api.sets;
+    while proxy.api.sets == asked {
+        proxy.run(TICK);
+        assert!(proxy.now < died + MINUTE, "nobody took over");
+    }
+    let after = proxy.now.saturating_sub(died);
+    assert!(after + TICK > TERM, "after {after:?}, while the lease may be alive");
+    assert!(after <= TERM + TICK, "after {after:?}");
+    assert!(proxy.has_pin(0, &PKI.us.digicert) && proxy.has_pin(1, &PKI.us.digicert));
+}
+
+#[test]
+fn a_worker_that_leaves_hands_over_at_once() {
+    let mut proxy = Proxy::new(3, &json!({"interval": "30s", "jitter": "0%"}));
+    proxy.run(Duration::from_secs(1));
+    let leader = proxy.workers.iter().position(|worker| worker.is_leader(proxy.now)).unwrap();
+    let mut gone = proxy.workers.remove(leader);
+    gone.leave(&mut proxy.shared, proxy.now);
+    let asked = proxy.api.sets;
+    while proxy.api.sets == asked {
+        proxy.run(TICK);
+        assert!(proxy.now < Duration::from_secs(5000) + MINUTE, "nobody took over");
+    }
+    // The first period was 55 % of the interval.
+    assert!(proxy.now <= Duration::from_secs(5018), "{:?}", proxy.now);
+    assert_eq!(proxy.api.tokens, 2, "a token stays with the worker that fetched it");
+}
+
+/// What a module with the same `vm_id` might write to one of our keys.
+fn damages(proxy: &Proxy, key: &str, older: &Shared) -> Vec<(&'static str, Vec<u8>)> {
+    let value = proxy.shared.values[key].0.clone();
+    let mut flipped = value.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    vec![
+        ("nothing", Vec::new()),
+        ("noise", vec![0xff; 50_000]),
+        ("a changed bit", flipped),
+        ("half of it", value[..value.len() / 2].to_vec()),
+        ("an older copy", older.values[key].0.clone()),
+    ]
+}
+
+#[test]
+fn whatever_is_written_to_our_keys_costs_a_refetch_at_most() {
+    let (old, new) = (&PKI.us.digicert_upcoming, &PKI.us.digicert);
+    for ending in ["/lease", "/record"] {
+        for row in 0..5 {
+            let mut proxy = Proxy::new(3, &json!({"interval": "1m", "jitter": "0%", "keep_removed": "0s"}));
+            proxy.api.current = vec![old.clone()];
+            proxy.run(Duration::from_secs(1));
+            let older = proxy.shared.clone();
+            proxy.api.current = vec![new.clone()];
+            proxy.run(MINUTE);
+
+            let key = proxy.shared.key(ending);
+            let (what, damage) = damages(&proxy, &key, &older).swap_remove(row);
+            let what = format!("{what} in {key}");
+            let asked = proxy.api.sets;
+            proxy.shared.set(&key, &damage, None);
+            proxy.run(TICK * 4);
+            assert!(proxy.api.sets <= asked + 1, "{what}: {} sets at once", proxy.api.sets - asked);
+            let newcomer = proxy.join();
+            for worker in 0..=newcomer {
+                assert!(proxy.has_pin(worker, new), "{what}: worker {worker} lost its pins");
+                assert!(!proxy.has_pin(worker, old), "{what}: an old pin is back in worker {worker}");
+            }
+            let asked = proxy.api.sets;
+            proxy.run(MINUTE * 2);
+            let since = proxy.api.sets - asked;
+            assert!((1..=3).contains(&since), "{what}: {since} sets in the next two minutes");
+        }
+    }
+}
+
+#[test]
+fn a_module_that_never_stops_writing_cannot_stop_refresh_or_take_pins() {
+    for damage in [&b""[..], b"-", b"noise"] {
+        let mut proxy = Proxy::new(3, &json!({"interval": "1m", "jitter": "0%"}));
+        proxy.run(Duration::from_secs(1));
+        let keys: Vec<String> = proxy.shared.values.keys().cloned().collect();
+        let asked = proxy.api.sets;
+        let end = proxy.now + MINUTE * 5;
+        while proxy.now < end {
+            proxy.run(TICK);
+            for key in &keys {
+                proxy.shared.set(key, damage, None);
+            }
+            for worker in 0..3 {
+                assert!(proxy.has_pin(worker, &PKI.us.digicert), "{damage:?}: worker {worker}");
+            }
+        }
+        let sets = proxy.api.sets - asked;
+        // Without a lease each worker keeps its own time: one set each and minute, and no more.
+        assert!((5..=3 * 7).contains(&sets), "{damage:?}: {sets} sets in 5 minutes");
+    }
+}
+
+#[test]
+fn what_was_sealed_with_another_secret_is_not_read() {
+    let mut proxy = Proxy::new(1, &json!({}));
+    proxy.run(Duration::from_secs(1));
+    let stranger = proxy.worker("another secret");
+    assert!(stranger.trust(proxy.now).pins.is_empty());
+    let own = proxy.worker("secret");
+    assert!(own.trust(proxy.now).has_pin(&super::fingerprint(&PKI.us.digicert)));
+    // Nor is it overwritten: another secret has keys of its own.
+    let before = proxy.shared.clone();
+    proxy.workers.push(stranger);
+    proxy.run(Duration::from_secs(1));
+    for (key, value) in &before.values {
+        assert_eq!(proxy.shared.values[key].0, value.0, "{key}");
+    }
+    let text: String = proxy
+        .shared
+        .values
+        .iter()
+        .map(|(key, (value, _))| key.clone() + &String::from_utf8_lossy(value))
+        .collect();
+    assert!(!text.contains("secret") && !text.contains("token"), "{text}");
+}
+
+#[test]
+fn an_answer_that_never_comes_is_a_failure_and_the_next_attempt_follows() {
+    let mut proxy = Proxy::new(2, &json!({"timeout": "2s", "retry": {"base": "1s"}, "jitter": "0%"}));
+    proxy.api.silent = true;
+    proxy.run(Duration::from_secs(1));
+    let began = proxy.now;
+    while proxy.failures().is_empty() {
+        proxy.run(TICK);
+        assert!(proxy.now < began + MINUTE, "{:?}", proxy.events);
+    }
+    assert_eq!(proxy.failures(), ["no_answer"]);
+    proxy.api = Api { current: vec![PKI.us.digicert.clone()], ..Api::default() };
+    proxy.run(Duration::from_millis(1250));
+    assert!(proxy.has_pin(0, &PKI.us.digicert) && proxy.has_pin(1, &PKI.us.digicert));
+    let recovered = Event::Refreshed { named: 1, kept: 0, changed: true, recovered: true };
+    assert!(proxy.events.contains(&recovered), "{:?}", proxy.events);
+}
+
+#[test]
+fn a_reload_keeps_what_is_known_and_its_age_and_a_shorter_interval_takes_effect() {
+    let mut proxy = Proxy::new(2, &json!({"interval": "1h", "jitter": "0%"}));
+    proxy.run(MINUTE * 10);
+    assert_eq!(proxy.api.sets, 1);
+    let age = proxy.workers[0].age(proxy.now);
+    for mut old in std::mem::take(&mut proxy.workers) {
+        old.leave(&mut proxy.shared, proxy.now);
+    }
+    proxy.configure(&json!({"interval": "20m", "jitter": "0%", "keep_removed": "1h"}));
+    proxy.join();
+    proxy.join();
+    assert_eq!(proxy.workers[0].age(proxy.now), age);
+    assert!(proxy.has_pin(1, &PKI.us.digicert));
+    proxy.run(MINUTE * 9);
+    assert_eq!(proxy.api.sets, 1, "not due yet");
+    proxy.run(MINUTE * 2);
+    assert_eq!(proxy.api.sets, 2);
+}
