@@ -79,7 +79,8 @@ mod tests {
     fn private_keys_of_every_kind_are_refused() {
         for kind in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
             let key = format!("{BLOCK}\n-----BEGIN {kind}-----\nAQID\n-----END {kind}-----\n");
-            let forms = [key.clone(), key.replace('\n', " "), key.replace('\n', "\n  "), key.replace("END", "")];
+            let forms =
+                [key.clone(), key.replace('\n', " "), key.replace('\n', "\n  "), key.replace("END", "")];
             for text in forms {
                 assert_eq!(certificates(text.as_bytes()), Err(PemError::PrivateKey), "{text}");
             }
@@ -105,7 +106,8 @@ mod tests {
 
     #[test]
     fn no_error_quotes_the_text() {
-        for text in ["-----BEGIN CERTIFICATE----- c2VjcmV0 -----END CERTIFICATE-----", "-----BEGIN c2VjcmV0"] {
+        for text in ["-----BEGIN CERTIFICATE----- c2VjcmV0 -----END CERTIFICATE-----", "-----BEGIN c2VjcmV0"]
+        {
             let error = certificates(text.as_bytes()).unwrap_err();
             let shown = format!("{error} {error:?}");
             // "c2V", as text or as a list of bytes.
