@@ -82,6 +82,7 @@ impl Authority {
         if !rest.is_empty() {
             return Err(Unfit::Malformed("bytes after its end".to_owned()));
         }
+        parsed.extensions_map().map_err(|_| Unfit::Malformed("an extension stands twice".to_owned()))?;
         let name = parsed.subject().to_string();
         let (mut is_ca, mut signs, mut key_id) = (false, false, None);
         for extension in parsed.extensions() {
@@ -181,3 +182,6 @@ impl ExtendedKeyUsageValidator for UsageAlreadyChecked {
         usages.try_for_each(|usage| usage.map(|_| ()))
     }
 }
+
+#[cfg(test)]
+mod tests;

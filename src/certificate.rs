@@ -62,9 +62,11 @@ impl ClientCertificate {
             return Err(malformed("bytes after its end"));
         }
         let owned = CertificateDer::from(der.to_vec());
-        // webpki refuses versions before 3, doubled extensions, and critical ones it does not know.
+        // webpki refuses versions before 3, and critical extensions it does not know.
         webpki::EndEntityCert::try_from(&owned)
             .map_err(|error| CertificateError::Malformed(error.to_string()))?;
+        // RFC 5280, section 4.2: no extension stands twice. Else the last one would win.
+        parsed.extensions_map().map_err(|_| malformed("an extension stands twice"))?;
 
         let mut dns_names = Vec::new();
         let mut authority_key = None;
@@ -139,3 +141,6 @@ fn common_names_of(parsed: &X509Certificate<'_>) -> Result<Vec<String>, Certific
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,3 +13,24 @@ pub fn header_value(region: &str, authority: AuthorityKind, certificate: &Client
         certificate.not_after
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::{cast, client, us_leaf};
+
+    #[test]
+    fn the_header_is_a_structured_dictionary() {
+        let mut certificate = client(&us_leaf(&cast().us_ca));
+        certificate.fingerprint = crate::fingerprint::Fingerprint::of(b"");
+        certificate.not_after = 1_790_000_000;
+        assert_eq!(
+            header_value("us-east-1", AuthorityKind::Digicert, &certificate),
+            "region=\"us-east-1\", authority=digicert, \
+             sha256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:, not-after=@1790000000"
+        );
+        assert!(
+            header_value("eu-west-1", AuthorityKind::Genesys, &certificate).contains("authority=genesys,")
+        );
+    }
+}

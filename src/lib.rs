@@ -38,6 +38,8 @@ pub mod pem;
 pub mod refresh;
 pub mod regions;
 pub mod signature;
+#[cfg(test)]
+mod test_support;
 pub mod trust;
 pub mod window;
 pub mod xfcc;

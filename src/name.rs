@@ -44,3 +44,6 @@ pub fn is_of_region(certificate: &ClientCertificate, rule: NameRule, certificate
     names(certificate, rule).iter().any(|name| own(name))
         && several_regions(certificate, region_id).is_empty()
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,10 @@ pub fn bind(digest: &Fingerprint, sources: impl IntoIterator<Item = Shown>) -> R
 pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, Reason> {
     let is_xfcc = header.trim_ascii_start().starts_with(b"[")
         || header.windows(5).any(|window| window.eq_ignore_ascii_case(b"cert="));
+    // Proxies join repeated headers by commas, which percent-encoded PEM has none of.
+    if !is_xfcc && header.contains(&b',') {
+        return Err(Reason::CertificateMismatch);
+    }
     let shown = if is_xfcc { Shown::Xfcc(header.to_vec()) } else { Shown::Pem(header.to_vec()) };
     let mut candidates = shown.candidates().into_iter();
     match (candidates.next(), candidates.next()) {
@@ -128,6 +132,7 @@ mod tests {
             (format!("[{{\"Cert\":\"{one}\"}}]"), Ok(b"one".to_vec())),
             (format!("Cert=\"{one}\",Cert=\"{two}\""), Err(Reason::CertificateMismatch)),
             (format!("{one},{two}"), Err(Reason::CertificateMismatch)),
+            (format!("{one},-"), Err(Reason::CertificateMismatch)),
             (String::new(), Err(Reason::CertificateUnavailable)),
             ("Hash=1".to_owned(), Err(Reason::CertificateUnavailable)),
         ];

@@ -1,6 +1,6 @@
 //! Certificates out of PEM text (RFC 7468), as people paste it and as APIs deliver it.
 
-use rustls_pki_types::pem::{PemObject as _, SectionKind};
+use rustls_pki_types::pem::{self, PemObject as _, SectionKind};
 
 /// Why PEM text was refused. No variant carries the text: it may be a private key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,28 +13,47 @@ pub enum PemError {
     PrivateKey,
     #[error("holds a `{0}` block; only CERTIFICATE blocks belong here")]
     Foreign(String),
-    #[error("not readable as PEM ({0}); check that no line of the block is missing or indented differently")]
-    Unreadable(String),
+    #[error("not readable as PEM: {0}")]
+    Unreadable(&'static str),
 }
 
 /// The DER of every certificate in the text, in order. Anything that is not a certificate is an error.
 pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
+    // Before anything else can fail, and whatever the form: also encrypted, indented or all on one line.
+    if count(text, b"PRIVATE KEY") > 0 {
+        return Err(PemError::PrivateKey);
+    }
     let mut certificates = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text) {
         match section {
             Ok((SectionKind::Certificate, der)) => certificates.push(der),
-            Ok((SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey, _)) => {
-                return Err(PemError::PrivateKey);
-            }
             Ok((other, _)) => return Err(PemError::Foreign(format!("{other:?}"))),
-            Err(error) => return Err(PemError::Unreadable(format!("{error:?}"))),
+            Err(error) => return Err(PemError::Unreadable(explain(&error))),
         }
     }
-    // The library passes over sections it has no name for, encrypted keys among them.
-    if text.windows(11).any(|window| window == b"PRIVATE KEY") {
-        return Err(PemError::PrivateKey);
+    // The library passes over blocks that do not begin their line, or whose label it does not know.
+    if count(text, b"-----BEGIN ") > certificates.len() {
+        return Err(PemError::Unreadable(
+            "a block would be passed over; BEGIN and END need lines of their own without indentation, and the label \
+             CERTIFICATE",
+        ));
     }
     if certificates.is_empty() { Err(PemError::Empty) } else { Ok(certificates) }
+}
+
+/// In fixed words: the library's own quote the text.
+fn explain(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a block has no END line; if its line breaks got lost, write `|` before it in YAML, or \\n in JSON"
+        }
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line does not end in five dashes",
+        _ => "a block is not base64; check that no part of it is missing",
+    }
+}
+
+fn count(text: &[u8], marker: &[u8]) -> usize {
+    text.windows(marker.len()).filter(|window| *window == marker).count()
 }
 
 #[cfg(test)]
@@ -60,7 +79,39 @@ mod tests {
     fn private_keys_of_every_kind_are_refused() {
         for kind in ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"] {
             let key = format!("{BLOCK}\n-----BEGIN {kind}-----\nAQID\n-----END {kind}-----\n");
-            assert_eq!(certificates(key.as_bytes()), Err(PemError::PrivateKey), "{kind}");
+            let forms =
+                [key.clone(), key.replace('\n', " "), key.replace('\n', "\n  "), key.replace("END", "")];
+            for text in forms {
+                assert_eq!(certificates(text.as_bytes()), Err(PemError::PrivateKey), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_block_is_passed_over_in_silence() {
+        let indented = BLOCK.replace('\n', "\n  ");
+        for (what, text) in [
+            ("an indented block", format!("  {indented}")),
+            ("an indented block behind a good one", format!("{BLOCK}\n  {indented}")),
+            ("a block behind another on one line", format!("{BLOCK},{BLOCK}")),
+            ("a label of OpenSSL's own", BLOCK.replace("CERTIFICATE", "TRUSTED CERTIFICATE")),
+            ("the same behind a good one", format!("{BLOCK}\n{}", BLOCK.replace("CERTIFICATE", "PKCS7"))),
+            ("a block that begins within another", format!("-----BEGIN CERTIFICATE-----\n{BLOCK}")),
+            ("line breaks lost", BLOCK.replace('\n', " ")),
+            ("a bad BEGIN line", BLOCK.replacen("CERTIFICATE-----", "CERTIFICATE---", 1)),
+        ] {
+            assert!(matches!(certificates(text.as_bytes()), Err(PemError::Unreadable(_))), "{what}");
+        }
+    }
+
+    #[test]
+    fn no_error_quotes_the_text() {
+        for text in ["-----BEGIN CERTIFICATE----- c2VjcmV0 -----END CERTIFICATE-----", "-----BEGIN c2VjcmV0"]
+        {
+            let error = certificates(text.as_bytes()).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            // "c2V", as text or as a list of bytes.
+            assert!(!shown.contains("c2V") && !shown.contains("99, 50, 86"), "{shown}");
         }
     }
 

@@ -73,3 +73,6 @@ fn p384<D: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Option<()> {
     let key = VerifyingKey::from_sec1_bytes(key).ok()?;
     key.verify_prehash(&D::digest(message), &Signature::from_der(signature).ok()?).ok()
 }
+
+#[cfg(test)]
+mod tests;

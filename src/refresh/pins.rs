@@ -134,3 +134,6 @@ fn is_ca(der: &[u8]) -> Result<bool, Skipped> {
     let (_, certificate) = X509Certificate::from_der(der).map_err(|_| Skipped::Malformed)?;
     Ok(certificate.basic_constraints().map_err(|_| Skipped::Malformed)?.is_some_and(|bc| bc.value.ca))
 }
+
+#[cfg(test)]
+mod tests;
