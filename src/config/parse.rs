@@ -10,7 +10,8 @@ use serde_json::{Map, Number, Value};
 pub const MAX_CONFIGURATION: usize = 4 * 1024 * 1024;
 
 /// Envoy passes `StringValue` and `BytesValue` configurations as their bytes, and a plain YAML one as the serialized
-/// `Struct`. The two cannot be taken for each other: `Struct`'s first byte is a line feed, and what follows is no JSON.
+/// `Struct`. That begins with a line feed and the length of an entry, which may well be a digit's code: as JSON such a
+/// one reads as a number. Only an object is taken for JSON, since after its brace no `Struct` goes on as JSON does.
 pub fn document(bytes: &[u8]) -> Result<Document, ConfigError> {
     if bytes.is_empty() {
         return Err(ConfigError::new(
@@ -22,10 +23,11 @@ pub fn document(bytes: &[u8]) -> Result<Document, ConfigError> {
         return Err(ConfigError::new("", format!("larger than {MAX_CONFIGURATION} bytes")));
     }
     let json = document_from(&mut serde_json::Deserializer::from_slice(bytes));
+    let is_object = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     match json {
         Ok(document) => Ok(document),
-        Err(Refusal::Shape(error)) => Err(error),
-        Err(Refusal::Syntax(error)) => match Struct::decode(bytes) {
+        Err(Refusal::Shape(error)) if is_object => Err(error),
+        Err(Refusal::Shape(error) | Refusal::Syntax(error)) => match Struct::decode(bytes) {
             Ok(fields) if !fields.fields.is_empty() => document_from(&mut StructSource(object(fields)))
                 .map_err(|refusal| match refusal {
                     Refusal::Shape(error) | Refusal::Syntax(error) => error,
@@ -121,4 +123,52 @@ fn whole(number: f64) -> Option<u32> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked on the next line
     let candidate = number as u32;
     (f64::from(candidate).to_bits() == number.to_bits()).then_some(candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn text(text: &str) -> ProtobufValue {
+        ProtobufValue { kind: Some(Kind::StringValue(text.to_owned())) }
+    }
+
+    fn message<const N: usize>(fields: [(&str, ProtobufValue); N]) -> Struct {
+        Struct { fields: BTreeMap::from(fields.map(|(name, value)| (name.to_owned(), value))) }
+    }
+
+    fn nested<const N: usize>(fields: [(&str, ProtobufValue); N]) -> ProtobufValue {
+        ProtobufValue { kind: Some(Kind::StructValue(message(fields))) }
+    }
+
+    #[test]
+    fn a_struct_is_read_whatever_the_length_of_its_first_entry() {
+        let mut lengths = Vec::new();
+        for extra in 0..260 {
+            let header = format!("x-{}", "a".repeat(extra));
+            let regions = nested([("us-east-1", nested([]))]);
+            let fields = message([("identity", nested([("header", text(&header))])), ("regions", regions)]);
+            let bytes = fields.encode_to_vec();
+            assert_eq!(bytes[0], b'\n');
+            lengths.push(bytes[1]);
+            let read = document(&bytes)
+                .unwrap_or_else(|error| panic!("{} ({:?}): {error}", bytes[1], bytes[1] as char));
+            assert_eq!(read.identity.map(|identity| identity.header), Some(header));
+        }
+        // Those that could be taken for the beginning of JSON.
+        for code in b"0123456789-[{\"tfn \r\t".iter().filter(|code| **code > b' ') {
+            assert!(lengths.contains(code), "not tried: {:?}", *code as char);
+        }
+    }
+
+    #[test]
+    fn text_that_is_neither_an_object_nor_a_struct_is_refused_as_json() {
+        for (bytes, message) in
+            [("7", "invalid type: integer"), ("\n2", "invalid type: integer"), ("{", "not valid JSON")]
+        {
+            let error = document(bytes.as_bytes()).expect_err(bytes).to_string();
+            assert!(error.contains(message), "{bytes:?}: {error}");
+        }
+    }
 }
