@@ -2,6 +2,7 @@
 
 use crate::{
     certificate::ClientCertificate,
+    fingerprint::Fingerprint,
     pem,
     signature::{self, ALGORITHMS, RSA_BITS},
     window::{Clock, UnixSeconds},
@@ -10,8 +11,8 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::time::Duration;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_parser::{
-    certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _, public_key::PublicKey,
-    x509::SubjectPublicKeyInfo,
+    asn1_rs::Any, certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _,
+    public_key::PublicKey, x509::SubjectPublicKeyInfo,
 };
 
 /// One CA certificate, fit to issue client certificates. webpki takes any anchor as it comes; the checks that it
@@ -27,6 +28,10 @@ pub struct Authority {
     pub name: String,
     /// Whether the subject's organisation is DigiCert, whose CAs sign for the public.
     pub is_digicert: bool,
+    /// SHA-256 of its certificate.
+    pub fingerprint: Fingerprint,
+    /// Whether it may sign revocation lists (keyUsage cRLSign).
+    pub signs_lists: bool,
 }
 
 /// Why a certificate cannot serve as an authority.
@@ -55,15 +60,13 @@ pub enum Unfit {
     Key(String),
 }
 
-/// How an authority's word on a certificate came out.
+/// Why no authority vouched for a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Vouching {
+pub enum NotVouched {
     /// No authority of that name, or none that is valid now.
-    Unknown,
+    UnknownIssuer,
     /// An authority of that name, but the certificate is not signed with its key.
     BadSignature,
-    /// Signed by an authority that is valid now.
-    Signed,
 }
 
 impl Authority {
@@ -84,11 +87,13 @@ impl Authority {
         }
         parsed.extensions_map().map_err(|_| Unfit::Malformed("an extension stands twice".to_owned()))?;
         let name = parsed.subject().to_string();
-        let (mut is_ca, mut signs, mut key_id) = (false, false, None);
+        let (mut is_ca, mut signs, mut signs_lists, mut key_id) = (false, false, false, None);
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) => is_ca = constraints.ca,
-                ParsedExtension::KeyUsage(usage) => signs = usage.key_cert_sign(),
+                ParsedExtension::KeyUsage(usage) => {
+                    (signs, signs_lists) = (usage.key_cert_sign(), usage.crl_sign());
+                }
                 ParsedExtension::SubjectKeyIdentifier(key) => key_id = Some(key.0.to_vec()),
                 ParsedExtension::ParseError { .. } => {
                     return Err(Unfit::Malformed(format!("extension {}", extension.oid)));
@@ -120,8 +125,31 @@ impl Authority {
                 .iter_organization()
                 .filter_map(|organization| organization.as_str().ok())
                 .any(|organization| organization.to_ascii_lowercase().contains("digicert")),
+            fingerprint: Fingerprint::of(der),
+            signs_lists,
             name,
         })
+    }
+
+    /// Whether this is the authority of that distinguished name (DER).
+    pub fn is_named(&self, subject: &[u8]) -> bool {
+        self.subject == subject
+    }
+
+    /// Whether this authority's key made a signature. `algorithm` is the content of its `AlgorithmIdentifier`.
+    pub fn has_signed(&self, message: &[u8], algorithm: &[u8], signature: &[u8]) -> bool {
+        let Ok((bits, key_algorithm)) = Any::from_der(self.anchor.subject_public_key_info.as_ref()) else {
+            return false;
+        };
+        // A BIT STRING of whole bytes begins with a zero: the number of unused bits.
+        let Some(key) = Any::from_der(bits).ok().and_then(|(_, bits)| bits.data.strip_prefix(&[0])) else {
+            return false;
+        };
+        ALGORITHMS
+            .iter()
+            .filter(|known| known.signature_alg_id().as_ref() == algorithm)
+            .filter(|known| known.public_key_alg_id().as_ref() == key_algorithm.data)
+            .any(|known| known.verify_signature(key, message, signature).is_ok())
     }
 
     fn signed(&self, certificate: &ClientCertificate) -> bool {
@@ -142,22 +170,26 @@ impl Authority {
 }
 
 /// Asks the authorities that could have issued the certificate: those with its issuer's name, and among several of one
-/// name (a root rollover) the one whose key the certificate names. Stops at the first that did.
-pub fn vouch(authorities: &[Authority], certificate: &ClientCertificate, clock: &mut Clock) -> Vouching {
+/// name (a root rollover) the one whose key the certificate names. The answer is the first that did, and is valid now.
+pub fn vouch<'a>(
+    authorities: &'a [Authority],
+    certificate: &ClientCertificate,
+    clock: &mut Clock,
+) -> Result<&'a Authority, NotVouched> {
     let named = || authorities.iter().filter(|authority| authority.subject == certificate.issuer);
     let by_key = |authority: &&Authority| authority.key_id == certificate.authority_key;
     let key_is_known = certificate.authority_key.is_some() && named().any(|authority| by_key(&authority));
-    let mut vouching = Vouching::Unknown;
+    let mut refusal = NotVouched::UnknownIssuer;
     for authority in named().filter(|authority| !key_is_known || by_key(authority)) {
         if clock.is_before(authority.not_before) || clock.is_after(authority.not_after) {
             continue;
         }
         if authority.signed(certificate) {
-            return Vouching::Signed;
+            return Ok(authority);
         }
-        vouching = Vouching::BadSignature;
+        refusal = NotVouched::BadSignature;
     }
-    vouching
+    Err(refusal)
 }
 
 fn supported_key(key: &SubjectPublicKeyInfo<'_>) -> bool {

@@ -3,7 +3,7 @@
 use crate::{fingerprint::Fingerprint, window::UnixSeconds};
 use rustls_pki_types::CertificateDer;
 use x509_parser::{
-    extensions::{GeneralName, ParsedExtension},
+    extensions::{CRLDistributionPoints, DistributionPointName, GeneralName, ParsedExtension},
     prelude::{FromDer as _, X509Certificate},
 };
 
@@ -26,6 +26,10 @@ pub struct ClientCertificate {
     pub issuer: Vec<u8>,
     /// The issuer's key, if the authority key identifier (RFC 5280, section 4.2.1.1) names it.
     pub authority_key: Option<Vec<u8>>,
+    /// Serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// URLs of the revocation lists it names (RFC 5280, section 4.2.1.13).
+    pub crl_urls: Vec<String>,
     /// For people: who the certificate says it is, who issued it, and its serial number.
     pub summary: Summary,
 }
@@ -70,6 +74,7 @@ impl ClientCertificate {
 
         let mut dns_names = Vec::new();
         let mut authority_key = None;
+        let mut crl_urls = Vec::new();
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::ParseError { .. } => {
@@ -79,6 +84,7 @@ impl ClientCertificate {
                 ParsedExtension::AuthorityKeyIdentifier(aki) => {
                     authority_key = aki.key_identifier.as_ref().map(|key| key.0.to_vec());
                 }
+                ParsedExtension::CRLDistributionPoints(points) => crl_urls = urls_of(points),
                 ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
                     return Err(CertificateError::NotAClient("it is a CA certificate"));
                 }
@@ -104,6 +110,8 @@ impl ClientCertificate {
             not_after,
             issuer: parsed.issuer().as_raw().to_vec(),
             authority_key,
+            serial: parsed.raw_serial().to_vec(),
+            crl_urls,
             summary: Summary {
                 subject: parsed.subject().to_string(),
                 issuer: parsed.issuer().to_string(),
@@ -129,6 +137,17 @@ fn dns_names_of(names: &[GeneralName<'_>]) -> Result<Vec<String>, CertificateErr
         }
     }
     Ok(dns)
+}
+
+/// The URLs under which a certificate's complete list is published.
+fn urls_of(points: &CRLDistributionPoints<'_>) -> Vec<String> {
+    let names = points.iter().filter_map(|point| match &point.distribution_point {
+        Some(DistributionPointName::FullName(names)) => Some(names),
+        _ => None,
+    });
+    let urls =
+        names.flatten().filter_map(|name| if let GeneralName::URI(url) = name { Some(*url) } else { None });
+    urls.map(str::to_owned).collect()
 }
 
 fn common_names_of(parsed: &X509Certificate<'_>) -> Result<Vec<String>, CertificateError> {

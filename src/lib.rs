@@ -37,6 +37,7 @@ pub mod peer;
 pub mod pem;
 pub mod refresh;
 pub mod regions;
+pub mod revocation;
 pub mod signature;
 #[cfg(test)]
 mod test_support;

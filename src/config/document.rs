@@ -1,6 +1,9 @@
 //! The configuration as written: one type per object, with its defaults. `config.schema.json` is generated from here.
 
-use super::values::{Bound, Percent, Pin, Span};
+use super::{
+    revocation::RevocationDocument,
+    values::{Bound, Percent, Pin, Span},
+};
 use crate::fingerprint::Fingerprint;
 use serde::{
     Deserialize, Deserializer,
@@ -37,6 +40,9 @@ pub struct Document {
     #[serde(default = "default_skew")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub clock_skew: Span,
+    /// Revocation lists.
+    #[serde(default)]
+    pub revocation: RevocationDocument,
     /// Whether denials are answered or only recorded.
     #[serde(default)]
     pub mode: Mode,

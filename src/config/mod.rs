@@ -5,6 +5,7 @@
 mod document;
 mod parse;
 mod policy;
+mod revocation;
 mod values;
 
 pub use document::{
@@ -13,6 +14,7 @@ pub use document::{
 };
 pub use parse::MAX_CONFIGURATION;
 pub use policy::{Credentials, DigicertPolicy, Peer, Policy, RegionPolicy, Source, TrustedHop, TrustedPeer};
+pub use revocation::{ListSource, Revocation, RevocationMode};
 pub use values::{Pin, Span};
 
 use crate::fingerprint::Fingerprint;

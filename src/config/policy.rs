@@ -1,7 +1,7 @@
 //! [`Document`] to [`Policy`]: what the fields mean together, and every reason to refuse them.
 
 use super::{
-    Clusters, ConfigError, Document, Mode, NameRule, OAuth, PeerSource, Pin, Refresh,
+    Clusters, ConfigError, Document, Mode, NameRule, OAuth, PeerSource, Pin, Refresh, Revocation,
     document::{DigicertDocument, GenesysDocument, PeerCertificate, RegionDocument},
 };
 use crate::{authority::Authority, fingerprint::Fingerprint, regions, window::UnixSeconds};
@@ -27,6 +27,7 @@ pub struct Policy {
     /// Request header that tells the service who called, in lower case.
     pub identity_header: Option<String>,
     pub refresh: Refresh,
+    pub revocation: Revocation,
     /// Of the configuration as it was given: tells one from another.
     pub digest: Fingerprint,
 }
@@ -114,6 +115,8 @@ impl Policy {
             .filter_map(|(id, region)| RegionPolicy::build(id, region, &document.refresh, &mut errors))
             .collect();
         check_distinct(&regions, &mut errors);
+        let (revocation, wrong) = Revocation::build(&document.revocation, &regions);
+        errors.0.extend(wrong);
         let peer = peer(&document.peer_certificate, &mut errors);
         let identity_header = document.identity.as_ref().map(|identity| {
             let header = identity.header.to_ascii_lowercase();
@@ -131,6 +134,7 @@ impl Policy {
                 peer,
                 identity_header,
                 refresh: document.refresh.clone(),
+                revocation,
                 digest,
             }),
             _ => Err(errors.0),

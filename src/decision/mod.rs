@@ -4,10 +4,11 @@
 //! span of time in which it stays the same, so that it can be cached.
 
 use crate::{
-    authority::{Vouching, vouch},
+    authority::{Authority, NotVouched, vouch},
     certificate::{CertificateError, ClientCertificate},
-    config::{Policy, RegionPolicy},
+    config::{Policy, RegionPolicy, RevocationMode},
     name, regions,
+    revocation::Standing,
     trust::{ApiState, ApiTrust, Mono, Trust},
     window::{Clock, UnixSeconds, Window},
 };
@@ -38,6 +39,10 @@ pub enum Reason {
     BadSignature,
     /// The certificate's fingerprint is not among the region's pins.
     NotPinned,
+    /// On a revocation list of its issuer.
+    Revoked,
+    /// No current revocation list covers it, and the policy (`hard`) demands one.
+    RevocationUnknown,
     /// The API has not answered since the proxy started, and could have named this certificate.
     TrustNotLoaded,
     /// The API's pins are older than `max_staleness`, and could have named this certificate.
@@ -47,7 +52,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NoClientCertificate,
         Self::CertificateUnavailable,
         Self::CertificateMismatch,
@@ -60,6 +65,8 @@ impl Reason {
         Self::UnknownIssuer,
         Self::BadSignature,
         Self::NotPinned,
+        Self::Revoked,
+        Self::RevocationUnknown,
         Self::TrustNotLoaded,
         Self::TrustStale,
         Self::TrustUnrefreshed,
@@ -79,6 +86,8 @@ impl Reason {
             Self::UnknownIssuer => "unknown_issuer",
             Self::BadSignature => "bad_signature",
             Self::NotPinned => "not_pinned",
+            Self::Revoked => "revoked",
+            Self::RevocationUnknown => "revocation_unknown",
             Self::TrustNotLoaded => "trust_not_loaded",
             Self::TrustStale => "trust_stale",
             Self::TrustUnrefreshed => "trust_unrefreshed",
@@ -148,6 +157,33 @@ pub struct Verdict {
     pub detail: String,
 }
 
+/// What revocation lists say. A trait, since lists are kept outside: they are too large for every worker to hold.
+pub trait Revocations {
+    /// Asked only about certificates that `signer`, an authority of this region, has issued.
+    fn standing(
+        &self,
+        region: &RegionPolicy,
+        authority: AuthorityKind,
+        signer: &Authority,
+        certificate: &ClientCertificate,
+        clock: &mut Clock,
+    ) -> Standing;
+}
+
+/// No lists: for tools that have none.
+impl Revocations for () {
+    fn standing(
+        &self,
+        _: &RegionPolicy,
+        _: AuthorityKind,
+        _: &Authority,
+        _: &ClientCertificate,
+        _: &mut Clock,
+    ) -> Standing {
+        Standing::Unknown
+    }
+}
+
 /// Decides on a certificate whose bytes are bound to the connection.
 ///
 /// `first_seen` is when this proxy first met the certificate: a refresh that began later and did not name it settles
@@ -156,6 +192,7 @@ pub fn decide(
     certificate: &ClientCertificate,
     policy: &Policy,
     trust: &Trust,
+    revocations: &impl Revocations,
     now: UnixSeconds,
     first_seen: Mono,
 ) -> Verdict {
@@ -168,9 +205,15 @@ pub fn decide(
         let unasked = ApiTrust::default();
         let api = trust.regions.get(index).unwrap_or(&unasked);
         let vouched = check_authority(certificate, region, api, first_seen, &mut clock);
-        let authority = vouched.inspect_err(|refusal| {
+        let (authority, signer) = vouched.inspect_err(|refusal| {
             worth_asking = refusal.worth_asking.then_some(index);
         })?;
+        if policy.revocation.mode != RevocationMode::Off {
+            let standing = signer.map_or(Standing::Unknown, |signer| {
+                revocations.standing(region, authority, signer, certificate, &mut clock)
+            });
+            check_revocation(standing, policy.revocation.mode)?;
+        }
         Ok(Outcome::Allow { region: index, authority })
     });
     let (outcome, detail) = match result {
@@ -246,55 +289,53 @@ fn check_validity(
 }
 
 /// Row 6 and the last: an authority of *this* region vouches, or its missing trust is the only thing that stands
-/// against it.
-fn check_authority(
+/// against it. Returns the authority, and its certificate that signed.
+fn check_authority<'a>(
     certificate: &ClientCertificate,
-    region: &RegionPolicy,
+    region: &'a RegionPolicy,
     api: &ApiTrust,
     first_seen: Mono,
     clock: &mut Clock,
-) -> Result<AuthorityKind, Refusal> {
-    let by_ca = vouch(&region.genesys, certificate, clock);
-    if by_ca == Vouching::Signed {
-        return Ok(AuthorityKind::Genesys);
-    }
-    let by_digicert = match &region.digicert {
-        None => None,
-        Some(digicert) => {
-            let pinned =
-                digicert.pins.contains(&certificate.fingerprint) || api.has_pin(&certificate.fingerprint);
-            let issued = match digicert.issuers.as_slice() {
-                [] => None,
-                issuers => Some(vouch(issuers, certificate, clock)),
-            };
-            if pinned && matches!(issued, None | Some(Vouching::Signed)) {
-                return Ok(AuthorityKind::Digicert);
-            }
-            Some((digicert, pinned, issued))
-        }
+) -> Result<(AuthorityKind, Option<&'a Authority>), Refusal> {
+    let by_ca = match vouch(&region.genesys, certificate, clock) {
+        Ok(signer) => return Ok((AuthorityKind::Genesys, Some(signer))),
+        Err(refusal) => refusal,
     };
-    let Some((digicert, pinned, issued)) = by_digicert else {
-        return Err(refused_by_issuer(by_ca, region));
-    };
-    match issued {
-        // Whatever the API may say, this signature is not what the configuration demands.
-        Some(Vouching::Unknown | Vouching::BadSignature) => {
-            let worst = by_ca.max(issued.unwrap_or(Vouching::Unknown));
-            let mut refusal = refused_by_issuer(worst, region);
+    let Some(digicert) = &region.digicert else { return Err(refused_by_issuer(by_ca, region)) };
+    let pinned = digicert.pins.contains(&certificate.fingerprint) || api.has_pin(&certificate.fingerprint);
+    let issuer = match digicert.issuers.as_slice() {
+        [] => None,
+        issuers => Some(vouch(issuers, certificate, clock).map_err(|by_issuer| {
+            // Whatever the API may say, this signature is not what the configuration demands.
+            let mut refusal = refused_by_issuer(by_ca.max(by_issuer), region);
             if pinned {
                 refusal.detail.push_str("; it is pinned, but not signed by digicert.issuers");
             }
-            Err(refusal)
+            refusal
+        })?),
+    };
+    if pinned {
+        return Ok((AuthorityKind::Digicert, issuer));
+    }
+    // A certificate that claims the Genesys CA is not one that the API could add a pin for.
+    if issuer.is_none() && by_ca == NotVouched::BadSignature {
+        return Err(refused_by_issuer(by_ca, region));
+    }
+    if !digicert.api {
+        return Err(Refusal::new(Reason::NotPinned, "its fingerprint is not among digicert.pins"));
+    }
+    let verified = issuer.is_some() || vouch(&api.hints, certificate, clock).is_ok();
+    Err(missing_pin(api, verified, first_seen))
+}
+
+/// Row 7: not revoked, as far as the policy wants to know.
+fn check_revocation(standing: Standing, mode: RevocationMode) -> Result<(), Refusal> {
+    match (standing, mode) {
+        (Standing::Revoked, _) => Err(Refusal::new(Reason::Revoked, "its issuer has revoked it")),
+        (Standing::Unknown, RevocationMode::Hard) => {
+            Err(Refusal::new(Reason::RevocationUnknown, "no current revocation list covers it"))
         }
-        // A certificate that claims the Genesys CA is not one that the API could add a pin for.
-        None if by_ca == Vouching::BadSignature => Err(refused_by_issuer(by_ca, region)),
-        None | Some(Vouching::Signed) if !digicert.api => {
-            Err(Refusal::new(Reason::NotPinned, "its fingerprint is not among digicert.pins"))
-        }
-        None | Some(Vouching::Signed) => {
-            let verified = issued.is_some() || vouch(&api.hints, certificate, clock) == Vouching::Signed;
-            Err(missing_pin(api, verified, first_seen))
-        }
+        (Standing::Unknown | Standing::Good, _) => Ok(()),
     }
 }
 
@@ -314,13 +355,13 @@ fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Mono) -> Refusal {
     Refusal { reason, detail: detail.to_owned(), worth_asking: verified && reason != Reason::NotPinned }
 }
 
-fn refused_by_issuer(vouching: Vouching, region: &RegionPolicy) -> Refusal {
-    match vouching {
-        Vouching::BadSignature => Refusal::new(
+fn refused_by_issuer(refusal: NotVouched, region: &RegionPolicy) -> Refusal {
+    match refusal {
+        NotVouched::BadSignature => Refusal::new(
             Reason::BadSignature,
             format!("names a CA of {} as its issuer, which did not sign it", region.id),
         ),
-        _ => Refusal::new(
+        NotVouched::UnknownIssuer => Refusal::new(
             Reason::UnknownIssuer,
             format!("no CA configured for {} has its issuer's name and is valid now", region.id),
         ),

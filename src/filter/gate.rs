@@ -185,7 +185,8 @@ impl Gate {
         let mut state = self.state.borrow_mut();
         let first_seen = state.first_seen.get_or_insert_with(|| LruCache::new(REMEMBERED));
         let met = first_seen.peek(&certificate.fingerprint).copied().unwrap_or(now.mono);
-        let verdict = decide(certificate, &self.policy, &self.sources.borrow().trust, now.wall, met);
+        let sources = self.sources.borrow();
+        let verdict = decide(certificate, &self.policy, &sources.trust, &sources.lists, now.wall, met);
         if verdict.worth_asking.is_some() {
             first_seen.put(certificate.fingerprint, met);
         }

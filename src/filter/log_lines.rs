@@ -4,10 +4,11 @@ use crate::{
     BUILD,
     authority::Authority,
     certificate::Summary,
-    config::{Mode, Policy},
+    config::{ListSource, Mode, Policy},
     decision::Reason,
     host::SharedData,
     refresh::{Event, Store as _},
+    revocation::ListEvent,
     trust::Mono,
     window::UnixSeconds,
 };
@@ -99,6 +100,26 @@ pub fn refresh(policy: &str, region: &str, event: &Event) {
             );
         }
         Event::Refreshed { .. } | Event::Failed { .. } => {}
+    }
+}
+
+/// What fetching a revocation list did.
+pub fn list(policy: &str, source: &ListSource, event: &ListEvent) {
+    let ListSource { region, authority, url, .. } = source;
+    let authority = authority.code();
+    match event {
+        ListEvent::Fetched { entries, changed, recovered } if *changed || *recovered => info!(
+            "genesys_mtls: revocation list fetched policy={policy} region={region} authority={authority} url={url:?} \
+             entries={entries} changed={changed} recovered={recovered}"
+        ),
+        ListEvent::Failed { failure, failures, next_in, new: true } => warn!(
+            "genesys_mtls: fetching a revocation list failed policy={policy} region={region} authority={authority} \
+             url={url:?} reason={} detail={:?} failures={failures} next_in={:.1}s; the list there was stays in use",
+            failure.code,
+            failure.detail,
+            next_in.as_secs_f64()
+        ),
+        ListEvent::Fetched { .. } | ListEvent::Failed { .. } => {}
     }
 }
 

@@ -4,6 +4,7 @@
 //! policy see another's verdicts.
 
 mod gate;
+mod lists;
 mod log_lines;
 mod metrics;
 mod sources;
@@ -80,8 +81,8 @@ impl RootContext for Plugin {
 impl Context for Plugin {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _trailers: usize) {
         let Some(Running { gate, sources }) = &self.running else { return };
-        let (now, response) = (host::now(), host::response(headers, body_size));
-        sources.borrow_mut().answered(token, response, now);
+        let now = host::now();
+        sources.borrow_mut().answered(token, headers, body_size, now);
         gate.tick(now);
     }
 

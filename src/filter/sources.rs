@@ -1,29 +1,46 @@
 //! The policy's refreshers in this VM: opened once, ticked, and their answers put together into [`Trust`].
 
-use super::log_lines;
+use super::{lists::Lists, log_lines};
 use crate::{
-    config::{Credentials, Policy, Source},
+    config::{Credentials, Policy, RevocationMode, Source},
     host::{self, SharedData},
-    refresh::{Event, Failure, HttpCall, HttpResponse, Now, Refresher, Secret},
+    refresh::{Event, Failure, HttpCall, HttpResponse, MAX_ANSWER, Now, Refresher, Secret},
     trust::{ApiTrust, Mono, Trust},
 };
 use log::error;
-use std::{collections::HashMap, rc::Rc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+    time::Duration,
+};
 
 /// Between two writes of the gauges.
 const GAUGES: Duration = Duration::from_secs(1);
 
 pub struct Sources {
     policy: Rc<Policy>,
+    /// A random name of this worker.
+    worker: u64,
     /// What the decision reads, a region each in the policy's order.
     pub trust: Trust,
     /// Grows with every news of any region, also that an answer brought nothing new.
     pub generation: u64,
     /// A refresher per region, where it has a source and its credentials are there. Nothing before they are opened.
     refreshers: Option<Vec<Option<Entry>>>,
-    /// Which region's call an answer belongs to.
-    calls: HashMap<u32, usize>,
+    pub lists: Lists,
+    list_changes: u64,
+    /// OAuth secrets by region: they also seal what workers share.
+    secrets: BTreeMap<String, Secret>,
+    /// What an answer belongs to.
+    calls: HashMap<u32, Call>,
     gauges_written: Mono,
+}
+
+/// A call under way: a region's refresh, or the fetching of a list.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Refresh(usize),
+    List(usize),
 }
 
 struct Entry {
@@ -35,11 +52,16 @@ struct Entry {
 impl Sources {
     pub fn new(policy: Rc<Policy>) -> Self {
         let trust = Trust { version: 0, regions: vec![ApiTrust::default(); policy.regions.len()] };
+        let worker = host::random();
         Self {
+            lists: Lists::new(policy.clone(), worker),
+            worker,
             policy,
             trust,
-            generation: 0,
             refreshers: None,
+            list_changes: 0,
+            secrets: BTreeMap::new(),
+            generation: 0,
             calls: HashMap::new(),
             gauges_written: Mono::ZERO,
         }
@@ -52,26 +74,36 @@ impl Sources {
             return;
         }
         log_lines::announce(&self.policy, now.wall);
-        let worker = host::random();
         let policy = self.policy.clone();
         let mut refreshers: Vec<Option<Entry>> = Vec::new();
         for region in &policy.regions {
-            let refresher = region.source.as_ref().and_then(|source| self.open_source(source, worker));
+            let refresher = region.source.as_ref().and_then(|source| self.open_source(source));
             refreshers.push(refresher.map(|mut refresher| {
                 refresher.learn(&mut SharedData, now);
                 Entry { refresher, changes: 0 }
             }));
         }
         self.refreshers = Some(refreshers);
+        self.open_lists(now);
         self.gather(now);
     }
 
-    fn open_source(&self, source: &Source, worker: u64) -> Option<Refresher> {
+    fn open_lists(&mut self, now: Now) {
+        if self.policy.revocation.mode != RevocationMode::Off {
+            self.lists.open(|region| self.secrets.get(region).cloned(), now.mono);
+        }
+    }
+
+    fn open_source(&mut self, source: &Source) -> Option<Refresher> {
         let client = match &source.credentials {
             Credentials::Injected => None,
             Credentials::Environment { client_id, client_secret } => {
                 match (host::environment(client_id), host::environment(client_secret)) {
-                    (Some(id), Some(secret)) => Some((id, Secret::new(secret))),
+                    (Some(id), Some(secret)) => {
+                        let secret = Secret::new(secret);
+                        self.secrets.insert(source.region.clone(), secret.clone());
+                        Some((id, secret))
+                    }
                     (id, _) => {
                         let missing = if id.is_none() { client_id } else { client_secret };
                         error!(
@@ -86,7 +118,7 @@ impl Sources {
                 }
             }
         };
-        Refresher::new(&self.policy, source, client, worker)
+        Refresher::new(&self.policy, source, client, self.worker)
     }
 
     pub fn tick(&mut self, now: Now) {
@@ -97,6 +129,12 @@ impl Sources {
             self.report(index, events);
             self.make(index, call, now);
         }
+        self.open_lists(now);
+        for index in 0..self.lists.len() {
+            if let Some(call) = self.lists.tick(index, now) {
+                self.fetch_list(index, &call, now);
+            }
+        }
         self.gather(now);
         if now.mono >= self.gauges_written + GAUGES {
             self.gauges_written = now.mono;
@@ -105,10 +143,27 @@ impl Sources {
     }
 
     /// An answer arrived.
-    pub fn answered(&mut self, token: u32, response: HttpResponse, now: Now) {
-        if let Some(index) = self.calls.remove(&token) {
-            self.answer(index, &Ok(response), now);
-            self.gather(now);
+    pub fn answered(&mut self, token: u32, headers: usize, body_size: usize, now: Now) {
+        match self.calls.remove(&token) {
+            Some(Call::Refresh(index)) => {
+                self.answer(index, &Ok(host::response(headers, body_size, MAX_ANSWER)), now);
+            }
+            Some(Call::List(index)) => {
+                let (limit, _) = self.lists.limits(index);
+                self.lists.answered(index, Ok(host::response(headers, body_size, limit)), now);
+            }
+            None => return,
+        }
+        self.gather(now);
+    }
+
+    fn fetch_list(&mut self, index: usize, call: &HttpCall, now: Now) {
+        let (_, timeout) = self.lists.limits(index);
+        match host::dispatch(call, timeout) {
+            Ok(token) => {
+                self.expect(token, Call::List(index));
+            }
+            Err(status) => self.lists.answered(index, Err(not_dispatched(call, &status)), now),
         }
     }
 
@@ -126,20 +181,10 @@ impl Sources {
         let Some(call) = call else { return };
         match host::dispatch(&call, self.policy.refresh.timeout.0) {
             Ok(token) => {
-                // A region has one call at a time. The answer to one that was given up must not pass for the next one's.
-                self.calls.retain(|_, of| *of != index);
-                self.calls.insert(token, index);
+                self.expect(token, Call::Refresh(index));
             }
             Err(status) => {
-                let failure = Failure {
-                    code: "dispatch_failed",
-                    detail: format!(
-                        "Envoy would not call cluster `{}` ({status}): does it exist?",
-                        call.cluster
-                    ),
-                    retry_after: None,
-                };
-                self.answer(index, &Err(failure), now);
+                self.answer(index, &Err(not_dispatched(&call, &status)), now);
             }
         }
     }
@@ -152,6 +197,13 @@ impl Sources {
         }
         self.gather(now);
         news
+    }
+
+    /// Notes what an answer will belong to. A region, or a list, has one call at a time: the answer to one that was given
+    /// up must not pass for the next one's.
+    fn expect(&mut self, token: u32, call: Call) {
+        self.calls.retain(|_, of| *of != call);
+        self.calls.insert(token, call);
     }
 
     pub fn ask_early(&mut self, index: usize, now: Now) {
@@ -175,6 +227,7 @@ impl Sources {
 
     /// This VM, or this configuration in it, ends.
     pub fn leave(&mut self, now: Mono) {
+        self.lists.leave(now);
         for entry in self.refreshers.iter_mut().flatten().flatten() {
             entry.refresher.leave(&mut SharedData, now);
         }
@@ -194,6 +247,11 @@ impl Sources {
                 self.trust.version += 1;
             }
             *known = fresh;
+        }
+        let list_changes = self.lists.changes();
+        if self.list_changes != list_changes {
+            self.list_changes = list_changes;
+            self.trust.version += 1;
         }
     }
 
@@ -222,6 +280,7 @@ impl Sources {
 
     /// Only the worker that asks writes gauges: they are the proxy's, and the last write wins.
     fn write_gauges(&self, now: Now) {
+        self.lists.write_gauges(now);
         let leading =
             self.refreshers.iter().flatten().flatten().filter(|entry| entry.refresher.is_leader(now.mono));
         for Entry { refresher, .. } in leading {
@@ -236,4 +295,11 @@ impl Sources {
             }
         }
     }
+}
+
+fn not_dispatched(call: &HttpCall, status: &str) -> Failure {
+    Failure::new(
+        "dispatch_failed",
+        format!("Envoy would not call cluster `{}` ({status}): does it exist?", call.cluster),
+    )
 }

@@ -5,7 +5,7 @@ mod raw;
 
 use crate::{
     config::MAX_CONFIGURATION,
-    refresh::{HttpCall, HttpResponse, MAX_ANSWER, Now, Store},
+    refresh::{HttpCall, HttpResponse, Now, Store},
     trust::Mono,
     window::UnixSeconds,
 };
@@ -103,15 +103,15 @@ pub fn dispatch(call: &HttpCall, timeout: Duration) -> Result<u32, String> {
         .map_err(|status| format!("{status:?}"))
 }
 
-/// The answer to a call, its body left out where it is larger than any that is read.
-pub fn response(headers: usize, body_size: usize) -> HttpResponse {
+/// The answer to a call, its body left out where it is larger than `limit`.
+pub fn response(headers: usize, body_size: usize, limit: usize) -> HttpResponse {
     let header = |name| hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name).ok().flatten();
     let number = |name| std::str::from_utf8(&header(name)?).ok()?.trim().parse::<u64>().ok();
     // No headers means that the connection was reset; asking for them then would be an error.
     let status = if headers == 0 { None } else { number(":status") };
     let body = match body_size {
         0 => Some(Vec::new()),
-        size if size > MAX_ANSWER => None,
+        size if size > limit => None,
         size => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size).ok().flatten(),
     };
     HttpResponse {

@@ -1,6 +1,9 @@
 //! Answers of `GET /api/v2/integrations/actions/certificates`.
 
-use super::{Failure, fetch::HttpResponse};
+use super::{
+    Failure,
+    fetch::{HttpResponse, Party},
+};
 use serde::Deserialize;
 
 /// The largest answer that is read, in bytes: some 500 certificates, where two are usual.
@@ -41,7 +44,7 @@ pub fn page(response: &HttpResponse) -> Result<Page, Failure> {
                  integrations:actionCertificate:view",
             ));
         }
-        _ => return Err(response.unexpected("api", "the certificates API")),
+        _ => return Err(response.unexpected(Party::Api)),
     }
     let body = response.body_within(MAX_BODY).map_err(|detail| Failure::new("api_too_large", detail))?;
     serde_json::from_slice(body).map_err(|error| {

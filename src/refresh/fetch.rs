@@ -31,40 +31,57 @@ pub struct HttpResponse {
 }
 
 impl HttpResponse {
-    pub(super) fn body_within(&self, limit: usize) -> Result<&[u8], String> {
+    pub(crate) fn body_within(&self, limit: usize) -> Result<&[u8], String> {
         let body = self.body.as_deref().filter(|body| body.len() <= limit);
         body.ok_or_else(|| format!("the answer is larger than {limit} bytes"))
     }
 
     /// A failure for a status that the protocol has no use for.
-    pub(super) fn unexpected(&self, which: &str, who: &str) -> Failure {
-        let login = which == "login";
-        let (code, hint) = match self.status {
-            0 => (
-                if login { "login_unavailable" } else { "api_unavailable" },
-                "the connection was reset".to_owned(),
+    pub(crate) fn unexpected(&self, party: Party) -> Failure {
+        let [unavailable, redirected, rate_limited, other] = party.codes();
+        let who = party.name();
+        let (code, detail) = match self.status {
+            0 => (unavailable, format!("the connection to {who} was reset")),
+            status @ 300..=399 => {
+                (redirected, format!("{who} answered with a redirect ({status}), which is never followed"))
+            }
+            429 => (rate_limited, format!("{who} asks for fewer calls (429)")),
+            status @ 500..=599 => (
+                unavailable,
+                format!("{who} answered {status} (or Envoy did, if the host cannot be reached or verified)"),
             ),
-            300..=399 => (
-                if login { "login_redirected" } else { "api_redirected" },
-                format!("{who} answered with a redirect ({}), which is never followed", self.status),
-            ),
-            429 => (
-                if login { "login_rate_limited" } else { "api_rate_limited" },
-                format!("{who} asks for fewer calls (429)"),
-            ),
-            500..=599 => (
-                if login { "login_unavailable" } else { "api_unavailable" },
-                format!(
-                    "{who} answered {} (or Envoy did, if the host cannot be reached or verified)",
-                    self.status
-                ),
-            ),
-            status => (
-                if login { "login_unexpected_status" } else { "api_unexpected_status" },
-                format!("{who} answered {status}"),
-            ),
+            status => (other, format!("{who} answered {status}")),
         };
-        Failure { retry_after: self.retry_after, ..Failure::new(code, hint) }
+        Failure { retry_after: self.retry_after, ..Failure::new(code, detail) }
+    }
+}
+
+/// Whom a call goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    Login,
+    Api,
+    Crl,
+}
+
+impl Party {
+    /// Codes for: not reached, a redirect, 429, any other status.
+    fn codes(self) -> [&'static str; 4] {
+        match self {
+            Self::Login => {
+                ["login_unavailable", "login_redirected", "login_rate_limited", "login_unexpected_status"]
+            }
+            Self::Api => ["api_unavailable", "api_redirected", "api_rate_limited", "api_unexpected_status"],
+            Self::Crl => ["crl_unavailable", "crl_redirected", "crl_rate_limited", "crl_unexpected_status"],
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Login => "the login host",
+            Self::Api => "the certificates API",
+            Self::Crl => "the revocation list's host",
+        }
     }
 }
 

@@ -15,14 +15,18 @@ mod oauth;
 mod pins;
 mod record;
 mod refresher;
+mod replica;
 mod schedule;
 mod seal;
 
 pub use api::MAX_BODY as MAX_ANSWER;
-pub use fetch::{HttpCall, HttpResponse};
+pub use fetch::{HttpCall, HttpResponse, Party};
+pub use lease::Lease;
 pub use oauth::Secret;
 pub use refresher::{Event, Now, Refresher, Store};
+pub use replica::Replica;
 pub use schedule::{backoff, first_period, period};
+pub use seal::Seal;
 
 /// Why a refresh did not succeed. Codes are stable: they label metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    fn new(code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), retry_after: None }
     }
 }

@@ -1,6 +1,9 @@
 //! The OAuth 2.0 client-credentials grant (RFC 6749, section 4.4) as Genesys Cloud's login host speaks it.
 
-use super::{Failure, fetch::HttpResponse};
+use super::{
+    Failure,
+    fetch::{HttpResponse, Party},
+};
 use crate::trust::Mono;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
@@ -77,7 +80,7 @@ pub fn token(response: &HttpResponse, now: Mono) -> Result<Token, Failure> {
                 )
             });
         }
-        _ => return Err(response.unexpected("login", "the login host")),
+        _ => return Err(response.unexpected(Party::Login)),
     }
     let body = response.body_within(MAX_BODY).map_err(|detail| Failure::new("login_malformed", detail))?;
     let answer: Answer = serde_json::from_slice(body).map_err(|error| {

@@ -1,0 +1,208 @@
+//! The `revocation` part: which lists are consulted, and what happens without one.
+
+use super::{ConfigError, RegionPolicy, values::Span};
+use crate::decision::AuthorityKind;
+use serde::Deserialize;
+use std::{collections::BTreeMap, time::Duration};
+
+#[cfg(feature = "schema")]
+use schemars::JsonSchema;
+
+/// Revocation lists (CRLs), fetched through Envoy and checked on every request.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields, default)]
+pub struct RevocationDocument {
+    pub mode: RevocationMode,
+    /// Lists known in advance.
+    pub lists: Vec<ListDocument>,
+    /// Hosts from which lists named by a certificate itself are fetched, and the cluster for each.
+    pub discover: BTreeMap<String, String>,
+    /// Time between two fetches of a list.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub interval: Span,
+    /// Time that fetching a list may take.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub timeout: Span,
+    /// The largest list read, in bytes.
+    pub max_size: u32,
+}
+
+/// What a missing list means.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationMode {
+    /// No list is consulted.
+    #[default]
+    Off,
+    /// A revoked certificate is refused; without a current list nobody is.
+    Soft,
+    /// Without a current list that covers the certificate it is refused.
+    Hard,
+}
+
+/// One list.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct ListDocument {
+    pub region: String,
+    pub authority: ListAuthority,
+    /// `http://` URL, as in the certificate's CRL distribution point.
+    pub url: String,
+    /// Envoy cluster that reaches its host.
+    pub cluster: String,
+}
+
+/// Whose certificates a list is about.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum ListAuthority {
+    Genesys,
+    Digicert,
+}
+
+impl Default for RevocationDocument {
+    fn default() -> Self {
+        Self {
+            mode: RevocationMode::Off,
+            lists: Vec::new(),
+            discover: BTreeMap::new(),
+            interval: Span(Duration::from_hours(1)),
+            timeout: Span(Duration::from_secs(30)),
+            max_size: 8 * 1024 * 1024,
+        }
+    }
+}
+
+/// What the decision and the fetching work from.
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    pub mode: RevocationMode,
+    pub lists: Vec<ListSource>,
+    pub discover: BTreeMap<String, String>,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub max_size: usize,
+}
+
+/// Where one list is, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListSource {
+    pub region: String,
+    pub authority: AuthorityKind,
+    pub url: String,
+    pub host: String,
+    pub path: String,
+    pub cluster: String,
+}
+
+impl Revocation {
+    pub(super) fn build(document: &RevocationDocument, regions: &[RegionPolicy]) -> (Self, Vec<ConfigError>) {
+        let mut errors = Vec::new();
+        let mut add = |path: &str, message: String| errors.push(ConfigError::new(path, message));
+        if document.mode != RevocationMode::Off {
+            if document.lists.is_empty() && document.discover.is_empty() {
+                add(
+                    "revocation",
+                    "no list can be found: give `lists`, or `discover` with the hosts to fetch from".into(),
+                );
+            }
+            for region in regions {
+                if region.digicert.as_ref().is_some_and(|digicert| digicert.issuers.is_empty()) {
+                    add(
+                        &format!("regions.{}.digicert.issuers", region.id),
+                        "required with `revocation`: a list proves nothing unless the CA that signs it is known".into(),
+                    );
+                }
+            }
+        }
+        let second = Duration::from_secs(1);
+        for (path, value, low, high) in [
+            ("revocation.interval", document.interval.0, second, Duration::from_hours(7 * 24)),
+            ("revocation.timeout", document.timeout.0, second, Duration::from_mins(5)),
+        ] {
+            if value < low || value > high {
+                let show = humantime::format_duration;
+                add(path, format!("{} is outside {} to {}", show(value), show(low), show(high)));
+            }
+        }
+        if !(1024..=64 * 1024 * 1024).contains(&document.max_size) {
+            add("revocation.max_size", format!("{} is outside 1024 to 67108864 bytes", document.max_size));
+        }
+        let mut lists = Vec::new();
+        for (index, list) in document.lists.iter().enumerate() {
+            let path = format!("revocation.lists[{index}]");
+            let Some(region) = regions.iter().find(|region| region.id == list.region) else {
+                add(
+                    &format!("{path}.region"),
+                    format!("`{}` is not among the configured regions", list.region),
+                );
+                continue;
+            };
+            let (authority, missing) = match list.authority {
+                ListAuthority::Genesys => (AuthorityKind::Genesys, region.genesys.is_empty()),
+                ListAuthority::Digicert => (AuthorityKind::Digicert, region.digicert.is_none()),
+            };
+            if missing {
+                add(&format!("{path}.authority"), format!("{} does not trust this authority", list.region));
+            }
+            if list.cluster.is_empty() {
+                add(
+                    &format!("{path}.cluster"),
+                    "is empty: name the Envoy cluster that reaches the host".into(),
+                );
+            }
+            match ListSource::new(&list.region, authority, &list.url, &list.cluster) {
+                Some(source) => lists.push(source),
+                None => add(
+                    &format!("{path}.url"),
+                    format!(
+                        "`{}` is not an http:// URL with a host and a path; the cluster decides on TLS",
+                        list.url
+                    ),
+                ),
+            }
+        }
+        let revocation = Self {
+            mode: document.mode,
+            lists,
+            discover: document
+                .discover
+                .iter()
+                .map(|(host, to)| (host.to_ascii_lowercase(), to.clone()))
+                .collect(),
+            interval: document.interval.0,
+            timeout: document.timeout.0,
+            max_size: usize::try_from(document.max_size).unwrap_or(usize::MAX),
+        };
+        (revocation, errors)
+    }
+
+    /// The list that a certificate names, if its host is one to fetch from.
+    pub fn discovered(&self, region: &str, authority: AuthorityKind, url: &str) -> Option<ListSource> {
+        let source = ListSource::new(region, authority, url, "")?;
+        let cluster = self.discover.get(&source.host.to_ascii_lowercase())?;
+        Some(ListSource { cluster: cluster.clone(), ..source })
+    }
+}
+
+impl ListSource {
+    fn new(region: &str, authority: AuthorityKind, url: &str, cluster: &str) -> Option<Self> {
+        let rest = url.strip_prefix("http://")?;
+        let (host, path) = rest.split_at_checked(rest.find('/')?)?;
+        let plain = url.len() <= 2048 && url.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_host =
+            !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b));
+        (plain && is_host).then(|| Self {
+            region: region.to_owned(),
+            authority,
+            url: url.to_owned(),
+            host: host.to_owned(),
+            path: path.to_owned(),
+            cluster: cluster.to_owned(),
+        })
+    }
+}

@@ -1,0 +1,64 @@
+//! A value that all workers of a proxy share: one writes it, the others read it when its version moves.
+
+use super::{lease::Lease, oauth::Secret, refresher::Store, seal::Seal};
+use crate::trust::Mono;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// This worker's copy, and where the shared one is kept. Copies are sealed: see [`Seal`].
+#[derive(Debug)]
+pub struct Replica<T> {
+    key: String,
+    seal: Seal,
+    /// Grows with every write, in whatever worker, so that an older copy put back is seen to be one.
+    sequence: u64,
+    /// The version in shared data that this copy was last compared with.
+    seen: Option<u32>,
+    pub value: T,
+}
+
+impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
+    pub fn new(key: &str, secret: Option<&Secret>) -> Option<Self> {
+        let key = format!("{key}/record");
+        Some(Self { seal: Seal::new(secret, &key)?, key, sequence: 0, seen: None, value: T::default() })
+    }
+
+    /// Takes over what another worker wrote. True if it was news.
+    ///
+    /// What somebody else damaged or rolled back is written again by the worker that has, or may take, the lease.
+    pub fn learn(&mut self, store: &mut impl Store, lease: &mut Lease, now: Mono) -> bool {
+        let (sealed, version) = store.get(&self.key);
+        if version.is_some() && version == self.seen {
+            return false;
+        }
+        self.seen = version;
+        let stored = sealed.as_deref().and_then(|sealed| {
+            let (sequence, json) = self.seal.open(sealed)?.split_first_chunk::<8>()?;
+            Some((u64::from_le_bytes(*sequence), json))
+        });
+        match stored {
+            Some((sequence, _)) if sequence == self.sequence => false,
+            Some((sequence, json)) if sequence > self.sequence => match serde_json::from_slice(json) {
+                Ok(value) => {
+                    (self.sequence, self.value) = (sequence, value);
+                    true
+                }
+                Err(_) => false,
+            },
+            _ => {
+                if self.sequence > 0 && lease.take(store, now) {
+                    self.write(store, now);
+                }
+                false
+            }
+        }
+    }
+
+    /// Shares this worker's copy. The clock numbers it above all copies before it, whether they were read or not.
+    pub fn write(&mut self, store: &mut impl Store, now: Mono) {
+        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.sequence = self.sequence.saturating_add(1).max(millis);
+        let sequence = self.sequence.to_le_bytes();
+        let json = serde_json::to_vec(&self.value).unwrap_or_default();
+        store.set(&self.key, &self.seal.seal(&[&sequence[..], &json].concat()), None);
+    }
+}
