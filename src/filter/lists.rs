@@ -118,7 +118,7 @@ impl Revocations for Lists {
         clock: &mut Clock,
     ) -> Standing {
         let lists = self
-            .lists
+            .followed
             .iter()
             .filter(|list| list.source.region == region.id && list.source.authority == authority);
         let mut standing = Standing::Unknown;
