@@ -11,8 +11,8 @@ fn bundle(authorities: &[&Ca]) -> String {
     authorities.iter().map(|ca| ca.pem.as_str()).collect()
 }
 
-fn vouch_now(authorities: &[Authority], certificate: &ClientCertificate) -> Vouching {
-    vouch(authorities, certificate, &mut Clock::at(NOW))
+fn vouch_now(authorities: &[Authority], certificate: &ClientCertificate) -> Result<(), NotVouched> {
+    vouch(authorities, certificate, &mut Clock::at(NOW)).map(|_| ())
 }
 
 #[test]
@@ -168,12 +168,12 @@ fn an_authority_vouches_with_any_supported_algorithm() {
     ] {
         let ca = ca.self_signed();
         let leaf = us_leaf(&ca);
-        assert_eq!(vouch_now(&[authority(&ca)], &client(&leaf)), Vouching::Signed, "{what}");
+        assert_eq!(vouch_now(&[authority(&ca)], &client(&leaf)), Ok(()), "{what}");
 
         // The same body under another signature of the same form: the one of its sibling.
         let (own, sibling) = (der::children(&leaf.der), der::children(&us_leaf(&ca).der));
         let forged = leaf.with_der(der::sequence(&[&own[0], &own[1], &sibling[2]]));
-        assert_eq!(vouch_now(&[authority(&ca)], &client(&forged)), Vouching::BadSignature, "{what}");
+        assert_eq!(vouch_now(&[authority(&ca)], &client(&forged)), Err(NotVouched::BadSignature), "{what}");
     }
 }
 
@@ -183,13 +183,13 @@ fn the_name_selects_and_the_signature_decides() {
     let us = client(&us_leaf(&cast.us_ca));
     let none: &[&Ca] = &[];
     for (what, authorities, expected) in [
-        ("no authority", none, Vouching::Unknown),
-        ("others only", &[&cast.eu_ca, &cast.digicert_ca], Vouching::Unknown),
-        ("its issuer", &[&cast.us_ca], Vouching::Signed),
-        ("its issuer among others", &[&cast.eu_ca, &cast.us_ca], Vouching::Signed),
-        ("another of its issuer's name", &[&cast.impostor], Vouching::BadSignature),
-        ("both", &[&cast.impostor, &cast.us_ca], Vouching::Signed),
-        ("both, the other way round", &[&cast.us_ca, &cast.impostor], Vouching::Signed),
+        ("no authority", none, Err(NotVouched::UnknownIssuer)),
+        ("others only", &[&cast.eu_ca, &cast.digicert_ca], Err(NotVouched::UnknownIssuer)),
+        ("its issuer", &[&cast.us_ca], Ok(())),
+        ("its issuer among others", &[&cast.eu_ca, &cast.us_ca], Ok(())),
+        ("another of its issuer's name", &[&cast.impostor], Err(NotVouched::BadSignature)),
+        ("both", &[&cast.impostor, &cast.us_ca], Ok(())),
+        ("both, the other way round", &[&cast.us_ca, &cast.impostor], Ok(())),
     ] {
         let authorities: Vec<Authority> = authorities.iter().map(|ca| authority(ca)).collect();
         assert_eq!(vouch_now(&authorities, &us), expected, "{what}");
@@ -205,24 +205,24 @@ fn among_authorities_of_one_name_the_named_key_is_asked_or_all_are() {
     let (good_old, good_new) = (old.clone().self_signed(), new.clone().self_signed());
     let both = [authority(&good_old), authority(&good_new)];
     for ca in [&good_old, &good_new] {
-        assert_eq!(vouch_now(&both, &client(&leaf(ca).name(US).issue())), Vouching::Signed);
+        assert_eq!(vouch_now(&both, &client(&leaf(ca).name(US).issue())), Ok(()));
         let keyless = leaf(ca).name(US).no_authority_key_id().issue();
-        assert_eq!(vouch_now(&both, &client(&keyless)), Vouching::Signed, "without a key identifier");
+        assert_eq!(vouch_now(&both, &client(&keyless)), Ok(()), "without a key identifier");
     }
     // A key identifier that nobody here has is no reason to ask nobody.
     let foreign_id = new.clone().ski(&[9; 20]).self_signed();
     let leaf_of_foreign_id = client(&leaf(&foreign_id).name(US).issue());
-    assert_eq!(vouch_now(&both, &leaf_of_foreign_id), Vouching::Signed);
+    assert_eq!(vouch_now(&both, &leaf_of_foreign_id), Ok(()));
     // One that somebody else has is: the certificate says itself who signed it.
     let swapped_id = new.ski(&der_key_id(&good_old)).self_signed();
     let misled = client(&leaf(&swapped_id).name(US).issue());
-    assert_eq!(vouch_now(&both, &misled), Vouching::BadSignature);
+    assert_eq!(vouch_now(&both, &misled), Err(NotVouched::BadSignature));
 
     // The named key's certificate has expired; that of the same name and another key does not help.
     let old_expired = old.valid(date(CA_BEGIN), date(NOW - 1)).self_signed();
     let half_expired = [authority(&old_expired), authority(&good_new)];
-    assert_eq!(vouch_now(&half_expired, &client(&us_named(&old_expired))), Vouching::Unknown);
-    assert_eq!(vouch_now(&half_expired, &client(&us_named(&good_new))), Vouching::Signed);
+    assert_eq!(vouch_now(&half_expired, &client(&us_named(&old_expired))), Err(NotVouched::UnknownIssuer));
+    assert_eq!(vouch_now(&half_expired, &client(&us_named(&good_new))), Ok(()));
 }
 
 fn us_named(ca: &Ca) -> testbed::pki::Leaf {
@@ -240,16 +240,16 @@ fn an_authority_vouches_in_its_own_time_only_to_the_second() {
     let (authorities, us) = ([authority(&cast.us_ca)], client(&us_leaf(&cast.us_ca)));
     let within = Window { from: CA_BEGIN, until: CA_END + 1 };
     for (now, expected, window) in [
-        (CA_BEGIN - 1, Vouching::Unknown, Window { from: i64::MIN, until: CA_BEGIN }),
-        (CA_BEGIN, Vouching::Signed, within),
-        (NOW, Vouching::Signed, within),
+        (CA_BEGIN - 1, Err(NotVouched::UnknownIssuer), Window { from: i64::MIN, until: CA_BEGIN }),
+        (CA_BEGIN, Ok(()), within),
+        (NOW, Ok(()), within),
         // The certificate's own validity is another rule's affair.
-        (END + 1, Vouching::Signed, within),
-        (CA_END, Vouching::Signed, within),
-        (CA_END + 1, Vouching::Unknown, Window { from: CA_END + 1, until: i64::MAX }),
+        (END + 1, Ok(()), within),
+        (CA_END, Ok(()), within),
+        (CA_END + 1, Err(NotVouched::UnknownIssuer), Window { from: CA_END + 1, until: i64::MAX }),
     ] {
         let mut clock = Clock::at(now);
-        assert_eq!(vouch(&authorities, &us, &mut clock), expected, "{}", now - NOW);
+        assert_eq!(vouch(&authorities, &us, &mut clock).map(|_| ()), expected, "{}", now - NOW);
         assert_eq!(clock.window(), window, "{}", now - NOW);
     }
 }
@@ -259,8 +259,8 @@ fn a_renewed_authority_certificate_serves_beside_the_expired_one() {
     let expired = ca("unit-renewed").valid(date(CA_BEGIN), date(NOW - 1)).self_signed();
     let renewed = ca("unit-renewed").self_signed();
     let us = client(&us_leaf(&expired));
-    assert_eq!(vouch_now(&[authority(&expired)], &us), Vouching::Unknown);
-    assert_eq!(vouch_now(&[authority(&expired), authority(&renewed)], &us), Vouching::Signed);
+    assert_eq!(vouch_now(&[authority(&expired)], &us), Err(NotVouched::UnknownIssuer));
+    assert_eq!(vouch_now(&[authority(&expired), authority(&renewed)], &us), Ok(()));
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn any_extended_key_usage_that_passed_the_parser_passes_here() {
     let us_ca = &cast().us_ca;
     for ekus in [vec![], vec![Eku::Any], vec![Eku::ClientAuth, Eku::EmailProtection]] {
         let us = leaf(us_ca).name(US).ekus(&ekus).issue();
-        assert_eq!(vouch_now(&[authority(us_ca)], &client(&us)), Vouching::Signed, "{ekus:?}");
+        assert_eq!(vouch_now(&[authority(us_ca)], &client(&us)), Ok(()), "{ekus:?}");
     }
 }
 

@@ -144,6 +144,18 @@ pub enum Outcome {
     Deny(Reason),
 }
 
+impl Outcome {
+    /// Whether the certificates API, by naming the certificate, could turn this into a yes.
+    pub fn lacks_a_pin(self) -> bool {
+        matches!(
+            self,
+            Self::Deny(
+                Reason::NotPinned | Reason::TrustNotLoaded | Reason::TrustStale | Reason::TrustUnrefreshed
+            )
+        )
+    }
+}
+
 /// An outcome, and what it depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {

@@ -157,8 +157,8 @@ impl Gate {
     ) -> Passage {
         self.follow_trust(now);
         let mut verdict = self.judge(&certificate, now);
-        if verdict.worth_asking.is_some() && self.sources.borrow_mut().catch_up(now) {
-            // Another worker had asked already.
+        // Another worker may have the answer already, if only since the last tick.
+        if verdict.outcome.lacks_a_pin() && self.sources.borrow_mut().catch_up(now) {
             self.follow_trust(now);
             verdict = self.judge(&certificate, now);
         }

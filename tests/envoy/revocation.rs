@@ -187,7 +187,8 @@ async fn a_list_is_found_through_the_certificate_that_names_it_if_its_host_is_al
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_list_serves_every_worker_and_no_request_waits_for_it() {
-    let scene = scene(listed("hard"), 4, |world, revoked| {
+    // An entry with its reason takes some 50 bytes: 10 MB in all.
+    let scene = scene(with(listed("hard"), "/max_size", json!(16 * 1024 * 1024)), 4, |world, revoked| {
         serve(world, world.pki.us.root.crl().padding(200_000).revoke(&serial_of(&revoked.der)));
     })
     .await;
