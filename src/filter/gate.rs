@@ -157,7 +157,9 @@ impl Gate {
     ) -> Passage {
         self.follow_trust(now);
         let mut verdict = self.judge(&certificate, now);
-        if verdict.worth_asking.is_some() && self.sources.borrow_mut().catch_up(now) {
+        let fresher_trust_may_help =
+            matches!(verdict.outcome, Outcome::Deny(reason) if reason.status() == 503);
+        if fresher_trust_may_help && self.sources.borrow_mut().catch_up(now) {
             // Another worker had asked already.
             self.follow_trust(now);
             verdict = self.judge(&certificate, now);
