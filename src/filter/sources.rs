@@ -278,12 +278,10 @@ impl Sources {
         host::count(&format!("genesys_mtls.{}.refreshes.{result}.{region}", self.policy.name), 1);
     }
 
-    /// Only the worker that asks writes gauges: they are the proxy's, and the last write wins.
+    /// Every worker writes them, since all know the same, and the last write wins.
     fn write_gauges(&self, now: Now) {
         self.lists.write_gauges(now);
-        let leading =
-            self.refreshers.iter().flatten().flatten().filter(|entry| entry.refresher.is_leader(now.mono));
-        for Entry { refresher, .. } in leading {
+        for Entry { refresher, .. } in self.refreshers.iter().flatten().flatten() {
             let name =
                 |gauge: &str| format!("genesys_mtls.{}.{gauge}.{}", self.policy.name, refresher.region());
             let (named, kept) = refresher.pins();

@@ -71,16 +71,19 @@ impl Record {
         selection: &Selection,
         (began, now): (Mono, Mono),
         wall: UnixSeconds,
+        keep_removed: Duration,
         next_in: Duration,
     ) {
-        self.add(selection);
         for kept in &mut self.kept {
             if !kept.is_named_by(selection) {
                 kept.removed = kept.removed.or(Some(millis(now)));
             }
         }
         // Only here does the wall clock forget a pin, and only one the API forgot: a clock that jumps costs nothing.
-        self.kept.retain(|kept| kept.removed.is_none() || kept.pin.not_after >= wall);
+        self.kept.retain(|kept| {
+            kept.lapses(keep_removed).is_none_or(|lapse| now < lapse && kept.pin.not_after >= wall)
+        });
+        self.add(selection);
         if !selection.issuers.is_empty() {
             self.hints = encode(&selection.issuers);
         }
@@ -107,7 +110,14 @@ impl Record {
             let sha256 = fingerprint.to_string();
             if let Some(kept) = self.kept.iter_mut().find(|kept| kept.sha256 == sha256) {
                 kept.removed = None;
-            } else if self.kept.len() < MAX_PINS {
+                continue;
+            }
+            if self.kept.len() >= MAX_PINS
+                && let Some(removed) = self.kept.iter().position(|kept| kept.removed.is_some())
+            {
+                self.kept.remove(removed);
+            }
+            if self.kept.len() < MAX_PINS {
                 self.kept.push(Kept { sha256, pin: *pin, removed: None });
             }
         }

@@ -273,7 +273,8 @@ impl Refresher {
                     None => schedule::first_period(interval, now.roll),
                     Some(_) => schedule::period(interval, jitter, now.roll),
                 };
-                self.record.succeed(&selection, (pending.began, now.mono), now.wall, next_in);
+                let keep_removed = self.settings.keep_removed.0;
+                self.record.succeed(&selection, (pending.began, now.mono), now.wall, keep_removed, next_in);
                 let (named, kept) = self.record.count();
                 let changed = self.trust(now.mono).pins != before;
                 events.push(Event::Refreshed { named, kept, changed, recovered });

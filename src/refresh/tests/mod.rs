@@ -110,6 +110,16 @@ pub struct Proxy {
 impl Proxy {
     /// Workers with these settings of `refresh`; the API names the region's usual certificate.
     pub fn new(workers: usize, refresh: &Value) -> Self {
+        let issuers = json!(pem_block(&PKI.digicert_ca.der));
+        Self::with(workers, policy(&json!({"pins": ["api"], "issuers": issuers}), refresh))
+    }
+
+    /// One worker that takes leaves of any issuer.
+    pub fn without_issuers(refresh: &Value) -> Self {
+        Self::with(1, policy(&json!({"pins": ["api"]}), refresh))
+    }
+
+    fn with(workers: usize, policy: Policy) -> Self {
         let mut proxy = Self {
             shared: Shared::default(),
             workers: Vec::new(),
@@ -117,7 +127,7 @@ impl Proxy {
             now: Duration::from_secs(5000),
             wall: time::OffsetDateTime::now_utc().unix_timestamp(),
             events: Vec::new(),
-            policy: policy(refresh),
+            policy,
         };
         for _ in 0..workers {
             proxy.join();
@@ -143,7 +153,7 @@ impl Proxy {
     }
 
     pub fn configure(&mut self, refresh: &Value) {
-        self.policy = policy(refresh);
+        self.policy = policy(&json!({"pins": ["api"]}), refresh);
     }
 
     pub fn at(&self) -> Now {
@@ -200,8 +210,7 @@ pub fn fingerprint(leaf: &Leaf) -> Fingerprint {
     Fingerprint::of(&leaf.der)
 }
 
-fn policy(refresh: &Value) -> Policy {
-    let digicert = json!({"pins": ["api"], "issuers": pem_block(&PKI.digicert_ca.der)});
+fn policy(digicert: &Value, refresh: &Value) -> Policy {
     let document = json!({"regions": {"us-east-1": {"digicert": digicert}}, "refresh": refresh});
     config::load(document.to_string().as_bytes()).unwrap()
 }

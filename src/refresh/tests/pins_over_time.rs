@@ -4,6 +4,7 @@ use super::{PKI, Proxy, TICK, fingerprint};
 use crate::{refresh::Event, trust::ApiState};
 use serde_json::json;
 use std::time::Duration;
+use testbed::pki::{KeyType, Leaf};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -136,6 +137,33 @@ fn expired_leaves_become_no_pins_and_later_ones_do() {
     let pins = proxy.trust(0).pins;
     assert_eq!(pins.len(), 1);
     assert!(pins.contains_key(&fingerprint(&ahead)));
+}
+
+#[test]
+fn a_crowd_of_pins_does_not_keep_later_ones_out() {
+    let ca = testbed::pki::Ca::builder("crowd").key(KeyType::P256).self_signed();
+    let crowd = |count: usize| -> Vec<Leaf> {
+        let leaf =
+            || ca.leaf().key(KeyType::P256).key_name("crowd-leaf").name(PKI.us.region.certificate_name);
+        (0..count).map(|_| leaf().issue()).collect()
+    };
+    let mut proxy = Proxy::without_issuers(&json!({"interval": "1m", "jitter": "0%", "keep_removed": "24h"}));
+    proxy.api.current = crowd(700);
+    proxy.run(MINUTE * 2);
+    assert_eq!(proxy.workers[0].pins(), (700, 0));
+    let second = crowd(700);
+    proxy.api.current.clone_from(&second);
+    proxy.run(MINUTE);
+    let pins = proxy.trust(0).pins;
+    let named = second.iter().filter(|leaf| pins.contains_key(&fingerprint(leaf))).count();
+    assert_eq!(named, 700, "what is named comes before what was");
+    assert!(proxy.workers[0].pins().1 < 700);
+    proxy.api.current = vec![PKI.us.digicert.clone()];
+    proxy.run(MINUTE);
+    assert!(proxy.has_pin(0, &PKI.us.digicert));
+    proxy.now += Duration::from_hours(25);
+    proxy.run(MINUTE);
+    assert_eq!(proxy.workers[0].pins(), (1, 0), "what lapsed is forgotten");
 }
 
 #[test]
