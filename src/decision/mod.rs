@@ -269,6 +269,10 @@ fn check_name(certificate: &ClientCertificate, policy: &Policy) -> Result<usize,
         return Ok(index);
     }
     match names.iter().find_map(|name| regions::by_certificate_name(name)) {
+        Some(own) if policy.regions.iter().any(|region| region.id == own.id) => Err(Refusal::new(
+            Reason::WrongName,
+            format!("the published name of {}, which is configured with another certificate_name", own.id),
+        )),
         Some(other) => Err(Refusal::new(
             Reason::WrongRegion,
             format!("Genesys Cloud's client of {}, which is not among the configured regions", other.id),
@@ -314,7 +318,8 @@ fn check_authority<'a>(
         Err(refusal) => refusal,
     };
     let Some(digicert) = &region.digicert else { return Err(refused_by_issuer(by_ca, region)) };
-    let pinned = digicert.pins.contains(&certificate.fingerprint) || api.has_pin(&certificate.fingerprint);
+    let pinned = digicert.pins.contains(&certificate.fingerprint)
+        || digicert.api && api.has_pin(&certificate.fingerprint);
     let issuer = match digicert.issuers.as_slice() {
         [] => None,
         issuers => Some(vouch(issuers, certificate, clock).map_err(|by_issuer| {
