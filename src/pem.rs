@@ -2,6 +2,8 @@
 
 use rustls_pki_types::pem::{PemObject as _, SectionKind};
 
+const BEGIN: &[u8] = b"-----BEGIN ";
+
 /// Why PEM text was refused. No variant carries the text: it may be a private key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
@@ -19,8 +21,9 @@ pub enum PemError {
 
 /// The DER of every certificate in the text, in order. Anything that is not a certificate is an error.
 pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
-    let mut certificates = Vec::new();
+    let (mut certificates, mut sections) = (Vec::new(), 0);
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text) {
+        sections += 1;
         match section {
             Ok((SectionKind::Certificate, der)) => certificates.push(der),
             Ok((SectionKind::PrivateKey | SectionKind::RsaPrivateKey | SectionKind::EcPrivateKey, _)) => {
@@ -34,7 +37,17 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
     if text.windows(11).any(|window| window == b"PRIVATE KEY") {
         return Err(PemError::PrivateKey);
     }
+    if sections < blocks(text) {
+        return Err(PemError::Unreadable(
+            "a BEGIN line is not on a line of its own, or of an unknown kind".to_owned(),
+        ));
+    }
     if certificates.is_empty() { Err(PemError::Empty) } else { Ok(certificates) }
+}
+
+/// How many blocks seem to begin in the text, readable or not: the library passes over some.
+pub fn blocks(text: &[u8]) -> usize {
+    text.windows(BEGIN.len()).filter(|window| *window == BEGIN).count()
 }
 
 #[cfg(test)]
@@ -54,6 +67,20 @@ mod tests {
             assert_eq!(certificates(text.as_bytes()), Ok(vec![vec![1, 2, 3]]), "{text}");
         }
         assert_eq!(certificates(format!("{BLOCK}\r\n{BLOCK}").as_bytes()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn no_block_is_lost_without_a_word() {
+        for text in [
+            format!("{BLOCK}{BLOCK}"),
+            format!("{BLOCK},{BLOCK}"),
+            format!("x{BLOCK}"),
+            format!("{BLOCK}\n  {BLOCK}"),
+            format!("{BLOCK}\n{}", BLOCK.replace("CERTIFICATE", "THING")),
+        ] {
+            let read = certificates(text.as_bytes());
+            assert!(matches!(read, Err(PemError::Unreadable(_))), "{text}: {read:?}");
+        }
     }
 
     #[test]
