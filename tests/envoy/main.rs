@@ -1,4 +1,9 @@
 //! The filter in a real Envoy: real handshakes, real callouts, the shipped configuration files.
 
+mod guard;
+mod hop;
+mod peer;
 mod setup;
+mod stage;
+mod stand_in;
 mod who_gets_in;
