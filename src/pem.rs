@@ -32,13 +32,18 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
         }
     }
     // The library passes over blocks that do not begin their line, or whose label it does not know.
-    if count(text, b"-----BEGIN ") > certificates.len() {
+    if blocks(text) > certificates.len() {
         return Err(PemError::Unreadable(
             "a block would be passed over; BEGIN and END need lines of their own without indentation, and the label \
              CERTIFICATE",
         ));
     }
     if certificates.is_empty() { Err(PemError::Empty) } else { Ok(certificates) }
+}
+
+/// How many blocks seem to begin in the text, readable or not.
+pub fn blocks(text: &[u8]) -> usize {
+    count(text, b"-----BEGIN ")
 }
 
 /// In fixed words: the library's own quote the text.
@@ -73,6 +78,20 @@ mod tests {
             assert_eq!(certificates(text.as_bytes()), Ok(vec![vec![1, 2, 3]]), "{text}");
         }
         assert_eq!(certificates(format!("{BLOCK}\r\n{BLOCK}").as_bytes()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn no_block_is_lost_without_a_word() {
+        for text in [
+            format!("{BLOCK}{BLOCK}"),
+            format!("{BLOCK},{BLOCK}"),
+            format!("x{BLOCK}"),
+            format!("{BLOCK}\n  {BLOCK}"),
+            format!("{BLOCK}\n{}", BLOCK.replace("CERTIFICATE", "THING")),
+        ] {
+            let read = certificates(text.as_bytes());
+            assert!(matches!(read, Err(PemError::Unreadable(_))), "{text}: {read:?}");
+        }
     }
 
     #[test]

@@ -66,6 +66,8 @@ fn codes_and_statuses_are_those_that_dashboards_rely_on() {
         "unknown_issuer 403",
         "bad_signature 403",
         "not_pinned 403",
+        "revoked 403",
+        "revocation_unknown 403",
         "trust_not_loaded 503",
         "trust_stale 503",
         "trust_unrefreshed 503",
