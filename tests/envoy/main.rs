@@ -2,4 +2,5 @@
 
 mod revocation;
 mod setup;
+mod versions;
 mod who_gets_in;
