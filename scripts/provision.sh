@@ -4,6 +4,7 @@
 #
 #   scripts/provision.sh         everything; the result is .tools/wasm.sh and .tools/env.sh
 #   scripts/provision.sh wasm    only what building the module needs (no Envoy)
+#   scripts/provision.sh envoy   only Envoy
 #
 # Environment:
 #   ENVOY           path of an Envoy to use; nothing is downloaded then
@@ -278,5 +279,6 @@ case ${1:-all} in
         provision_cc
         provision_wasm
         ;;
-    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm]" ;;
+    envoy) provision_envoy ;;
+    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy]" ;;
 esac

@@ -141,6 +141,15 @@ pub fn set_trusted_ca(bootstrap: &mut Value, message: &str, ca: &Path) -> usize 
     count
 }
 
+/// Makes every HTTP connection manager write the peer's certificate into `x-forwarded-client-cert`, and nothing else:
+/// where the filter finds it in Envoy before 1.39, whose attributes do not hold it.
+pub fn show_certificate_in_xfcc(bootstrap: &mut Value) -> usize {
+    each_type(bootstrap, "HttpConnectionManager", |manager| {
+        manager.insert("forward_client_cert_details".into(), "SANITIZE_SET".into());
+        manager.insert("set_current_client_cert_details".into(), json!({"cert": true}));
+    })
+}
+
 /// Every `PluginConfig` of a wasm filter, in order: `{name, vm_config, configuration, ...}`.
 pub fn each_plugin(bootstrap: &mut Value, mut change: impl FnMut(&mut Map<String, Value>)) -> usize {
     each_type(bootstrap, "Wasm", |filter| {

@@ -1,10 +1,16 @@
-//! A loopback port that can stop and start listening without anybody else getting it.
+//! A port that can stop and start listening without anybody else getting it.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Keeps a port of 127.0.0.1: while nothing listens, connections to it are refused.
+/// A free port of 127.0.0.1.
+pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Keeps a port: while nothing listens, connections to it are refused.
 #[derive(Debug)]
 pub(crate) struct ReservedPort {
     addr: SocketAddr,
@@ -13,8 +19,8 @@ pub(crate) struct ReservedPort {
 }
 
 impl ReservedPort {
-    pub fn new() -> io::Result<Self> {
-        let placeholder = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    pub fn new(addr: SocketAddr) -> io::Result<Self> {
+        let placeholder = bind(addr)?;
         Ok(Self { addr: placeholder.local_addr()?, _placeholder: placeholder })
     }
 

@@ -21,6 +21,8 @@ use hyper_util::{
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle, task::JoinSet};
 
+use crate::net::LOOPBACK;
+
 /// The service. Each answer is `{"method", "path", "authority", "version", "headers": [[name, value], ...], "body"}` as
 /// it arrived; bytes that are not UTF-8 show as U+FFFD.
 #[derive(Debug)]
@@ -39,7 +41,12 @@ struct Seen {
 impl Upstream {
     /// Starts it on a free port of 127.0.0.1.
     pub async fn start() -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        Self::start_at(LOOPBACK).await
+    }
+
+    /// Starts it at this address.
+    pub async fn start_at(addr: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
         let seen = Arc::new(Seen::default());
         let task = tokio::spawn(accept(listener, seen.clone()));

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::{
     client::{Client, ClientBuilder, SERVICE_HOST},
     config,
-    envoy::{Envoy, EnvoyBuilder},
+    envoy::{self, Envoy, EnvoyBuilder},
     genesys::Genesys,
     paths,
     pki::{Leaf, Pki, RegionPki},
@@ -88,7 +88,8 @@ impl World {
 
     /// Fits a bootstrap to this world: free ports; the cluster `service` is the upstream, those with TLS are the stand-in,
     /// plain ones with `crl` in their name its host of revocation lists; certificates and CAs of TLS contexts; the wasm
-    /// module. The plugin's configuration stays: see [`Self::policy`].
+    /// module. Where Envoy is older than 1.39, the certificate is shown as the shipped files say in a comment. The
+    /// plugin's configuration stays: see [`Self::policy`].
     pub fn localize(&self, bootstrap: &mut Value) {
         config::free_ports(bootstrap);
         for (cluster, tls) in config::clusters(bootstrap) {
@@ -107,6 +108,9 @@ impl World {
         config::each_plugin(bootstrap, |_| plugins += 1);
         if plugins > 0 {
             config::set_module(bootstrap, &paths::wasm_module());
+            if envoy::version() < (1, 39) {
+                config::show_certificate_in_xfcc(bootstrap);
+            }
         }
     }
 

@@ -7,4 +7,5 @@ mod revocation;
 mod setup;
 mod stage;
 mod stand_in;
+mod versions;
 mod who_gets_in;

@@ -8,7 +8,7 @@ use testbed::{
     config,
     envoy::Envoy,
     genesys::{Endpoint, Entity, Status},
-    pki::Leaf,
+    pki::{EU_CENTRAL_1, Leaf, RegionPki, US_EAST_1},
 };
 
 /// Longer than anything takes on a busy machine.
@@ -114,4 +114,30 @@ pub fn with(mut policy: Value, pointer: &str, value: Value) -> Value {
     }
     *at = value;
     policy
+}
+
+/// The policy of these regions, the clusters of each named after it: `genesys_api_eu-central-1`.
+pub fn policy_of(world: &World, regions: &[&RegionPki]) -> Value {
+    let of = |region: &&RegionPki| (region.region.id.to_owned(), world.region_policy(region));
+    let regions: serde_json::Map<_, _> = regions.iter().map(of).collect();
+    let clusters = json!({"api": "genesys_api_{region}", "login": "genesys_login_{region}"});
+    json!({"regions": regions, "refresh": {"clusters": clusters}})
+}
+
+/// The clusters of a shipped file once per region, as [`policy_of`] names them.
+pub fn with_region_clusters(mut bootstrap: Value) -> Value {
+    let clusters = bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters");
+    let of_genesys =
+        |cluster: &Value| cluster["name"].as_str().is_some_and(|name| name.starts_with("genesys_"));
+    let shipped: Vec<Value> = clusters.iter().filter(|cluster| of_genesys(cluster)).cloned().collect();
+    clusters.retain(|cluster| !of_genesys(cluster));
+    for cluster in shipped {
+        for region in [US_EAST_1, EU_CENTRAL_1] {
+            let text = cluster.to_string().replace(US_EAST_1.domain, region.domain);
+            let mut own: Value = serde_json::from_str(&text).expect("JSON");
+            own["name"] = format!("{}_{}", cluster["name"].as_str().unwrap_or_default(), region.id).into();
+            clusters.push(own);
+        }
+    }
+    bootstrap
 }

@@ -47,10 +47,10 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    fn new(addr: SocketAddr, server_ca: Option<&Ca>) -> Self {
+    fn new(addr: SocketAddr, server_ca: Option<&[u8]>) -> Self {
         Self {
             addr,
-            server_ca: server_ca.map(|ca| ca.der.clone()),
+            server_ca: server_ca.map(<[u8]>::to_vec),
             verify_name: SERVICE_HOST.into(),
             identity: None,
             sni: Some(SERVICE_HOST.into()),
@@ -168,7 +168,12 @@ impl Client {
     /// A TLS client of `addr` that trusts `server_ca`. Unless told otherwise: no client certificate, HTTP/1.1,
     /// [`SERVICE_HOST`] as Host, SNI and name to verify, no resumption.
     pub fn tls(addr: SocketAddr, server_ca: &Ca) -> ClientBuilder {
-        ClientBuilder::new(addr, Some(server_ca))
+        Self::trusting(addr, &server_ca.der)
+    }
+
+    /// The same where only the authority's certificate is known.
+    pub fn trusting(addr: SocketAddr, server_ca_der: &[u8]) -> ClientBuilder {
+        ClientBuilder::new(addr, Some(server_ca_der))
     }
 
     /// A client without TLS.

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-pub use process::binary;
+pub use process::{binary, full_version, version};
 
 use crate::client::Client;
 use process::Process;

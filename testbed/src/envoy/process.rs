@@ -5,6 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -26,6 +27,40 @@ pub fn binary() -> Result<PathBuf, String> {
         .chain(on_path)
         .find(|candidate| candidate.is_file())
         .ok_or_else(|| "no Envoy: set ENVOY to a binary, or run `make provision`".to_owned())
+}
+
+/// The version of [`binary`], e.g. `1.40.0`.
+///
+/// # Panics
+/// If there is no Envoy, or it does not say.
+pub fn full_version() -> String {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    let read = || {
+        let binary = binary().unwrap_or_else(|what| panic!("{what}"));
+        let output = Command::new(&binary).arg("--version").output();
+        let output = output.unwrap_or_else(|e| panic!("{} --version: {e}", binary.display()));
+        let text = String::from_utf8_lossy(&output.stdout);
+        parse_version(&text).unwrap_or_else(|| panic!("no version in {text:?}")).to_owned()
+    };
+    VERSION.get_or_init(read).clone()
+}
+
+/// Its first two numbers, e.g. `(1, 40)`.
+///
+/// # Panics
+/// As [`full_version`].
+pub fn version() -> (u32, u32) {
+    let full = full_version();
+    let mut numbers = full.split('.').map(|n| n.parse().ok());
+    match (numbers.next().flatten(), numbers.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor),
+        _ => panic!("{full} is not a version"),
+    }
+}
+
+/// From `envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`.
+fn parse_version(text: &str) -> Option<&str> {
+    text.split_once("version: ")?.1.split('/').nth(1)
 }
 
 /// An Envoy that ends with this value, and soon after this process should it be killed.
@@ -122,5 +157,12 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(30));
         orphaned.wait().unwrap();
         late.wait().unwrap();
+    }
+
+    #[test]
+    fn a_version_is_read() {
+        let text = "\nenvoy  version: 0123abcd/1.36.4/Clean/RELEASE/BoringSSL\n\n";
+        assert_eq!(parse_version(text), Some("1.36.4"));
+        assert_eq!(parse_version("envoy"), None);
     }
 }

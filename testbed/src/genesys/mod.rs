@@ -26,7 +26,10 @@ pub use log::{Endpoint, NotSeen, Seen};
 pub use state::{Credentials, Entity, Status};
 pub use tls::ServerIdentity;
 
-use crate::{net::ReservedPort, pki::Pki};
+use crate::{
+    net::{LOOPBACK, ReservedPort},
+    pki::Pki,
+};
 use fault::Rule;
 use state::{Listing, RegionState, State};
 
@@ -69,6 +72,11 @@ impl Genesys {
     /// Starts it for both regions of the cast. *Current* holds each region's DigiCert and Genesys certificate,
     /// *Upcoming* is empty. Needs a tokio runtime.
     pub async fn start(pki: &Pki) -> io::Result<Self> {
+        Self::start_at(pki, LOOPBACK, LOOPBACK).await
+    }
+
+    /// The same with chosen addresses: of the login and API hosts, and of the host of revocation lists.
+    pub async fn start_at(pki: &Pki, addr: SocketAddr, crl_addr: SocketAddr) -> io::Result<Self> {
         let root = &pki.digicert_root.der;
         let regions = [&pki.us, &pki.eu].map(|r| RegionState::new(r, root)).into();
         let state = State { regions, ..State::default() };
@@ -78,8 +86,8 @@ impl Genesys {
                 log: log::Log::new(),
                 connections: AtomicU64::new(0),
             }),
-            port: ReservedPort::new()?,
-            crl_port: ReservedPort::new()?,
+            port: ReservedPort::new(addr)?,
+            crl_port: ReservedPort::new(crl_addr)?,
             resolver: Arc::new(tls::Resolver::new(&pki.server_ca)),
             generation: watch::Sender::new(0),
             tasks: Mutex::default(),

@@ -4,6 +4,11 @@ use rcgen::{
     CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose,
 };
+use rustls::pki_types::{
+    CertificateDer,
+    pem::{self, PemObject as _},
+};
+use std::io;
 use time::{Duration, OffsetDateTime};
 
 use super::{
@@ -43,6 +48,23 @@ impl Leaf {
         let cert_pem = pem_block(&der);
         let chain_pem = intermediates.iter().fold(cert_pem.clone(), |pem, ca| pem + &pem_block(ca));
         Self { sha256: sha256_hex(&der), cert_pem, chain_pem, key_pem, der, intermediates }
+    }
+
+    /// A certificate with its intermediates (`chain_pem`) and its key, as read from files.
+    ///
+    /// # Errors
+    /// If `chain_pem` holds no certificate, or something else.
+    pub fn from_pem(chain_pem: &str, key_pem: &str) -> io::Result<Self> {
+        let malformed = |e: pem::Error| io::Error::new(io::ErrorKind::InvalidData, e.to_string());
+        let mut chain = CertificateDer::pem_slice_iter(chain_pem.as_bytes())
+            .map(|der| der.map(|der| der.to_vec()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(malformed)?;
+        if chain.is_empty() {
+            return Err(malformed(pem::Error::NoItemsFound));
+        }
+        let leaf = chain.remove(0);
+        Ok(Self::assemble(leaf, key_pem.to_owned(), chain))
     }
 
     /// The same key with other certificate bytes, e.g. from [`Ca::sign_tbs`].

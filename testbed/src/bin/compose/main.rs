@@ -1,0 +1,62 @@
+//! The parts of `envoy/docker-compose.yaml` that are not Envoy.
+//!
+//! ```text
+//! compose stand-in CONFIG DIR   Genesys Cloud on port 443; fits CONFIG to its certificates and leaves all files in DIR
+//! compose service               the service behind Envoy, on port 8080
+//! compose client DIR HOST:PORT  one request per caller; prints a table, fails if somebody met the wrong answer
+//! compose healthy HOST:PORT     whether somebody listens there
+//! ```
+
+mod callers;
+mod stand_in;
+
+use std::{
+    env,
+    io::{Error, Result},
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::ExitCode,
+};
+
+use testbed::Upstream;
+use tokio::net::{TcpStream, lookup_host};
+
+const API_PORT: u16 = 443;
+const CRL_PORT: u16 = 8080;
+const SERVICE_PORT: u16 = 8080;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments.as_slice() {
+        ["stand-in", config, dir] => stand_in::run(Path::new(config), Path::new(dir)).await,
+        ["service"] => service().await,
+        ["client", dir, envoy] => callers::visit(Path::new(dir), envoy).await,
+        ["healthy", addr] => TcpStream::connect(*addr).await.map(drop),
+        _ => Err(Error::other(
+            "compose stand-in CONFIG DIR | service | client DIR HOST:PORT | healthy HOST:PORT",
+        )),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compose {}: {error}", arguments.join(" "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn service() -> Result<()> {
+    let _service = Upstream::start_at(everywhere(SERVICE_PORT)).await?;
+    std::future::pending().await
+}
+
+/// A port on all interfaces: the other containers come through one that is not known here.
+fn everywhere(port: u16) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, port).into()
+}
+
+async fn resolve(addr: &str) -> Result<SocketAddr> {
+    lookup_host(addr).await?.next().ok_or_else(|| Error::other(format!("{addr} has no address")))
+}
