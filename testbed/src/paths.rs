@@ -14,17 +14,22 @@ pub fn target_dir() -> PathBuf {
         .map_or_else(|| workspace_root().join("target"), |d| workspace_root().join(d))
 }
 
-/// The wasm module under test: `GENESYS_MTLS_WASM` where set, else the workspace's release build.
+/// The wasm module under test: `GENESYS_MTLS_WASM` where set, else the release build.
+pub fn find_wasm_module() -> Result<PathBuf, String> {
+    let built = || target_dir().join("wasm32-wasip1/release/genesys_mtls_filter.wasm");
+    let path = env::var_os("GENESYS_MTLS_WASM").map_or_else(built, PathBuf::from);
+    if path.is_file() {
+        Ok(path)
+    } else {
+        let path = path.display();
+        Err(format!("the wasm module is not at {path}: run `make wasm`, or set GENESYS_MTLS_WASM to one"))
+    }
+}
+
+/// [`find_wasm_module`], for tests.
 ///
 /// # Panics
 /// If it has not been built.
 pub fn wasm_module() -> PathBuf {
-    let built = "target/wasm32-wasip1/release/genesys_mtls_filter.wasm";
-    let path = env::var_os("GENESYS_MTLS_WASM").map_or_else(|| workspace_root().join(built), PathBuf::from);
-    assert!(
-        path.is_file(),
-        "the wasm module is not at {}: run `make wasm`, or set GENESYS_MTLS_WASM to one",
-        path.display()
-    );
-    path
+    find_wasm_module().unwrap_or_else(|error| panic!("{error}"))
 }

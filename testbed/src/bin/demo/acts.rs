@@ -1,0 +1,218 @@
+//! The acts with the *explain* profile: who gets in, a rotation, an outage.
+
+use serde_json::{Value, json};
+use testbed::{
+    World,
+    envoy::Error,
+    genesys::{Entity, Status},
+    pki::Leaf,
+};
+
+use crate::{
+    checks::{Demo, Expect, IDENTITY},
+    stage::{Caller, Stage},
+};
+
+const REGION: &str = "us-east-1";
+pub const EXPLAIN: &str = "envoy/envoy.yaml";
+
+/// Requests sent on each of two connections while the API is down.
+const BURST: usize = 100;
+
+/// The shipped policy with a hurry: refreshed each second, removed pins dropped after six.
+pub fn policy(world: &World) -> Value {
+    let mut policy = world.policy();
+    policy["identity"] = json!({"header": IDENTITY});
+    policy["refresh"] = json!({
+        "interval": "1s",
+        "retry": {"base": "500ms", "max": "1s"},
+        "keep_removed": "6s",
+        // Generous, so that a busy machine has time to ask the API.
+        "on_unknown_certificate": {"hold": "4s"},
+    });
+    policy
+}
+
+/// Makes the API name these DigiCert certificates, beside the Genesys one.
+pub fn api_names(world: &World, current: &Leaf, upcoming: Option<&Leaf>) {
+    let digicert = |leaf: &Leaf| Entity::digicert(leaf, &world.pki.digicert_root.der);
+    let current = vec![digicert(current), Entity::genesys(&world.pki.us.genesys)];
+    world.genesys.set_entities(REGION, Status::Current, current);
+    world.genesys.set_entities(REGION, Status::Upcoming, upcoming.into_iter().map(digicert).collect());
+}
+
+/// What a client without any say in the matter may write into `x-forwarded-client-cert`.
+pub fn forged_xfcc(genuine: &Leaf) -> String {
+    let escaped = genuine.cert_pem.chars().map(|c| match c {
+        '\n' => "%0A".into(),
+        ' ' => "%20".into(),
+        '+' => "%2B".into(),
+        '/' => "%2F".into(),
+        '=' => "%3D".into(),
+        other => String::from(other),
+    });
+    format!("Hash={};Cert=\"{}\"", genuine.sha256, escaped.collect::<String>())
+}
+
+pub async fn who_gets_in(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
+    demo.screen.act(
+        1,
+        "who gets in",
+        "Profile explain (envoy/envoy.yaml): TLS lets everybody in, the filter decides, and each refusal has its \
+         reason. Each caller proves in a real handshake that it owns the key of its certificate.",
+    );
+    stage.metric("refreshes.ok", |n| n > 0).await?;
+    let pki = demo.world.pki.clone();
+    let xfcc = forged_xfcc(&pki.us.genesys);
+    demo.screen.columns("caller");
+    let callers = [
+        (Caller::new("Genesys Cloud, by the Genesys CA", &pki.us.genesys), Expect::LetIn("genesys")),
+        (Caller::new("Genesys Cloud, by DigiCert, in the API", &pki.us.digicert), Expect::LetIn("digicert")),
+        (Caller::new("without a certificate", None), Expect::Refused(403, "no_client_certificate")),
+        (Caller::new("a stranger, by a CA of its own", &pki.stranger), Expect::Refused(403, "wrong_name")),
+        (
+            Caller::new("Genesys Cloud's other region, eu-central-1", &pki.eu.genesys),
+            Expect::Refused(403, "wrong_region"),
+        ),
+        (
+            Caller::new("Genesys Cloud, expired a month ago", &pki.us.genesys_expired),
+            Expect::Refused(403, "expired"),
+        ),
+        (
+            Caller::new("an impostor CA with the Genesys CA's name", &pki.impostor_leaf),
+            Expect::Refused(403, "bad_signature"),
+        ),
+        (
+            Caller::new("somebody's e-mail certificate, by DigiCert", &pki.email),
+            Expect::Refused(403, "wrong_name"),
+        ),
+        (
+            Caller::new("the same with our name, not in the API", &pki.digicert_lookalike),
+            Expect::Refused(403, "not_pinned"),
+        ),
+        (
+            Caller::new("the stranger, with a forged XFCC header", &pki.stranger)
+                .header("x-forwarded-client-cert", &xfcc),
+            Expect::Refused(403, "wrong_name"),
+        ),
+        (
+            Caller::new("no certificate, the same forged header", None)
+                .header("x-forwarded-client-cert", &xfcc),
+            Expect::Refused(403, "no_client_certificate"),
+        ),
+    ];
+    for (caller, expect) in callers {
+        demo.check(stage, caller, expect).await?;
+    }
+    let forging = Caller::new("Genesys Cloud, forging the identity header", &pki.us.genesys)
+        .header(IDENTITY, "region=\"mars\"");
+    let seen = demo.check(stage, forging, Expect::LetIn("genesys")).await?;
+    demo.screen.quote("service", &format!("{IDENTITY}: {}", seen.identity().join(" and ")));
+    demo.screen.note(
+        "The forged header held the genuine certificate. What the log says of \"the same with our name\":",
+    );
+    demo.screen.quote("log", &stage.log_line("reason=not_pinned").await?);
+    demo.show_log_if_wrong(stage);
+    Ok(())
+}
+
+pub async fn rotation(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
+    demo.screen.act(
+        2,
+        "DigiCert rotates its certificate",
+        "Nobody touches Envoy: the filter asks the certificates API, here every second, by default every hour. A \
+         certificate that is new to it makes it ask at once.",
+    );
+    let pki = demo.world.pki.clone();
+    let (old, new) = (&pki.us.digicert, &pki.us.digicert_upcoming);
+    demo.screen.columns("caller or metric");
+    let before = Caller::new("the new certificate, not published yet", new);
+    demo.check(stage, before, Expect::Refused(403, "not_pinned")).await?;
+
+    api_names(&demo.world, old, Some(new));
+    demo.screen.quote("API", "Current: the old certificate. Upcoming: the new one.");
+    let published = stage.log_line("pins=2 kept=0").await?;
+    demo.screen.quote("log", &published);
+    demo.check_soon(stage, Caller::new("the new certificate, upcoming", new), Expect::LetIn("digicert"))
+        .await?;
+    demo.check(stage, Caller::new("the old certificate, current", old), Expect::LetIn("digicert")).await?;
+
+    demo.world.genesys.rotate(REGION);
+    demo.screen.quote("API", "Current: the new certificate. Upcoming: none.");
+    let kept = stage.metric("pins_kept", |n| n == 1).await?;
+    demo.fact("metric pins_kept", "1", &kept.to_string(), kept == 1);
+    demo.check(stage, Caller::new("the old certificate, kept for a while", old), Expect::LetIn("digicert"))
+        .await?;
+    demo.check(stage, Caller::new("the new certificate, current", new), Expect::LetIn("digicert")).await?;
+    demo.screen.note("Waiting for the overlap to end: keep_removed is 6s here, 24h by default.");
+    let after = Caller::new("the old certificate, after keep_removed", old);
+    demo.check_soon(stage, after, Expect::Refused(403, "not_pinned")).await?;
+    demo.show_log_if_wrong(stage);
+    Ok(())
+}
+
+pub async fn outage(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
+    demo.screen.act(
+        3,
+        "login and API are down",
+        "Both refuse connections. What is trusted stays trusted, and whoever was let in is let in. Only a certificate \
+         of which nobody knows yet has to wait: 503, since an answer of the API could change the verdict.",
+    );
+    let pki = demo.world.pki.clone();
+    demo.world.genesys.stop().await;
+    demo.screen.columns("caller or metric");
+    let failed = stage.metric("refreshes.api_unavailable", |n| n > 0).await?;
+    demo.fact("metric refreshes.api_unavailable", "above 0", &failed.to_string(), failed > 0);
+    let in_a_row = stage.metric("refresh_failures_in_a_row", |n| n > 0).await?;
+    demo.fact("metric refresh_failures_in_a_row", "above 0", &in_a_row.to_string(), in_a_row > 0);
+    demo.screen.quote("log", &stage.log_line("refresh failed").await?);
+
+    let callers = [
+        ("Genesys Cloud, by the Genesys CA", &pki.us.genesys, Expect::LetIn("genesys")),
+        ("Genesys Cloud, by DigiCert", &pki.us.digicert_upcoming, Expect::LetIn("digicert")),
+        ("a stranger", &pki.stranger, Expect::Refused(403, "wrong_name")),
+    ];
+    for (name, leaf, expect) in callers {
+        demo.check(stage, Caller::new(name, leaf), expect).await?;
+    }
+    let good = burst(demo, stage, &[&pki.us.genesys, &pki.us.digicert_upcoming]).await;
+    let all = 2 * BURST;
+    demo.fact(
+        "more requests of those two",
+        &format!("{all} times 200"),
+        &format!("{good} times 200"),
+        good == all,
+    );
+    let unannounced = pki.us.digicert_again(&pki.digicert_ca);
+    let name = "a third certificate, not announced";
+    let expect = Expect::Refused(503, "trust_unrefreshed");
+    demo.check(stage, Caller::new(name, &unannounced), expect).await?;
+
+    api_names(&demo.world, &unannounced, None);
+    demo.world.genesys.resume().await?;
+    demo.screen.quote("API", "Back. Current: the third certificate.");
+    demo.screen.quote("log", &stage.log_line("recovered=true").await?);
+    demo.check_soon(
+        stage,
+        Caller::new("the third certificate, now named", &unannounced),
+        Expect::LetIn("digicert"),
+    )
+    .await?;
+    let in_a_row = stage.metric("refresh_failures_in_a_row", |n| n == 0).await?;
+    demo.fact("metric refresh_failures_in_a_row", "0", &in_a_row.to_string(), in_a_row == 0);
+    demo.show_log_if_wrong(stage);
+    Ok(())
+}
+
+/// Many requests on one connection per certificate; how many were answered 200.
+async fn burst(demo: &Demo, stage: &Stage, leaves: &[&Leaf]) -> usize {
+    let mut good = 0;
+    for leaf in leaves {
+        let client = demo.world.client(stage.envoy.listener_addr(stage.listener)).identity(leaf).build();
+        let Ok(mut connection) = client.connect().await else { continue };
+        for _ in 0..BURST {
+            good += usize::from(connection.get("/burst").await.is_ok_and(|response| response.status == 200));
+        }
+    }
+    good
+}
