@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 /// Configuration of the Genesys Cloud client filter: who may pass, and how the filter learns of new certificates.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with at least `regions`")]
 pub struct Document {
     /// Name of this policy, 1 to 32 of a-z, 0-9 and _. It ends the filter-state key `wasm.genesys_mtls.<name>` that
     /// the RBAC guard reads, and labels metrics and log lines.
@@ -53,7 +53,7 @@ pub struct Document {
 /// One region: which authorities vouch for its client.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `genesys`, `digicert` or both")]
 pub struct RegionDocument {
     /// The name in the region's client certificate; only needed where the catalogue has none or an old one.
     pub certificate_name: Option<String>,
@@ -70,7 +70,7 @@ pub struct RegionDocument {
 /// The regional private CA.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `ca_certificates`")]
 pub struct GenesysDocument {
     /// PEM of the region's root, from the .zip on Genesys' help page; several while a root is being replaced.
     pub ca_certificates: String,
@@ -82,7 +82,7 @@ pub struct GenesysDocument {
 /// The DigiCert certificate, which is trusted by pin only.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `pins`, and perhaps `issuers`")]
 pub struct DigicertDocument {
     /// `api` for what the certificates API names, and `sha256:<hex>` for single certificates, which also serve while
     /// the API has not answered yet.
@@ -95,7 +95,7 @@ pub struct DigicertDocument {
 /// How the certificates API is asked.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object with `clusters`, `oauth` and so on")]
 pub struct Refresh {
     pub clusters: Clusters,
     pub oauth: OAuth,
@@ -122,7 +122,7 @@ pub struct Refresh {
 /// `outbound|443||{host}` serves every region in Istio.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object with `api` and `login`")]
 pub struct Clusters {
     pub api: String,
     pub login: String,
@@ -140,7 +140,7 @@ pub enum OAuth {
 /// Names of the environment variables that hold the OAuth client's id and secret.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object with `client_id_env` and `client_secret_env`")]
 pub struct OAuthEnvironment {
     pub client_id_env: String,
     pub client_secret_env: String,
@@ -157,7 +157,7 @@ pub enum Injected {
 /// Delays after a failed refresh: doubling from `base` up to `max`.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object with `base` and `max`")]
 pub struct Retry {
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub base: Span,
@@ -168,7 +168,7 @@ pub struct Retry {
 /// What happens when a certificate lacks nothing but its pin: the API may have rotated since the last refresh.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object with `min_interval`, `hold` and `max_held`")]
 pub struct UnknownCertificate {
     /// Least time between two early refreshes.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
@@ -183,7 +183,7 @@ pub struct UnknownCertificate {
 /// Per-region part of `refresh`.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `clusters` and `oauth`")]
 pub struct RegionRefresh {
     pub clusters: Option<Clusters>,
     pub oauth: Option<OAuth>,
@@ -192,7 +192,7 @@ pub struct RegionRefresh {
 /// Where the peer certificate is read.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an object with `source`")]
 pub struct PeerCertificate {
     pub source: PeerSource,
     /// Filter-state key that a `set_filter_state` filter put `%DOWNSTREAM_PEER_CERT%` under.
@@ -219,7 +219,7 @@ pub enum PeerSource {
 /// A proxy in front of this one that terminates Genesys Cloud's TLS connection and forwards its certificate.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `header` and `peer`")]
 pub struct TrustedHopDocument {
     /// Header that carries the certificate: XFCC, or URL-encoded PEM. The hop must always overwrite it.
     pub header: String,
@@ -229,7 +229,7 @@ pub struct TrustedHopDocument {
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `sha256` or `dns_san`")]
 pub struct TrustedPeerDocument {
     /// Fingerprints of the hop's certificate: its current one, and the next.
     #[serde(default)]
@@ -272,7 +272,7 @@ pub enum Mode {
 /// The identity header.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `header`")]
 pub struct Identity {
     /// Header to set on allowed requests; copies sent by the client are removed.
     #[serde(default = "default_identity_header")]
@@ -348,7 +348,7 @@ impl<'de> Deserialize<'de> for OAuth {
             type Value = OAuth;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`injected`, or an object with client_id_env and client_secret_env")
+                f.write_str("`injected`, or an object with `client_id_env` and `client_secret_env`")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<OAuth, E> {

@@ -2,6 +2,7 @@
 //! is right). Neither step looks at a clock or at the environment: the proxy tries a configuration in a throw-away VM
 //! first and *skips the filter* when a worker then disagrees, so both must come to one answer, today and in ten years.
 
+mod checks;
 mod document;
 mod parse;
 mod policy;
@@ -29,8 +30,17 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self { path: path.into(), message: without_long_quotes(&message.into()) }
     }
+}
+
+/// Messages quote what was written, between backticks. Nothing that could be a key or a certificate is shown.
+fn without_long_quotes(message: &str) -> String {
+    let is_pem = |quoted: &str| quoted.len() > 40 && quoted.contains("-----");
+    let too_much = |quoted: &str| quoted.len() > 200 || quoted.contains(char::is_control) || is_pem(quoted);
+    let parts = message.split('`').enumerate();
+    let parts = parts.map(|(n, part)| if n % 2 == 1 && too_much(part) { "..." } else { part });
+    parts.collect::<Vec<_>>().join("`")
 }
 
 impl std::fmt::Display for ConfigError {

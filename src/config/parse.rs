@@ -10,8 +10,8 @@ use serde_json::{Map, Number, Value};
 pub const MAX_CONFIGURATION: usize = 4 * 1024 * 1024;
 
 /// Envoy passes `StringValue` and `BytesValue` configurations as their bytes, and a plain YAML one as the serialized
-/// `Struct`. That begins with a line feed and the length of an entry, which may well be a digit's code: as JSON such a
-/// one reads as a number. Only an object is taken for JSON, since after its brace no `Struct` goes on as JSON does.
+/// `Struct`. That begins with a line feed and a length, so it can pass for JSON until it is looked at as a whole: a
+/// first entry of 49 bytes reads as the number 1.
 pub fn document(bytes: &[u8]) -> Result<Document, ConfigError> {
     if bytes.is_empty() {
         return Err(ConfigError::new(
@@ -22,19 +22,18 @@ pub fn document(bytes: &[u8]) -> Result<Document, ConfigError> {
     if bytes.len() > MAX_CONFIGURATION {
         return Err(ConfigError::new("", format!("larger than {MAX_CONFIGURATION} bytes")));
     }
-    let json = document_from(&mut serde_json::Deserializer::from_slice(bytes));
-    let is_object = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    match json {
-        Ok(document) => Ok(document),
-        Err(Refusal::Shape(error)) if is_object => Err(error),
-        Err(Refusal::Shape(error) | Refusal::Syntax(error)) => match Struct::decode(bytes) {
-            Ok(fields) if !fields.fields.is_empty() => document_from(&mut StructSource(object(fields)))
-                .map_err(|refusal| match refusal {
-                    Refusal::Shape(error) | Refusal::Syntax(error) => error,
-                }),
-            _ => Err(error),
-        },
-    }
+    let as_json = match document_from(&mut serde_json::Deserializer::from_slice(bytes)) {
+        Ok(document) => return Ok(document),
+        Err(Refusal::Shape(error)) if bytes.trim_ascii_start().starts_with(b"{") => return Err(error),
+        Err(Refusal::Shape(error) | Refusal::Syntax(error)) => error,
+    };
+    // A list where a word belongs is called a syntax error by serde_json; read as a value it is one of shape.
+    let value = serde_json::from_slice(bytes).ok().or_else(|| match Struct::decode(bytes) {
+        Ok(fields) if !fields.fields.is_empty() => Some(object(fields)),
+        _ => None,
+    });
+    let Some(value) = value else { return Err(as_json) };
+    document_from(&mut ValueSource(value)).map_err(|(Refusal::Shape(error) | Refusal::Syntax(error))| error)
 }
 
 /// Where a document is read from.
@@ -42,9 +41,9 @@ trait Source {
     fn read<T: DeserializeOwned>(&mut self) -> Result<T, serde_path_to_error::Error<serde_json::Error>>;
 }
 
-struct StructSource(Value);
+struct ValueSource(Value);
 
-impl Source for StructSource {
+impl Source for ValueSource {
     fn read<T: DeserializeOwned>(&mut self) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
         serde_path_to_error::deserialize(self.0.take())
     }
@@ -71,18 +70,40 @@ enum Refusal {
 fn document_from(source: &mut impl Source) -> Result<Document, Refusal> {
     source.read().map_err(|error| {
         let path = match error.path().to_string() {
-            path if path == "." => String::new(),
+            path if path == "." || path == "?" => String::new(),
             path => path,
         };
         let inner = error.into_inner();
-        let is_shape = inner.is_data();
-        let message = with_nearest_name(&inner.to_string());
-        if is_shape {
-            Refusal::Shape(ConfigError::new(path, message))
+        let (line, column) = (inner.line(), inner.column());
+        let text = inner.to_string();
+        let what = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+        let place = if line == 0 { String::new() } else { format!(" (line {line}, column {column})") };
+        if inner.is_data() {
+            let message = with_nearest_name(&in_plain_words(what));
+            Refusal::Shape(ConfigError::new(path, message + &place))
         } else {
-            Refusal::Syntax(ConfigError::new(path, format!("not valid JSON: {message}")))
+            let hint = "YAML is read as google.protobuf.Struct only";
+            Refusal::Syntax(ConfigError::new(path, format!("not valid JSON: {what}{place}; {hint}")))
         }
     })
+}
+
+/// Serde's "invalid type" in the words of the README. Texts are left out: one in the wrong place may be a key.
+fn in_plain_words(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    let found = match found.split_once("string \"") {
+        Some((kind, _)) if found.starts_with("invalid ") => format!("{kind}text"),
+        _ if found.starts_with("invalid ") => found.replace("sequence", "list").replace("map", "object"),
+        _ => found.to_owned(),
+    };
+    let expected = match expected {
+        "u32" => "a whole number, 0 or above",
+        "a sequence" => "a list",
+        "a string" | "string or map" => "text",
+        "a boolean" => "true or false",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// Adds "did you mean" to serde's "unknown field `x`, expected one of `a`, `b`" and "unknown variant" messages.
@@ -119,10 +140,10 @@ fn value(field: ProtobufValue) -> Value {
 }
 
 /// `Struct` knows only floating-point numbers; whole ones were written as such.
-fn whole(number: f64) -> Option<u32> {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked on the next line
-    let candidate = number as u32;
-    (f64::from(candidate).to_bits() == number.to_bits()).then_some(candidate)
+fn whole(number: f64) -> Option<i64> {
+    let is_exact = number.fract() == 0.0 && number.abs() < 9e15;
+    #[allow(clippy::cast_possible_truncation)] // far inside the range of both
+    is_exact.then_some(number as i64)
 }
 
 #[cfg(test)]

@@ -2,17 +2,14 @@
 
 use super::{
     Clusters, ConfigError, Document, Mode, NameRule, OAuth, PeerSource, Pin, Refresh, Revocation,
+    checks::{Errors, HOUR, check_clusters, check_oauth, check_refresh, is_host, is_label, is_policy_name},
     document::{DigicertDocument, GenesysDocument, PeerCertificate, RegionDocument},
 };
 use crate::{authority::Authority, fingerprint::Fingerprint, regions, window::UnixSeconds};
 use std::{
     collections::{BTreeMap, HashSet},
-    ops::RangeInclusive,
     time::Duration,
 };
-
-const HOUR: Duration = Duration::from_hours(1);
-const DAY: Duration = Duration::from_hours(24);
 
 /// A configuration that makes sense: what the decision and the refresh work from. It never changes afterwards.
 #[derive(Debug)]
@@ -109,6 +106,9 @@ impl Policy {
         }
         check_refresh(&document.refresh, &mut errors);
         errors.check_span("clock_skew", document.clock_skew.0, Duration::ZERO..=HOUR);
+        if document.clock_skew.0.subsec_nanos() > 0 {
+            errors.add("clock_skew", "is not in whole seconds, which is as fine as certificates are");
+        }
         let regions: Vec<RegionPolicy> = document
             .regions
             .iter()
@@ -186,6 +186,13 @@ impl RegionPolicy {
                 errors.add(&format!("{path}.domain"), format!("`{domain}` is not a host name"));
             }
             let own = document.refresh.as_ref();
+            let own_path = format!("{path}.refresh");
+            if let Some(clusters) = own.and_then(|own| own.clusters.as_ref()) {
+                check_clusters(&own_path, clusters, errors);
+            }
+            if let Some(oauth) = own.and_then(|own| own.oauth.as_ref()) {
+                check_oauth(&own_path, oauth, errors);
+            }
             let clusters = own.and_then(|own| own.clusters.as_ref()).unwrap_or(&refresh.clusters);
             let oauth = own.and_then(|own| own.oauth.as_ref()).unwrap_or(&refresh.oauth);
             if matches!(oauth, OAuth::Injected(_)) && digicert.issuers.is_empty() {
@@ -293,9 +300,6 @@ fn check_distinct(regions: &[RegionPolicy], errors: &mut Errors) {
         for (cluster, host) in
             [(&source.api_cluster, &source.api_host), (&source.login_cluster, &source.login_host)]
         {
-            if cluster.is_empty() {
-                errors.add(&path, "a cluster name is empty");
-            }
             match hosts.insert(cluster, (host, &region.id)) {
                 Some((_, other)) if other != region.id => errors.add(
                     &path,
@@ -307,44 +311,6 @@ fn check_distinct(regions: &[RegionPolicy], errors: &mut Errors) {
                 _ => {}
             }
         }
-        if let Credentials::Environment { client_id, client_secret } = &source.credentials {
-            for variable in [client_id, client_secret] {
-                if !is_variable(variable) {
-                    errors.add(
-                        &format!("regions.{}.refresh.oauth", region.id),
-                        "client_id_env and client_secret_env name environment variables (letters, digits and _); \
-                         the secret itself never stands in the configuration",
-                    );
-                }
-            }
-        }
-    }
-}
-
-fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
-    let second = Duration::from_secs(1);
-    errors.check_span("refresh.interval", refresh.interval.0, second..=7 * DAY);
-    errors.check_span("refresh.timeout", refresh.timeout.0, Duration::from_millis(100)..=60 * second);
-    errors.check_span("refresh.retry.base", refresh.retry.base.0, Duration::from_millis(100)..=HOUR);
-    errors.check_span("refresh.retry.max", refresh.retry.max.0, Duration::from_millis(100)..=DAY);
-    if refresh.retry.max.0 < refresh.retry.base.0 {
-        errors.add("refresh.retry.max", "is below refresh.retry.base");
-    }
-    errors.check_span("refresh.keep_removed", refresh.keep_removed.0, Duration::ZERO..=30 * DAY);
-    if let Some(bound) = refresh.max_staleness.0 {
-        errors.check_span("refresh.max_staleness", bound, second..=366 * DAY);
-        if bound <= refresh.interval.0 {
-            errors.add(
-                "refresh.max_staleness",
-                "is not above refresh.interval, so pins would lapse between refreshes",
-            );
-        }
-    }
-    let unknown = &refresh.on_unknown_certificate;
-    errors.check_span("refresh.on_unknown_certificate.min_interval", unknown.min_interval.0, second..=DAY);
-    errors.check_span("refresh.on_unknown_certificate.hold", unknown.hold.0, Duration::ZERO..=60 * second);
-    if unknown.max_held > 10_000 {
-        errors.add("refresh.on_unknown_certificate.max_held", "is above 10000");
     }
 }
 
@@ -388,68 +354,8 @@ fn peer(document: &PeerCertificate, errors: &mut Errors) -> Option<Peer> {
     Some(Peer::Hop(TrustedHop { header, peer }))
 }
 
-#[derive(Default)]
-struct Errors(Vec<ConfigError>);
-
-impl Errors {
-    fn add(&mut self, path: &str, message: impl Into<String>) {
-        self.0.push(ConfigError::new(path, message));
-    }
-
-    fn check_span(&mut self, path: &str, value: Duration, range: RangeInclusive<Duration>) {
-        if !range.contains(&value) {
-            let (low, high) =
-                (humantime::format_duration(*range.start()), humantime::format_duration(*range.end()));
-            let value = humantime::format_duration(value);
-            self.add(path, format!("{value} is outside {low} to {high}"));
-        }
-    }
-
-    /// A header the filter reads or writes: a token (RFC 9110, section 5.6.2) that no proxy gives another meaning.
-    fn check_header(&mut self, path: &str, header: &str) {
-        let token = header.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        if header.is_empty() || !token {
-            self.add(path, format!("`{header}` is not a header name of letters, digits and -"));
-        } else if [
-            "host",
-            "authorization",
-            "cookie",
-            "connection",
-            "content-length",
-            "transfer-encoding",
-            "te",
-        ]
-        .contains(&header)
-        {
-            self.add(path, format!("`{header}` has a meaning of its own; choose another header"));
-        }
-    }
-}
-
 fn nearest_region(id: &str) -> Option<&'static str> {
     let distances =
         regions::REGIONS.iter().map(|known| (strsim::damerau_levenshtein(id, known.id), known.id));
     distances.min().filter(|(distance, _)| *distance <= 3).map(|(_, id)| id)
-}
-
-fn is_policy_name(text: &str) -> bool {
-    (1..=32).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-}
-
-fn is_label(text: &str) -> bool {
-    (1..=63).contains(&text.len())
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}
-
-fn is_host(text: &str) -> bool {
-    text.len() <= 253 && text.contains('.') && text.split('.').all(is_label)
-}
-
-fn is_variable(text: &str) -> bool {
-    !text.is_empty()
-        && !text.starts_with(|c: char| c.is_ascii_digit())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }

@@ -1,8 +1,11 @@
 //! Values that the configuration writes as text: durations, percentages, pins.
 
 use crate::fingerprint::Fingerprint;
-use serde::{Deserialize, Deserializer, de};
-use std::time::Duration;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Visitor},
+};
+use std::{fmt, time::Duration};
 
 /// A duration such as `250ms`, `30s`, `5m`, `24h` or `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,13 +28,43 @@ pub enum Pin {
     Sha256(Fingerprint),
 }
 
+/// Reads text. Anything else is refused with the words for what is wanted.
+fn text<'de, D: Deserializer<'de>>(deserializer: D, wanted: &'static str) -> Result<String, D::Error> {
+    struct Text(&'static str);
+    impl Visitor<'_> for Text {
+        type Value = String;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+            Ok(text.to_owned())
+        }
+    }
+    deserializer.deserialize_str(Text(wanted))
+}
+
 fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 
+/// As it would be written in a configuration: whole numbers of the largest unit.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)];
+        match units.into_iter().find(|(_, unit)| millis > 0 && millis.is_multiple_of(*unit)) {
+            Some((name, unit)) => write!(f, "{}{name}", millis / unit),
+            None if millis == 0 => f.write_str("0s"),
+            None => write!(f, "{millis}ms"),
+        }
+    }
+}
+
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text = text(deserializer, "a duration with its unit, such as 30s, 5m or 24h")?;
         duration(&text).map(Span).ok_or_else(|| {
             de::Error::custom(format!(
                 "`{text}` is not a duration; write a number with a unit, such as 30s, 5m or 24h"
@@ -42,7 +75,7 @@ impl<'de> Deserialize<'de> for Span {
 
 impl<'de> Deserialize<'de> for Bound {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text = text(deserializer, "`none`, or a duration such as 72h")?;
         if text == "none" {
             return Ok(Self(None));
         }
@@ -54,7 +87,7 @@ impl<'de> Deserialize<'de> for Bound {
 
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text = text(deserializer, "a share such as 10%")?;
         let number = text.strip_suffix('%').and_then(|digits| digits.parse().ok());
         number.filter(|&percent| percent <= 50).map(Percent).ok_or_else(|| {
             de::Error::custom(format!("`{text}` is not a share between 0% and 50%; write it like 10%"))
@@ -64,7 +97,7 @@ impl<'de> Deserialize<'de> for Percent {
 
 impl<'de> Deserialize<'de> for Pin {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text = text(deserializer, "`api` or `sha256:<64 hex digits>`")?;
         if text == "api" {
             return Ok(Self::Api);
         }

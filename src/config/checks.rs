@@ -1,0 +1,124 @@
+//! Checks of single fields, and the list of everything found wrong.
+
+use super::{Clusters, ConfigError, OAuth, Refresh, Span};
+use std::{ops::RangeInclusive, time::Duration};
+
+pub(super) const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+#[derive(Default)]
+pub(super) struct Errors(pub Vec<ConfigError>);
+
+impl Errors {
+    pub fn add(&mut self, path: &str, message: impl Into<String>) {
+        self.0.push(ConfigError::new(path, message));
+    }
+
+    pub fn check_span(&mut self, path: &str, value: Duration, range: RangeInclusive<Duration>) {
+        if !range.contains(&value) {
+            let (value, low, high) = (Span(value), Span(*range.start()), Span(*range.end()));
+            self.add(path, format!("{value} is outside {low} to {high}"));
+        }
+    }
+
+    /// A header the filter reads or writes: a token (RFC 9110, section 5.6.2) that no proxy gives another meaning.
+    pub fn check_header(&mut self, path: &str, header: &str) {
+        let token = header.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        if header.is_empty() || !token {
+            self.add(path, format!("`{header}` is not a header name of letters, digits and -"));
+        } else if [
+            "host",
+            "authorization",
+            "cookie",
+            "connection",
+            "content-length",
+            "transfer-encoding",
+            "te",
+        ]
+        .contains(&header)
+        {
+            self.add(path, format!("`{header}` has a meaning of its own; choose another header"));
+        }
+    }
+}
+
+pub(super) fn check_clusters(path: &str, clusters: &Clusters, errors: &mut Errors) {
+    for (field, template) in [("api", &clusters.api), ("login", &clusters.login)] {
+        let path = format!("{path}.clusters.{field}");
+        let rest = template.replace("{host}", "").replace("{region}", "");
+        if template.is_empty() {
+            errors.add(&path, "is empty: give the name of an Envoy cluster");
+        } else if rest.contains(['{', '}']) {
+            errors.add(
+                &path,
+                format!("`{template}`: only {{host}} and {{region}} are replaced in a cluster name"),
+            );
+        }
+    }
+}
+
+pub(super) fn check_oauth(path: &str, oauth: &OAuth, errors: &mut Errors) {
+    let OAuth::Environment(variables) = oauth else { return };
+    for (field, variable) in
+        [("client_id_env", &variables.client_id_env), ("client_secret_env", &variables.client_secret_env)]
+    {
+        if !is_variable(variable) {
+            errors.add(
+                &format!("{path}.oauth.{field}"),
+                "is not the name of an environment variable (letters, digits and _); what it holds never stands in \
+                 the configuration",
+            );
+        }
+    }
+}
+
+pub(super) fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
+    check_clusters("refresh", &refresh.clusters, errors);
+    check_oauth("refresh", &refresh.oauth, errors);
+    let second = Duration::from_secs(1);
+    errors.check_span("refresh.interval", refresh.interval.0, second..=7 * DAY);
+    errors.check_span("refresh.timeout", refresh.timeout.0, Duration::from_millis(100)..=60 * second);
+    errors.check_span("refresh.retry.base", refresh.retry.base.0, Duration::from_millis(100)..=HOUR);
+    errors.check_span("refresh.retry.max", refresh.retry.max.0, Duration::from_millis(100)..=DAY);
+    if refresh.retry.max.0 < refresh.retry.base.0 {
+        errors.add("refresh.retry.max", "is below refresh.retry.base");
+    }
+    errors.check_span("refresh.keep_removed", refresh.keep_removed.0, Duration::ZERO..=30 * DAY);
+    if let Some(bound) = refresh.max_staleness.0 {
+        errors.check_span("refresh.max_staleness", bound, second..=366 * DAY);
+        if bound <= refresh.interval.0 {
+            errors.add(
+                "refresh.max_staleness",
+                "is not above refresh.interval, so pins would lapse between refreshes",
+            );
+        }
+    }
+    let unknown = &refresh.on_unknown_certificate;
+    errors.check_span("refresh.on_unknown_certificate.min_interval", unknown.min_interval.0, second..=DAY);
+    errors.check_span("refresh.on_unknown_certificate.hold", unknown.hold.0, Duration::ZERO..=60 * second);
+    if unknown.max_held > 10_000 {
+        errors.add("refresh.on_unknown_certificate.max_held", "is above 10000");
+    }
+}
+
+pub(super) fn is_policy_name(text: &str) -> bool {
+    (1..=32).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+pub(super) fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+pub(super) fn is_host(text: &str) -> bool {
+    text.len() <= 253 && text.contains('.') && text.split('.').all(is_label)
+}
+
+fn is_variable(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}

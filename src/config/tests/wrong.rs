@@ -1,0 +1,276 @@
+//! What is wrong with a configuration, and the words in which the operator learns it.
+
+use super::{forms::as_struct, *};
+
+/// A sound configuration of us-east-1 with these changes.
+pub fn with(changes: Value) -> Value {
+    merged(&us_only(&genesys()), &changes)
+}
+
+fn refresh(changes: Value) -> Value {
+    with(json!({"refresh": changes}))
+}
+
+/// A configuration of us-east-1 alone.
+pub fn us(region: Value) -> Value {
+    us_only(&region)
+}
+
+pub fn hop(hop: Value) -> Value {
+    with(json!({"peer_certificate": {"danger_trusted_hop": hop}}))
+}
+
+/// Fails unless the configuration is refused in exactly these words, one line for each thing that is wrong.
+pub fn assert_wrong(document: &Value, expected: &[&str]) {
+    let lines = |result: Result<Policy, Vec<ConfigError>>| -> Vec<String> {
+        let errors = result.map(|_| ()).expect_err(&format!("accepted: {document:#}"));
+        errors.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(lines(crate::config::load(&as_struct(document))), expected, "{document:#}");
+    // As JSON text the same, and perhaps where in the text.
+    let from_text = lines(load(document));
+    assert_eq!(from_text.len(), expected.len());
+    for (line, expected) in from_text.iter().zip(expected) {
+        let rest = line.strip_prefix(expected).unwrap_or_else(|| panic!("{line}\n{expected}"));
+        assert!(rest.is_empty() || rest.starts_with(" (line 1, column "), "{line}");
+    }
+}
+
+#[test]
+fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
+    for (document, expected) in [
+        (json!({"name": "x"}), "configuration: missing field `regions`"),
+        (
+            with(json!({"nmae": "x"})),
+            "nmae: unknown field `nmae`, expected one of `name`, `regions`, `refresh`, `peer_certificate`, `names`, \
+             `clock_skew`, `mode`, `identity`; did you mean `name`?",
+        ),
+        (
+            with(json!({"refesh": {}})),
+            "refesh: unknown field `refesh`, expected one of `name`, `regions`, `refresh`, `peer_certificate`, \
+             `names`, `clock_skew`, `mode`, `identity`; did you mean `refresh`?",
+        ),
+        (with(json!({"name": 7})), "name: invalid type: integer `7`, expected text"),
+        (
+            json!({"regions": ["us-east-1"]}),
+            "regions: invalid type: list, expected an object with one entry per region, such as us-east-1",
+        ),
+        (
+            json!({"regions": "us-east-1"}),
+            "regions: invalid type: text, expected an object with one entry per region, such as us-east-1",
+        ),
+        (
+            us(json!(null)),
+            "regions.us-east-1: invalid type: null, expected an object with `genesys`, `digicert` or both",
+        ),
+        (
+            us(json!({"genesys": cast().us_ca.pem})),
+            "regions.us-east-1.genesys: invalid type: text, expected an object with `ca_certificates`",
+        ),
+        (us(json!({"genesys": {}})), "regions.us-east-1.genesys: missing field `ca_certificates`"),
+        (
+            us(json!({"genesys": {"ca_certificate": "x"}})),
+            "regions.us-east-1.genesys.ca_certificate: unknown field `ca_certificate`, expected `ca_certificates` or \
+             `danger_public_ca`; did you mean `ca_certificates`?",
+        ),
+        (
+            us(json!({"genesys": {"ca_certificates": ["x"]}})),
+            "regions.us-east-1.genesys.ca_certificates: invalid type: list, expected text",
+        ),
+        (
+            us(json!({"genesys": {"ca_certificates": "x", "danger_public_ca": "yes"}})),
+            "regions.us-east-1.genesys.danger_public_ca: invalid type: text, expected true or false",
+        ),
+        (us(json!({"digicert": {}})), "regions.us-east-1.digicert: missing field `pins`"),
+        (
+            us(json!({"digicert": {"pins": "api"}})),
+            "regions.us-east-1.digicert.pins: invalid type: text, expected a list",
+        ),
+        (
+            us(json!({"digicert": {"pins": ["api", 7]}})),
+            "regions.us-east-1.digicert.pins[1]: invalid type: integer `7`, expected `api` or `sha256:<64 hex digits>`",
+        ),
+        (
+            us(json!({"digicert": {"pins": ["API"]}})),
+            "regions.us-east-1.digicert.pins[0]: `API` is not a pin; write `api` or `sha256:<64 hex digits>`",
+        ),
+        (
+            us(json!({"digicert": {"pins": ["sha256:00ff"]}})),
+            "regions.us-east-1.digicert.pins[0]: `sha256:00ff`: expected 64 hexadecimal digits, as `openssl x509 \
+             -fingerprint -sha256` prints them (colons are fine)",
+        ),
+        (
+            with(json!({"mode": "shadwo"})),
+            "mode: unknown variant `shadwo`, expected `enforce` or `shadow`; did you mean `shadow`?",
+        ),
+        (
+            with(json!({"names": "subject"})),
+            "names: unknown variant `subject`, expected one of `san_or_cn`, `san`, `cn`",
+        ),
+        (
+            with(json!({"peer_certificate": {"source": "header"}})),
+            "peer_certificate.source: unknown variant `header`, expected one of `auto`, `attribute`, `filter_state`, \
+             `xfcc`",
+        ),
+        (
+            with(json!({"identity": true})),
+            "identity: invalid type: boolean `true`, expected an object with `header`",
+        ),
+        (
+            with(json!({"clock_skew": 60})),
+            "clock_skew: invalid type: integer `60`, expected a duration with its unit, such as 30s, 5m or 24h",
+        ),
+        (
+            with(json!({"clock_skew": "60"})),
+            "clock_skew: `60` is not a duration; write a number with a unit, such as 30s, 5m or 24h",
+        ),
+        (
+            refresh(json!({"jitter": "90%"})),
+            "refresh.jitter: `90%` is not a share between 0% and 50%; write it like 10%",
+        ),
+        (
+            refresh(json!({"jitter": 10})),
+            "refresh.jitter: invalid type: integer `10`, expected a share such as 10%",
+        ),
+        (
+            refresh(json!({"max_staleness": "never"})),
+            "refresh.max_staleness: `never` is neither `none` nor a duration such as 72h",
+        ),
+        (
+            refresh(json!({"on_unknown_certificate": {"max_held": "64"}})),
+            "refresh.on_unknown_certificate.max_held: invalid type: text, expected a whole number, 0 or above",
+        ),
+        (
+            refresh(json!({"oauth": "s3cret"})),
+            "refresh.oauth: invalid value: text, expected `injected`, or an object with `client_id_env` and \
+             `client_secret_env`",
+        ),
+        (
+            refresh(json!({"oauth": {"client_secret": "s3cret"}})),
+            "refresh.oauth.client_secret: unknown field `client_secret`, expected `client_id_env` or \
+             `client_secret_env`; did you mean `client_secret_env`?",
+        ),
+        (hop(json!({"header": "x"})), "peer_certificate.danger_trusted_hop: missing field `peer`"),
+    ] {
+        assert_wrong(&document, &[expected]);
+    }
+}
+
+#[test]
+fn values_that_make_no_sense_are_told_with_the_bounds() {
+    for (document, expected) in [
+        (with(json!({"name": "Edge"})), "name: `Edge` is not 1 to 32 of a-z, 0-9 and _"),
+        (with(json!({"name": ""})), "name: `` is not 1 to 32 of a-z, 0-9 and _"),
+        (
+            with(json!({"name": "x".repeat(33)})),
+            "name: `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` is not 1 to 32 of a-z, 0-9 and _",
+        ),
+        (json!({"regions": {}}), "regions: name at least one region, such as us-east-1"),
+        (with(json!({"clock_skew": "2h"})), "clock_skew: 2h is outside 0s to 1h"),
+        (
+            with(json!({"clock_skew": "1500ms"})),
+            "clock_skew: is not in whole seconds, which is as fine as certificates are",
+        ),
+        (refresh(json!({"interval": "500ms"})), "refresh.interval: 500ms is outside 1s to 7d"),
+        (refresh(json!({"interval": "8d"})), "refresh.interval: 8d is outside 1s to 7d"),
+        (refresh(json!({"timeout": "0s"})), "refresh.timeout: 0s is outside 100ms to 1m"),
+        (refresh(json!({"retry": {"base": "1ms"}})), "refresh.retry.base: 1ms is outside 100ms to 1h"),
+        (refresh(json!({"retry": {"max": "2d"}})), "refresh.retry.max: 2d is outside 100ms to 1d"),
+        (
+            refresh(json!({"retry": {"base": "10s", "max": "5s"}})),
+            "refresh.retry.max: is below refresh.retry.base",
+        ),
+        (refresh(json!({"keep_removed": "31d"})), "refresh.keep_removed: 31d is outside 0s to 30d"),
+        (
+            refresh(json!({"max_staleness": "1h"})),
+            "refresh.max_staleness: is not above refresh.interval, so pins would lapse between refreshes",
+        ),
+        (
+            refresh(json!({"on_unknown_certificate": {"min_interval": "0s"}})),
+            "refresh.on_unknown_certificate.min_interval: 0s is outside 1s to 1d",
+        ),
+        (
+            refresh(json!({"on_unknown_certificate": {"hold": "2m"}})),
+            "refresh.on_unknown_certificate.hold: 2m is outside 0s to 1m",
+        ),
+        (
+            refresh(json!({"on_unknown_certificate": {"max_held": 10_001}})),
+            "refresh.on_unknown_certificate.max_held: is above 10000",
+        ),
+        (
+            refresh(json!({"clusters": {"api": ""}})),
+            "refresh.clusters.api: is empty: give the name of an Envoy cluster",
+        ),
+        (
+            refresh(json!({"clusters": {"login": "outbound|443||{hsot}"}})),
+            "refresh.clusters.login: `outbound|443||{hsot}`: only {host} and {region} are replaced in a cluster name",
+        ),
+        (
+            refresh(json!({"oauth": {"client_secret_env": "s3cret!"}})),
+            "refresh.oauth.client_secret_env: is not the name of an environment variable (letters, digits and _); \
+             what it holds never stands in the configuration",
+        ),
+        (
+            with(json!({"identity": {"header": "x_client"}})),
+            "identity.header: `x_client` is not a header name of letters, digits and -",
+        ),
+        (
+            with(json!({"identity": {"header": ":path"}})),
+            "identity.header: `:path` is not a header name of letters, digits and -",
+        ),
+        (
+            with(json!({"identity": {"header": "Authorization"}})),
+            "identity.header: `authorization` has a meaning of its own; choose another header",
+        ),
+    ] {
+        assert_wrong(&document, &[expected]);
+    }
+}
+
+/// Neither form can hold a name twice without one of the two being lost, except JSON text.
+#[test]
+fn what_stands_twice_is_an_error() {
+    let region = genesys();
+    for (text, expected) in [
+        (
+            format!(r#"{{"regions":{{"us-east-1":{region},"us-east-1":{region}}}}}"#),
+            "regions: region `us-east-1` stands twice",
+        ),
+        (
+            format!(r#"{{"regions":{{"us-east-1":{region}}},"mode":"enforce","mode":"shadow"}}"#),
+            "configuration: duplicate field `mode`",
+        ),
+        (
+            format!(
+                r#"{{"regions":{{"us-east-1":{region}}},"refresh":{{"interval":"1h","interval":"2h"}}}}"#
+            ),
+            "refresh: duplicate field `interval`",
+        ),
+    ] {
+        let errors = crate::config::load(text.as_bytes()).unwrap_err();
+        let line = errors[0].to_string();
+        assert!(line.starts_with(&format!("{expected} (line 1, column ")), "{line}");
+    }
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let document = json!({
+        "name": "No Name",
+        "regions": {"us-east-1": {"genesys": {"ca_certificates": ""}}, "us-esat-1": genesys()},
+        "refresh": {"interval": "0s"},
+        "identity": {"header": "host"},
+        "peer_certificate": {"danger_trusted_hop": {"header": "te", "peer": {}}},
+    });
+    let paths: Vec<String> = load(&document).unwrap_err().into_iter().map(|error| error.path).collect();
+    let expected = [
+        "name",
+        "refresh.interval",
+        "regions.us-east-1.genesys.ca_certificates",
+        "regions.us-esat-1",
+        "peer_certificate.danger_trusted_hop.header",
+        "peer_certificate.danger_trusted_hop.peer",
+        "identity.header",
+    ];
+    assert_eq!(paths, expected);
+}
