@@ -45,22 +45,29 @@ pub fn bind(digest: &Fingerprint, sources: impl IntoIterator<Item = Shown>) -> R
     Err(reason)
 }
 
-/// The one certificate in the header of a trusted hop. Several are refused: the hop is to overwrite the header, so one
-/// of them is somebody else's.
+/// The one certificate in the header of a trusted hop: XFCC, or percent-encoded PEM.
+///
+/// Nothing binds it to the client, so it has to be beyond doubt which one the hop means. Every value that could be a
+/// `Cert` counts, readable or not: the client chooses its SAN, which the hop's XFCC repeats without quotes, and could
+/// otherwise add a certificate there to one of its own that is made to be passed over.
 pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, Reason> {
-    let is_xfcc = header.trim_ascii_start().starts_with(b"[")
-        || header.windows(5).any(|window| window.eq_ignore_ascii_case(b"cert="));
-    // Proxies join repeated headers by commas, which percent-encoded PEM has none of.
-    if !is_xfcc && header.contains(&b',') {
+    if header.len() > xfcc::MAX_HEADER {
+        return Err(Reason::CertificateUnavailable);
+    }
+    let mut texts = xfcc::certificates(header);
+    if texts.is_empty() {
+        // Proxies join repeated headers by commas, which percent-encoded PEM has none of.
+        if header.contains(&b',') {
+            return Err(Reason::CertificateMismatch);
+        }
+        texts.push(percent_decode(header).collect());
+    }
+    let [text] = texts.as_slice() else { return Err(Reason::CertificateMismatch) };
+    if pem::blocks(text) > 1 {
         return Err(Reason::CertificateMismatch);
     }
-    let shown = if is_xfcc { Shown::Xfcc(header.to_vec()) } else { Shown::Pem(header.to_vec()) };
-    let mut candidates = shown.candidates().into_iter();
-    match (candidates.next(), candidates.next()) {
-        (Some(der), None) => Ok(der),
-        (None, _) => Err(Reason::CertificateUnavailable),
-        (Some(_), Some(_)) => Err(Reason::CertificateMismatch),
-    }
+    let certificates = pem::certificates(text).map_err(|_| Reason::CertificateUnavailable)?;
+    certificates.into_iter().next().ok_or(Reason::CertificateUnavailable)
 }
 
 #[cfg(test)]
@@ -126,6 +133,7 @@ mod tests {
     #[test]
     fn a_trusted_hop_must_show_exactly_one_certificate() {
         let (one, two) = (encoded(b"one"), encoded(b"two"));
+        let large = vec![7; MAX_DER + 1];
         let cases = [
             (one.clone(), Ok(b"one".to_vec())),
             (format!("Hash=1;Cert=\"{one}\""), Ok(b"one".to_vec())),
@@ -135,9 +143,15 @@ mod tests {
             (format!("{one},-"), Err(Reason::CertificateMismatch)),
             (String::new(), Err(Reason::CertificateUnavailable)),
             ("Hash=1".to_owned(), Err(Reason::CertificateUnavailable)),
+            // A SAN that brings a certificate along, beside one that nobody can read or that is too large.
+            (format!("Cert=\"\";URI=x;Cert=\"{two}\""), Err(Reason::CertificateMismatch)),
+            (format!("Cert=\"{}\";URI=x;Cert=\"{two}\"", encoded(&large)), Err(Reason::CertificateMismatch)),
+            (format!("Cert=\"{}\"", encoded(&large)), Ok(large.clone())),
+            (format!("Cert=\"{one}\"{}", ";cert=".repeat(99)), Err(Reason::CertificateMismatch)),
+            (format!("{one}{}", "%0A".repeat(xfcc::MAX_HEADER)), Err(Reason::CertificateUnavailable)),
         ];
         for (header, expected) in cases {
-            assert_eq!(from_hop(header.as_bytes()), expected, "{header}");
+            assert_eq!(from_hop(header.as_bytes()), expected, "{}", &header[..header.len().min(200)]);
         }
     }
 }

@@ -32,7 +32,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
         }
     }
     // The library passes over blocks that do not begin their line, or whose label it does not know.
-    if count(text, b"-----BEGIN ") > certificates.len() {
+    if blocks(text) > certificates.len() {
         return Err(PemError::Unreadable(
             "a block would be passed over; BEGIN and END need lines of their own without indentation, and the label \
              CERTIFICATE",
@@ -50,6 +50,11 @@ fn explain(error: &pem::Error) -> &'static str {
         pem::Error::IllegalSectionStart { .. } => "a BEGIN line does not end in five dashes",
         _ => "a block is not base64; check that no part of it is missing",
     }
+}
+
+/// How many blocks seem to begin in the text, readable or not.
+pub fn blocks(text: &[u8]) -> usize {
+    count(text, b"-----BEGIN ")
 }
 
 fn count(text: &[u8], marker: &[u8]) -> usize {

@@ -340,7 +340,7 @@ impl Gate {
         if !is_hop {
             return Err((Reason::CertificateUnavailable, "the peer is not the proxy of danger_trusted_hop"));
         }
-        let header = host::request_header(&hop.header)
+        let header = host::request_header_lines(&hop.header)
             .ok_or((Reason::NoClientCertificate, "the fronting proxy forwarded no client certificate"))?;
         let der = peer::from_hop(&header).map_err(|reason| {
             (reason, "the fronting proxy's header does not hold exactly one certificate")

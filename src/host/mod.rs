@@ -70,6 +70,11 @@ pub fn request_header(name: &str) -> Option<Vec<u8>> {
     hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
 }
 
+/// All lines of a request header, joined by commas: [`request_header`] shows the first one only.
+pub fn request_header_lines(name: &str) -> Option<Vec<u8>> {
+    property(&["request", "headers", name])
+}
+
 /// Replaces all copies of a request header by one.
 pub fn replace_request_header(name: &str, value: &str) {
     remove_request_header(name);
