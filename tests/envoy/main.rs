@@ -1,5 +1,10 @@
 //! The filter in a real Envoy: real handshakes, real callouts, the shipped configuration files.
 
+mod guard;
+mod hop;
+mod peer;
 mod revocation;
 mod setup;
+mod stage;
+mod stand_in;
 mod who_gets_in;

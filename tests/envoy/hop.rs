@@ -1,0 +1,299 @@
+//! A fronting proxy that terminates Genesys Cloud's connection: believed only if it is that proxy, and only in what it
+//! says beyond doubt.
+
+use crate::{
+    peer::{cert, encoded, genuine, injections, stranger},
+    setup::{assert_refused, with, world},
+    stage::{Doors, by_ca},
+};
+use http::Request;
+use serde_json::{Value, json};
+use testbed::{
+    World,
+    client::{Connection, Response},
+    pki::{Leaf, LeafBuilder},
+};
+
+const XFCC: &str = "x-forwarded-client-cert";
+/// As load balancers name it.
+const PEM: &str = "x-client-certificate";
+const HOP_NAME: &str = "edge.proxy.internal";
+
+/// The fronting proxy's own certificate. Its CA is among those that the strict profile demands.
+fn hop(world: &World) -> LeafBuilder<'_> {
+    world.pki.digicert_ca.leaf().key_name("hop").dns(HOP_NAME)
+}
+
+fn trusting(world: &World, header: &str, peer: Value) -> Value {
+    with(by_ca(world), "/peer_certificate/danger_trusted_hop", json!({"header": header, "peer": peer}))
+}
+
+async fn say(connection: &mut Connection, lines: &[(&str, &str)]) -> Response {
+    let request =
+        lines.iter().fold(Request::get("/"), |request, (name, value)| request.header(*name, *value));
+    connection.send(request.body(Vec::new()).expect("a request")).await.expect("an answer")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_hop_is_recognised_and_each_certificate_it_forwards_is_decided_on_its_own() {
+    let world = world().await;
+    let (current, next) = (hop(&world).issue(), hop(&world).issue());
+    let pinned = json!({"sha256": [current.sha256, next.sha256]});
+    let named = json!({"dns_san": HOP_NAME.to_uppercase()});
+    let mut doors = Doors::of(&world, "envoy/strict.yaml");
+    for (form, peer) in [("pinned", &pinned), ("named", &named)] {
+        doors.add(&format!("{form}/xfcc"), &trusting(&world, XFCC, peer.clone()), |door| {
+            door.forward("FORWARD_ONLY", json!({}));
+        });
+        doors.add(&format!("{form}/pem"), &trusting(&world, PEM, peer.clone()), |_| {});
+    }
+    // Envoy replaces what the hop forwarded by the hop's own certificate: an operator's mistake.
+    doors.add("replaced", &trusting(&world, XFCC, pinned.clone()), |door| {
+        door.forward("SANITIZE_SET", json!({"cert": true}));
+    });
+    let stage = doors.open(world).await;
+    let world = &stage.world;
+    let pki = &world.pki;
+    let json_form =
+        |leaf: &Leaf| json!([{"hash": leaf.sha256, "cert": leaf.cert_pem, "uri": []}]).to_string();
+
+    for form in ["pinned", "named"] {
+        for (header, write) in [
+            (XFCC, cert as fn(&Leaf) -> String),
+            (PEM, encoded),
+            (XFCC, |leaf| format!("Cert={}", encoded(leaf))),
+        ] {
+            let door = format!("{form}/{}", if header == XFCC { "xfcc" } else { "pem" });
+            for me in [&current, &next] {
+                let mut connection =
+                    stage.client(&door).identity(me).build().connect().await.expect("a handshake");
+                // Twice each, so that the second time it is remembered.
+                for round in 1..=2 {
+                    for (leaf, expected) in [
+                        (&pki.us.genesys, None),
+                        (&pki.stranger, Some("wrong_name")),
+                        (&pki.us.genesys_expired, Some("expired")),
+                        (&pki.impostor_leaf, Some("bad_signature")),
+                        (&genuine(world).issue(), None),
+                        (&pki.eu.genesys, Some("wrong_region")),
+                    ] {
+                        let response = say(&mut connection, &[(header, &write(leaf))]).await;
+                        let what = format!("{door}, round {round}, {expected:?}: {}", response.text());
+                        match expected {
+                            None => assert_eq!(response.status, 200, "{what}"),
+                            Some(reason) => assert_refused(&what, &response, 403, reason),
+                        }
+                    }
+                    let response = say(&mut connection, &[]).await;
+                    assert_refused(
+                        &format!("{door}: nothing forwarded"),
+                        &response,
+                        403,
+                        "no_client_certificate",
+                    );
+                }
+                assert_eq!(
+                    say(&mut connection, &[(header, &write(&pki.us.genesys))]).await.nth_on_connection,
+                    15
+                );
+            }
+        }
+        let door = format!("{form}/xfcc");
+        let mut connection =
+            stage.client(&door).identity(&current).http2().build().connect().await.expect("a handshake");
+        let response = say(&mut connection, &[(XFCC, &json_form(&pki.us.genesys))]).await;
+        assert_eq!(response.status, 200, "{door}, JSON over HTTP/2: {}", response.text());
+        let response = say(&mut connection, &[(XFCC, &json_form(&pki.stranger))]).await;
+        assert_refused(&format!("{door}, JSON over HTTP/2"), &response, 403, "wrong_name");
+    }
+    let mut connection =
+        stage.client("replaced").identity(&current).build().connect().await.expect("a handshake");
+    let response = say(&mut connection, &[(XFCC, &cert(&pki.us.genesys))]).await;
+    assert_refused("the hop's own certificate", &response, 403, "wrong_name");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_the_hop_is_believed_and_the_hop_only_without_a_doubt() {
+    let world = world().await;
+    let known = hop(&world).issue();
+    let mut doors = Doors::of(&world, "envoy/strict.yaml");
+    for (form, peer) in
+        [("pinned", json!({"sha256": [known.sha256]})), ("named", json!({"dns_san": HOP_NAME}))]
+    {
+        doors.add(&format!("{form}/xfcc"), &trusting(&world, XFCC, peer.clone()), |door| {
+            door.forward("ALWAYS_FORWARD_ONLY", json!({}));
+            door.hcm()["max_request_headers_kb"] = 512.into();
+        });
+        doors.add(&format!("{form}/pem"), &trusting(&world, PEM, peer), |door| {
+            door.hcm()["max_request_headers_kb"] = 512.into();
+        });
+    }
+    let stage = doors.open(world).await;
+    let world = &stage.world;
+    let pki = &world.pki;
+    let (ours, other) = (&pki.us.genesys, &pki.stranger);
+
+    let pretenders = [
+        ("Genesys itself, not through the hop", ours.clone()),
+        ("DigiCert's e-mail customer", pki.email.clone()),
+        ("a name below the hop's", hop_called(world, &format!("x.{HOP_NAME}"))),
+        (
+            "the hop's name among others",
+            world.pki.digicert_ca.leaf().dns("mine.example").dns(HOP_NAME).issue(),
+        ),
+        ("the hop's name, then a NUL", hop_called(world, &format!("{HOP_NAME}\0"))),
+        ("the hop's name as a common name", world.pki.digicert_ca.leaf().cn(HOP_NAME).issue()),
+        ("the hop's name as a URI", world.pki.digicert_ca.leaf().uri(HOP_NAME).issue()),
+    ];
+    for (who, leaf) in &pretenders {
+        for (door, header, value) in [
+            ("pinned/xfcc", XFCC, cert(ours)),
+            ("pinned/pem", PEM, encoded(ours)),
+            ("named/xfcc", XFCC, cert(ours)),
+            ("named/pem", PEM, encoded(ours)),
+        ] {
+            let mut connection =
+                stage.client(door).identity(leaf).build().connect().await.expect("a handshake");
+            let response = say(&mut connection, &[(header, &value)]).await;
+            assert_refused(&format!("{door}: {who}"), &response, 403, "certificate_unavailable");
+        }
+    }
+    // A CA that the listener does not demand cannot vouch for the hop's name either.
+    let foreign = pki.stranger_ca.leaf().dns(HOP_NAME).issue();
+    let error = stage.client("named/xfcc").identity(&foreign).build().get("/").await.expect_err("a refusal");
+    assert!(error.alert().is_some(), "{error}");
+
+    let (mismatch, unavailable) = ("certificate_mismatch", "certificate_unavailable");
+    let large = stranger(world).uri("x".repeat(20_000)).issue();
+    for form in ["pinned", "named"] {
+        let door = format!("{form}/xfcc");
+        let mut connection =
+            stage.client(&door).identity(&known).build().connect().await.expect("a handshake");
+        let (ours, other) = (cert(ours), cert(other));
+        let cases: &[(&str, &[&str], &str)] = &[
+            ("two elements", &[&format!("{ours},{other}")], mismatch),
+            ("two lines", &[&ours, &other], mismatch),
+            ("twice the same", &[&ours, &ours], mismatch),
+            (
+                "a chain in one value",
+                &[&format!("Cert=\"{}{}\"", encoded(&pki.us.genesys), encoded(&pki.stranger))],
+                mismatch,
+            ),
+            ("a SAN", &[&format!("{other};URI={}", injections(&pki.us.genesys)[0])], mismatch),
+            (
+                "a SAN beside an unreadable one",
+                &[&format!("Cert=\"%00\";URI={}", injections(&pki.us.genesys)[1])],
+                mismatch,
+            ),
+            (
+                "a SAN beside one too large",
+                &[&format!("{};URI={}", cert(&large), injections(&pki.us.genesys)[1])],
+                mismatch,
+            ),
+            ("one too large", &[&cert(&large)], "malformed_certificate"),
+            ("an empty line, and one", &["", &ours], ""),
+            ("no Cert", &["Hash=1;Subject=\"CN=x\""], unavailable),
+            ("garbage", &["Cert=\"%ff%fe\""], unavailable),
+            ("too long", &[&format!("{ours};Subject=\"{}\"", "x".repeat(70_000))], unavailable),
+        ];
+        for (what, lines, expected) in cases {
+            let lines: Vec<_> = lines.iter().map(|line| (XFCC, *line)).collect();
+            let response = say(&mut connection, &lines).await;
+            match *expected {
+                "" => assert_eq!(response.status, 200, "{door}: {what}: {}", response.text()),
+                reason => assert_refused(&format!("{door}: {what}"), &response, 403, reason),
+            }
+        }
+        let door = format!("{form}/pem");
+        let mut connection =
+            stage.client(&door).identity(&known).build().connect().await.expect("a handshake");
+        let (ours, other) = (encoded(&pki.us.genesys), encoded(&pki.stranger));
+        let cases: &[(&str, &[&str], &str)] = &[
+            // A hop that appends its line to the client's.
+            ("two lines", &[&ours, &other], mismatch),
+            ("two lines the other way round", &[&other, &ours], mismatch),
+            ("twice the same", &[&ours, &ours], mismatch),
+            ("a chain", &[&format!("{ours}{other}")], mismatch),
+            ("one cut short", &[&ours[..ours.len() / 2]], unavailable),
+            ("nothing", &[""], "no_client_certificate"),
+            ("a dash", &["-"], unavailable),
+            ("one too large", &[&encoded(&large)], "malformed_certificate"),
+            ("too long", &[&format!("{ours}{}", "%0A".repeat(25_000))], unavailable),
+        ];
+        for (what, lines, expected) in cases {
+            let lines: Vec<_> = lines.iter().map(|line| (PEM, *line)).collect();
+            let response = say(&mut connection, &lines).await;
+            assert_refused(&format!("{door}: {what}"), &response, 403, expected);
+        }
+    }
+}
+
+fn hop_called(world: &World, name: &str) -> Leaf {
+    world.pki.digicert_ca.leaf().key_name("hop").dns(name).issue()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
+    let world = world().await;
+    let me = hop(&world).issue();
+    let mut doors = Doors::of(&world, "envoy/strict.yaml");
+    doors.add("inner", &trusting(&world, XFCC, json!({"sha256": [me.sha256]})), |door| {
+        door.forward("FORWARD_ONLY", json!({}));
+    });
+    let inner = doors.launch(&world).await;
+
+    // The front lets anybody in and forwards all there is to forward.
+    let (chain, key) = world.write_leaf("hop", &me).expect("files");
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    for format in ["TEXT", "JSON"] {
+        doors.add(format, &by_ca(&world), |door| {
+            door.filters().drain(..2);
+            let details = json!({"cert": true, "subject": true, "uri": true, "dns": true, "format": format});
+            door.forward("SANITIZE_SET", details);
+            door.routes()[0]["route"]["cluster"] = "inner".into();
+        });
+    }
+    let address = inner.listener_addr("inner");
+    let cluster = json!({
+        "name": "inner",
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": "inner", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
+            "socket_address": {"address": address.ip().to_string(), "port_value": address.port()},
+        }}}]}]},
+        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": "service.example",
+            "common_tls_context": {
+                "tls_certificates": [{"certificate_chain": {"filename": chain}, "private_key": {"filename": key}}],
+                "validation_context": {"trusted_ca": {"filename": world.path("api-ca.crt")}},
+            },
+        }},
+    });
+    doors.bootstrap()["static_resources"]["clusters"].as_array_mut().expect("clusters").push(cluster);
+    let stage = doors.open(world).await;
+    let world = &stage.world;
+    let ours = &world.pki.us.genesys;
+    let size = 17_000;
+    for door in ["TEXT", "JSON"] {
+        stage.assert_in(door, "Genesys", ours).await;
+        stage.assert_out(door, "a stranger", &world.pki.stranger, "wrong_name").await;
+        stage.assert_in(door, "Genesys again", ours).await;
+        let response = stage.client(door).build().get("/").await.expect("an answer");
+        assert_refused("nobody", &response, 403, "no_client_certificate");
+        let served = world.upstream.count();
+        for name in injections(ours) {
+            for leaf in [
+                stranger(world).uri(&name).issue(),
+                stranger(world).dns(&name).issue(),
+                // Too large to be looked at: if it were passed over, the one in its name would be left.
+                stranger(world).uri(&name).email("x".repeat(size)).issue(),
+                stranger(world).dns(&name).email("x".repeat(size)).issue(),
+            ] {
+                let response = stage.get_as(door, &leaf).await;
+                assert_eq!(response.status, 403, "{door}: a stranger called {name}: {}", response.text());
+            }
+        }
+        assert_eq!(world.upstream.count(), served, "{door}: no stranger reached the service");
+    }
+    drop(inner);
+}
