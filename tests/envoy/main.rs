@@ -3,6 +3,8 @@
 mod guard;
 mod hop;
 mod peer;
+mod profiles;
+mod reload;
 mod revocation;
 mod setup;
 mod stage;
