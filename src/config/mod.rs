@@ -55,6 +55,11 @@ impl std::fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// Reads the shape of a configuration alone, up to the first thing that is wrong with it.
+pub fn parse(bytes: &[u8]) -> Result<Document, ConfigError> {
+    parse::document(bytes)
+}
+
 /// Parses and checks a configuration as Envoy delivers it: JSON text, or a serialized `google.protobuf.Struct`.
 ///
 /// Every error found is returned, not only the first.

@@ -19,10 +19,11 @@ mod replica;
 mod schedule;
 mod seal;
 
-pub use api::MAX_BODY as MAX_ANSWER;
-pub use fetch::{HttpCall, HttpResponse, Party};
+pub use api::{Entity, MAX_BODY as MAX_ANSWER};
+pub use fetch::{Client, Fetch, Harvest, HttpCall, HttpResponse, Parties, Party, Progress};
 pub use lease::Lease;
-pub use oauth::Secret;
+pub use oauth::{Secret, Token};
+pub use pins::{Criteria, Selection, Skipped, select};
 pub use refresher::{Event, Now, Refresher, Store};
 pub use replica::Replica;
 pub use schedule::{backoff, first_period, period};

@@ -1,0 +1,108 @@
+//! Every HTTP filter chain of every listener, with the filters that requests really meet.
+
+use super::{
+    dump::{Dump, list, text, truth, type_of, unwrapped},
+    plugin::Plugin,
+};
+use serde_json::Value;
+
+#[derive(Debug)]
+pub struct Filter {
+    pub name: String,
+    pub disabled: bool,
+    /// Its typed configuration, however it was delivered.
+    pub config: Value,
+}
+
+impl Filter {
+    pub fn is_rbac(&self) -> bool {
+        type_of(&self.config) == "RBAC"
+    }
+}
+
+/// An HTTP connection manager in a filter chain.
+#[derive(Debug)]
+pub struct Chain {
+    pub path: String,
+    pub manager: Value,
+    /// The network filters before it.
+    pub network_filters: Vec<Value>,
+    pub filters: Vec<Filter>,
+    pub plugins: Vec<Plugin>,
+    /// Its route table; nothing where it is not in the dump.
+    pub routes: Option<Value>,
+    pub transport_socket: Option<Value>,
+}
+
+pub fn all(dump: &Dump) -> Vec<Chain> {
+    let mut chains = Vec::new();
+    for listener in &dump.listeners {
+        let name = text(listener, "/name");
+        let numbered = list(listener, "/filter_chains").iter().enumerate();
+        let labelled = numbered.map(|(index, chain)| {
+            let label = match text(chain, "/name") {
+                "" => format!("filter chain {index}"),
+                name => format!("filter chain {name}"),
+            };
+            (label, chain)
+        });
+        let default =
+            listener.get("default_filter_chain").map(|chain| ("default filter chain".to_owned(), chain));
+        for (label, chain) in labelled.chain(default) {
+            chains.extend(managers(&format!("listener {name}, {label}"), chain, dump));
+        }
+    }
+    chains
+}
+
+fn managers(path: &str, chain: &Value, dump: &Dump) -> Vec<Chain> {
+    let filters = list(chain, "/filters");
+    filters
+        .iter()
+        .enumerate()
+        .filter_map(|(index, filter)| {
+            let manager = unwrapped(filter.get("typed_config")?);
+            (type_of(&manager) == "HttpConnectionManager").then(|| {
+                let http = http_filters(list(&manager, "/http_filters"), dump);
+                Chain {
+                    path: path.to_owned(),
+                    network_filters: filters.iter().take(index).cloned().collect(),
+                    plugins: plugins(path, &http),
+                    filters: http,
+                    routes: routes(&manager, dump),
+                    transport_socket: chain.pointer("/transport_socket/typed_config").map(unwrapped),
+                    manager,
+                }
+            })
+        })
+        .collect()
+}
+
+/// Filters with their configuration resolved: from ECDS, out of a matcher, out of a `TypedStruct`.
+pub fn http_filters(filters: &[Value], dump: &Dump) -> Vec<Filter> {
+    let resolve = |filter: &Value| {
+        let name = text(filter, "/name").to_owned();
+        let discovered = dump.filters.get(&name).and_then(|found| found.get("typed_config"));
+        let fallback = || filter.pointer("/config_discovery/default_config");
+        let config = filter.get("typed_config").or(discovered).or_else(fallback);
+        let mut config = config.map(unwrapped).unwrap_or_default();
+        if type_of(&config) == "ExtensionWithMatcher" {
+            config = config.pointer("/extension_config/typed_config").map(unwrapped).unwrap_or_default();
+        }
+        Filter { name, disabled: truth(filter, "/disabled"), config }
+    };
+    filters.iter().map(resolve).collect()
+}
+
+pub fn plugins(path: &str, filters: &[Filter]) -> Vec<Plugin> {
+    let numbered = filters.iter().enumerate();
+    let wasm = numbered.filter(|(_, filter)| type_of(&filter.config) == "Wasm");
+    wasm.filter_map(|(index, filter)| {
+        Plugin::recognise(filter.config.get("config")?, &format!("{path}, filter {}", filter.name), index)
+    })
+    .collect()
+}
+
+fn routes(manager: &Value, dump: &Dump) -> Option<Value> {
+    manager.get("route_config").or_else(|| dump.routes.get(text(manager, "/rds/route_config_name"))).cloned()
+}

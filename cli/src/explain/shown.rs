@@ -1,0 +1,64 @@
+//! The certificate that is asked about, from a file or a header, bound to the connection's digest if that is known.
+
+use crate::output::{self, Usage};
+use genesys_mtls_filter::{
+    decision::Reason,
+    fingerprint::Fingerprint,
+    peer::{self, Shown},
+    pem, xfcc,
+};
+
+/// What the connection is taken to present.
+#[derive(Debug)]
+pub struct Presented {
+    pub der: Result<Vec<u8>, Reason>,
+    /// How the bytes were come by, in words.
+    pub note: String,
+}
+
+pub fn from_file(path: &str, digest: Option<Fingerprint>) -> Result<Presented, Usage> {
+    let bytes = output::read(path)?;
+    let (der, note) = if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
+        let found = pem::certificates(&bytes).map_err(|error| Usage::new(format!("{path}: {error}")))?;
+        let note = match found.len() {
+            1 => format!("read from {path}"),
+            n => format!("the first of {n} certificates in {path}: a TLS client presents its own first"),
+        };
+        (found.into_iter().next().unwrap_or_default(), note)
+    } else {
+        (bytes, format!("read from {path} as DER"))
+    };
+    Ok(match digest {
+        Some(digest) if Fingerprint::of(&der) != digest => Presented {
+            note: format!("its SHA-256 is {}, the connection's is {digest}", Fingerprint::of(&der)),
+            der: Err(Reason::CertificateMismatch),
+        },
+        Some(_) => Presented { der: Ok(der), note: format!("{note}; its SHA-256 is the connection's") },
+        None => Presented { der: Ok(der), note: format!("{note}; taken to be the connection's own") },
+    })
+}
+
+pub fn from_xfcc(value: &str, digest: Option<Fingerprint>) -> Result<Presented, Usage> {
+    let header = if value == "-" { output::read_text("-")? } else { value.to_owned() };
+    let header = header.trim().trim_start_matches("x-forwarded-client-cert:").trim().as_bytes().to_vec();
+    let count = xfcc::certificates(&header).len();
+    if let Some(digest) = digest {
+        let der = peer::bind(&digest, [Shown::Xfcc(header)]);
+        let note = match &der {
+            Ok(_) => format!("the one of {count} Cert value(s) whose SHA-256 is the connection's"),
+            Err(_) => {
+                format!("{count} Cert value(s) in the header, none with the connection's SHA-256 {digest}")
+            }
+        };
+        return Ok(Presented { der, note });
+    }
+    let der = peer::from_hop(&header);
+    let note = match &der {
+        Ok(_) => "the header's one Cert; taken to be the connection's own (give --sha256 to check)".to_owned(),
+        Err(Reason::CertificateMismatch) => format!(
+            "{count} Cert values in the header; the filter takes the one with the connection's digest: give --sha256"
+        ),
+        Err(_) => "the header has no readable Cert; Envoy writes one with set_current_client_cert_details: {cert: true}".to_owned(),
+    };
+    Ok(Presented { der, note })
+}

@@ -1,0 +1,86 @@
+//! Files to certificates: PEM, DER, and both inside a .zip.
+
+use crate::output::{self, Usage};
+use genesys_mtls_filter::pem;
+use std::io::{Cursor, Read as _};
+use zip::ZipArchive;
+
+/// Entries of an archive that are looked at, and the bytes of each.
+const MAX_ENTRIES: usize = 200;
+const MAX_ENTRY: u64 = 4 * 1024 * 1024;
+
+/// What a file turned out to hold.
+#[derive(Debug)]
+pub enum Item {
+    Certificate { origin: String, der: Vec<u8> },
+    Problem { origin: String, message: String },
+}
+
+pub fn open(path: &str) -> Result<Vec<Item>, Usage> {
+    let origin = if path == "-" { "standard input" } else { path };
+    let bytes = output::read(path)?;
+    Ok(if bytes.starts_with(b"PK\x03\x04") { archive(origin, bytes) } else { single(origin, &bytes) })
+}
+
+fn archive(origin: &str, bytes: Vec<u8>) -> Vec<Item> {
+    let problem = |message: String| vec![Item::Problem { origin: origin.to_owned(), message }];
+    let mut archive = match ZipArchive::new(Cursor::new(bytes)) {
+        Ok(archive) => archive,
+        Err(error) => return problem(format!("the .zip cannot be read: {error}")),
+    };
+    if archive.len() > MAX_ENTRIES {
+        return problem(format!("the .zip has more than {MAX_ENTRIES} entries"));
+    }
+    let mut items = Vec::new();
+    for index in 0..archive.len() {
+        let entry = match archive.by_index(index) {
+            Ok(entry) => entry,
+            Err(error) => {
+                items.extend(problem(format!("entry {index} cannot be read: {error}")));
+                continue;
+            }
+        };
+        let Ok(inner) = entry.name().map(std::borrow::Cow::into_owned) else {
+            items.extend(problem(format!("entry {index} has an unreadable name")));
+            continue;
+        };
+        // What macOS adds to archives.
+        if entry.is_dir() || inner.contains("__MACOSX") || inner.ends_with(".DS_Store") {
+            continue;
+        }
+        let name = format!("{origin}:{inner}");
+        let mut content = Vec::new();
+        match entry.take(MAX_ENTRY + 1).read_to_end(&mut content) {
+            Ok(_) if content.len() as u64 <= MAX_ENTRY => items.extend(single(&name, &content)),
+            Ok(_) => {
+                items.push(Item::Problem { origin: name, message: "too large for a certificate".to_owned() })
+            }
+            Err(error) => items.push(Item::Problem { origin: name, message: error.to_string() }),
+        }
+    }
+    if items.is_empty() { problem("the .zip holds no file".to_owned()) } else { items }
+}
+
+fn single(origin: &str, bytes: &[u8]) -> Vec<Item> {
+    let is_pem = bytes.windows(11).any(|window| window == b"-----BEGIN ");
+    if !is_pem {
+        if bytes.first() == Some(&0x30) {
+            return vec![Item::Certificate { origin: origin.to_owned(), der: bytes.to_vec() }];
+        }
+        let message = "neither PEM nor DER; convert .p7b with `openssl pkcs7 -print_certs`".to_owned();
+        return vec![Item::Problem { origin: origin.to_owned(), message }];
+    }
+    match pem::certificates(bytes) {
+        Err(error) => vec![Item::Problem { origin: origin.to_owned(), message: error.to_string() }],
+        Ok(blocks) if blocks.len() == 1 => {
+            blocks.into_iter().map(|der| Item::Certificate { origin: origin.to_owned(), der }).collect()
+        }
+        Ok(blocks) => {
+            let count = blocks.len();
+            let numbered = blocks.into_iter().zip(1..);
+            numbered
+                .map(|(der, n)| Item::Certificate { origin: format!("{origin} ({n} of {count})"), der })
+                .collect()
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `genesys-mtls`: everything about the filter that does not need a running proxy, and a look at one that runs.
+//!
+//! Each subcommand is a module with its arguments and a `run` that returns a [`output::Report`]; nothing prints but `main`.
+#![cfg_attr(test, allow(clippy::missing_panics_doc))]
+
+mod check;
+mod completions;
+mod doctor;
+mod explain;
+mod inspect;
+mod output;
+mod pins;
+mod regions;
+mod schema;
+mod source;
+mod times;
+
+use clap::{Parser, Subcommand};
+
+use std::process::ExitCode;
+
+/// The companion of the Genesys Cloud client filter for Envoy and Istio.
+///
+/// It runs the filter's own code: what `check` accepts the filter loads, and what `explain` says the filter decides.
+#[derive(Debug, Parser)]
+#[command(name = "genesys-mtls", version, max_term_width = 100, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  allowed, valid, clean
+  1  denied, invalid, something found
+  2  the question could not be asked: wrong usage, unreadable file
+
+Colours are used on a terminal only, and never with NO_COLOR set.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Arguments),
+    Explain(explain::Arguments),
+    Inspect(inspect::Arguments),
+    Pins(pins::Arguments),
+    Doctor(doctor::Arguments),
+    Regions(regions::Arguments),
+    Schema(schema::Arguments),
+    Completions(completions::Arguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Check(arguments) => check::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+        Command::Inspect(arguments) => inspect::run(arguments),
+        Command::Pins(arguments) => pins::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
+        Command::Regions(arguments) => Ok(regions::run(arguments)),
+        Command::Schema(_) => Ok(schema::run()),
+        Command::Completions(arguments) => Ok(completions::run(arguments)),
+    };
+    match result {
+        Ok(report) => report.print(cli.json),
+        Err(usage) => usage.print(),
+    }
+}

@@ -1,0 +1,67 @@
+//! What a subcommand hands back, and how it reaches the terminal.
+
+use anstyle::{AnsiColor, Style};
+use serde_json::Value;
+use std::{fmt::Display, io::Write as _, process::ExitCode};
+
+pub const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+pub const WARN: Style = AnsiColor::Yellow.on_default().bold();
+pub const NOTE: Style = AnsiColor::Blue.on_default().bold();
+pub const STRONG: Style = Style::new().bold();
+pub const FAINT: Style = Style::new().dimmed();
+
+/// Text in a style. The escapes are taken out again where the output is no terminal.
+pub fn paint(style: Style, text: impl Display) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+/// The answer to a question that could be asked.
+#[derive(Debug)]
+pub struct Report {
+    pub text: String,
+    pub json: Value,
+    /// Allowed, valid, clean: exit code 0; otherwise 1.
+    pub good: bool,
+}
+
+impl Report {
+    pub fn print(&self, json: bool) -> ExitCode {
+        let mut out = anstream::stdout().lock();
+        // A reader that has gone (`| head`) is no error of ours.
+        let _ = if json { writeln!(out, "{:#}", self.json) } else { write!(out, "{}", self.text) };
+        let _ = out.flush();
+        if self.good { ExitCode::SUCCESS } else { ExitCode::from(1) }
+    }
+}
+
+/// A question that could not be asked.
+#[derive(Debug)]
+pub struct Usage(pub String);
+
+impl Usage {
+    pub fn new(what: impl Into<String>) -> Self {
+        Self(what.into())
+    }
+
+    pub fn print(&self) -> ExitCode {
+        anstream::eprintln!("{} {}", paint(BAD, "error:"), self.0);
+        ExitCode::from(2)
+    }
+}
+
+/// Reads a file, or standard input for `-`.
+pub fn read(path: &str) -> Result<Vec<u8>, Usage> {
+    let result = if path == "-" {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    result.map_err(|error| Usage::new(format!("cannot read {path}: {error}")))
+}
+
+/// The same for text.
+pub fn read_text(path: &str) -> Result<String, Usage> {
+    String::from_utf8(read(path)?).map_err(|_| Usage::new(format!("{path} is not text in UTF-8")))
+}

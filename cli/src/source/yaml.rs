@@ -1,0 +1,201 @@
+//! YAML (and so JSON) text to [`Node`]s. Plain scalars mean what they mean to Envoy: `yes` and `off` are booleans.
+
+use super::{
+    Mark, Node, SyntaxError,
+    node::{Key, Kind},
+};
+use saphyr_parser::{Event, Parser, ScalarStyle, Span};
+use serde_json::Value;
+use std::collections::HashMap;
+
+/// Nesting beyond this is no configuration.
+const MAX_DEPTH: usize = 200;
+/// Values that aliases may multiply to.
+const MAX_NODES: usize = 1_000_000;
+
+/// Every document of the text.
+pub fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
+    let mut reader =
+        Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), depth: 0, nodes: 0 };
+    reader.documents()
+}
+
+struct Reader<'t> {
+    parser: Parser<'t, saphyr_parser::StrInput<'t>>,
+    anchors: HashMap<usize, (Node, usize)>,
+    depth: usize,
+    nodes: usize,
+}
+
+impl<'t> Reader<'t> {
+    fn next(&mut self) -> Result<(Event<'t>, Mark), SyntaxError> {
+        match self.parser.next_event() {
+            Some(Ok((event, span))) => Ok((event, mark(span))),
+            Some(Err(error)) => {
+                let at = error.marker();
+                Err(SyntaxError {
+                    mark: Mark { line: at.line(), column: at.col(), width: 1 },
+                    message: error.info().to_owned(),
+                })
+            }
+            None => Ok((Event::StreamEnd, Mark::default())),
+        }
+    }
+
+    fn documents(&mut self) -> Result<Vec<Node>, SyntaxError> {
+        let mut documents = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::StreamEnd, _) => return Ok(documents),
+                (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd | Event::Nothing, _) => {
+                    self.anchors.clear();
+                }
+                (event, mark) => documents.push(self.node(event, mark)?),
+            }
+        }
+    }
+
+    fn node(&mut self, event: Event<'t>, mark: Mark) -> Result<Node, SyntaxError> {
+        let before = self.nodes;
+        self.nodes += 1;
+        self.depth += 1;
+        if self.depth > MAX_DEPTH || self.nodes > MAX_NODES {
+            return Err(SyntaxError { mark, message: "too large or too deeply nested".to_owned() });
+        }
+        let (kind, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let text = text.into_owned();
+                let kind = match style {
+                    ScalarStyle::Literal | ScalarStyle::Folded => Kind::Block(text),
+                    ScalarStyle::Plain if tag.is_none() => Kind::Scalar(plain(text)),
+                    _ => Kind::Scalar(Value::String(text)),
+                };
+                (kind, anchor)
+            }
+            Event::SequenceStart(anchor, _) => (Kind::List(self.list()?), anchor),
+            Event::MappingStart(anchor, _) => (Kind::Map(self.map()?), anchor),
+            Event::Alias(id) => {
+                let known = self.anchors.get(&id).cloned();
+                let (node, size) = known.ok_or(SyntaxError { mark, message: "unknown alias".to_owned() })?;
+                self.nodes += size;
+                self.depth -= 1;
+                return Ok(node);
+            }
+            _ => return Err(SyntaxError { mark, message: "ends too early".to_owned() }),
+        };
+        self.depth -= 1;
+        let node = Node { mark, kind };
+        if anchor != 0 {
+            self.anchors.insert(anchor, (node.clone(), self.nodes - before));
+        }
+        Ok(node)
+    }
+
+    fn list(&mut self) -> Result<Vec<Node>, SyntaxError> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(items),
+                (event, mark) => items.push(self.node(event, mark)?),
+            }
+        }
+    }
+
+    fn map(&mut self) -> Result<Vec<(Key, Node)>, SyntaxError> {
+        let mut entries: Vec<(Key, Node)> = Vec::new();
+        loop {
+            let key = match self.next()? {
+                (Event::MappingEnd, _) => return Ok(entries),
+                (Event::Scalar(text, ..), mark) => Key { text: text.into_owned(), mark },
+                (_, mark) => {
+                    return Err(SyntaxError { mark, message: "a key has to be a single word".to_owned() });
+                }
+            };
+            if let Some((first, _)) = entries.iter().find(|(known, _)| known.text == key.text) {
+                let message = format!("`{}` stands twice, first in line {}", key.text, first.mark.line);
+                return Err(SyntaxError { mark: key.mark, message });
+            }
+            let (event, mark) = self.next()?;
+            entries.push((key, self.node(event, mark)?));
+        }
+    }
+}
+
+fn mark(span: Span) -> Mark {
+    let one_line = span.start.line() == span.end.line();
+    Mark {
+        line: span.start.line(),
+        column: span.start.col(),
+        width: if one_line { span.end.col().saturating_sub(span.start.col()) } else { 0 },
+    }
+}
+
+fn plain(text: String) -> Value {
+    match text.as_str() {
+        "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
+        _ => {}
+    }
+    let lower = text.to_ascii_lowercase();
+    let capital = text.chars().skip(1).all(char::is_lowercase) || text == text.to_uppercase();
+    match lower.as_str() {
+        "y" | "yes" | "true" | "on" if capital => return Value::Bool(true),
+        "n" | "no" | "false" | "off" if capital => return Value::Bool(false),
+        _ => {}
+    }
+    let numeric = text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c));
+    let number = numeric.then(|| text.strip_prefix('+').unwrap_or(&text));
+    let whole = number.and_then(|digits| digits.parse::<i64>().ok()).map(Value::from);
+    let real = || {
+        let real = number.and_then(|digits| digits.parse::<f64>().ok()).filter(|real| real.is_finite());
+        real.and_then(serde_json::Number::from_f64).map(Value::Number)
+    };
+    whole.or_else(real).unwrap_or(Value::String(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn values_mean_what_they_mean_to_envoy() {
+        let text =
+            "a: 1\nb: [1.5, yes, Off, '1', ~, 1s, sha256:ab, -3]\nc: |\n  x\n  y\nd: &d {e: f}\ng: *d\n";
+        let documents = parse(text).unwrap();
+        let expected = json!({
+            "a": 1, "b": [1.5, true, false, "1", null, "1s", "sha256:ab", -3], "c": "x\ny\n", "d": {"e": "f"}, "g": {"e": "f"},
+        });
+        assert_eq!(documents[0].to_value(), expected);
+        let json = "{\n\t\"a\": [1, \"\\u0041\", true, null]\n}";
+        assert_eq!(parse(json).unwrap()[0].to_value(), json!({"a": [1, "A", true, null]}));
+        assert_eq!(parse("a: 1\n---\nb: 2\n").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn broken_text_names_its_place() {
+        for (text, line) in [("a: [1\nb: 2", 2), ("a: 1\na: 2", 2), ("a: *x", 1), ("? [a]\n: b", 1)] {
+            assert_eq!(parse(text).unwrap_err().mark.line, line, "{text}");
+        }
+    }
+
+    #[test]
+    fn aliases_cannot_multiply_without_end() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..8 {
+            let previous = format!("*a{}", n - 1);
+            text.push_str(&format!("a{n}: &a{n} [{}]\n", vec![previous; 10].join(", ")));
+        }
+        assert!(parse(&text).is_err());
+    }
+
+    #[test]
+    fn a_path_leads_to_its_place() {
+        let documents = parse("regions:\n  us-east-1:\n    digicert:\n      pins: [api, oops]\n").unwrap();
+        let located = documents[0].locate("regions.us-east-1.digicert.pins[1]");
+        assert!(located.complete);
+        assert_eq!(located.mark(false), Mark { line: 4, column: 18, width: 4 });
+        let partly = documents[0].locate("regions.us-east-1.genesys.ca_certificates");
+        assert!(!partly.complete);
+        assert_eq!(partly.mark(false), Mark { line: 2, column: 2, width: 9 });
+    }
+}

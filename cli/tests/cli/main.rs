@@ -1,0 +1,6 @@
+//! The binary, run as a user runs it.
+
+mod doctor;
+mod fixtures;
+mod golden;
+mod run;
