@@ -2,6 +2,7 @@
 
 mod guard;
 mod hop;
+mod istio;
 mod peer;
 mod profiles;
 mod reload;

@@ -1,0 +1,243 @@
+//! The manifests under `envoy/istio`, as a gateway's Envoy gets them from Istio.
+
+mod kustomize;
+mod pilot;
+
+use crate::setup::{PATIENCE, assert_refused, with, world};
+use genesys_mtls_filter::{config::load, regions::REGIONS};
+use http::Request;
+use kustomize::{render, strings};
+use pilot::kind;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use testbed::{
+    World,
+    client::AlertDescription,
+    config,
+    envoy::Envoy,
+    genesys::{Endpoint, ServerIdentity},
+    pki::Leaf,
+    upstream::echoed,
+};
+
+const GUARDED: [&str; 2] = ["base", "authorization-policy"];
+
+struct Gateway {
+    world: World,
+    envoy: Envoy,
+    addr: SocketAddr,
+}
+
+/// A gateway with these manifests, the region's own CA added to the policy.
+async fn gateway(world: World, directory: &str, change: impl FnOnce(&mut Value)) -> Gateway {
+    let mut manifests = render(directory);
+    for manifest in &mut manifests {
+        if manifest["kind"] == "WasmPlugin" {
+            manifest["spec"]["pluginConfig"]["regions"]["us-east-1"]["genesys"] =
+                json!({"ca_certificates": world.pki.us.root.pem});
+            manifest["spec"]["pluginConfig"]["refresh"]["retry"] = json!({"base": "200ms", "max": "500ms"});
+        }
+    }
+    let mut bootstrap = pilot::gateway(&manifests, &world);
+    change(&mut bootstrap);
+    let envoy = world.envoy(bootstrap).concurrency(2).start().await.expect("Envoy starts");
+    let addr = envoy.listener_addr(pilot::LISTENER);
+    Gateway { world, envoy, addr }
+}
+
+impl Gateway {
+    async fn refreshed(&self) {
+        let stat = "wasmcustom.genesys_mtls.default.refreshes.ok.us-east-1";
+        self.envoy.wait_for_stat(stat, |n| n >= 1, PATIENCE).await.expect("a refresh succeeds");
+    }
+
+    async fn status(&self, leaf: &Leaf) -> u16 {
+        let client = self.world.client(self.addr).identity(leaf).build();
+        client.get("/").await.expect("an answer").status
+    }
+
+    async fn assert_out(&self, who: &str, leaf: &Leaf, reason: &str) {
+        let client = self.world.client(self.addr).identity(leaf).build();
+        assert_refused(who, &client.get("/").await.expect("an answer"), 403, reason);
+    }
+}
+
+/// Takes the plugin out of the listener, as if it had never been there.
+fn without_plugin(bootstrap: &mut Value) {
+    let mut removed = 0;
+    config::walk(bootstrap, &mut |map| {
+        if let Some(filters) = map.get_mut("http_filters").and_then(Value::as_array_mut) {
+            let before = filters.len();
+            filters.retain(|filter| filter.get("config_discovery").is_none());
+            removed += before - filters.len();
+        }
+    });
+    assert_eq!(removed, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_either_guard_genesys_clients_get_in_and_others_learn_why_not() {
+    for directory in GUARDED {
+        let run = gateway(world().await, directory, |_| {}).await;
+        run.refreshed().await;
+        let pki = &run.world.pki;
+        assert_eq!(run.status(&pki.us.genesys).await, 200, "{directory}: by the Genesys CA");
+        assert_eq!(run.status(&pki.us.digicert).await, 200, "{directory}: by DigiCert, pinned by the API");
+        run.assert_out("the same name without a pin", &pki.digicert_lookalike, "not_pinned").await;
+        run.assert_out("another region", &pki.eu.genesys, "wrong_region").await;
+        run.assert_out("expired", &pki.email, "wrong_name").await;
+        let nobody = run.world.client(run.addr).build().get("/").await.expect("an answer");
+        assert_refused(directory, &nobody, 403, "no_client_certificate");
+        let stranger = run.world.client(run.addr).identity(&pki.stranger).build().get("/").await;
+        let alert = stranger.expect_err("Istio's gateways verify what a client shows").alert();
+        assert_eq!(alert, Some(AlertDescription::UnknownCA), "{directory}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_mutual_mode_strangers_end_in_the_handshake() {
+    let run = gateway(world().await, "mutual", |_| {}).await;
+    run.refreshed().await;
+    let pki = &run.world.pki;
+    assert_eq!(run.status(&pki.us.genesys).await, 200);
+    run.assert_out("another region", &pki.eu.genesys, "wrong_region").await;
+    let nobody = run.world.client(run.addr).build().get("/").await.expect_err("a certificate is required");
+    assert_eq!(nobody.alert(), Some(AlertDescription::CertificateRequired));
+    assert_eq!(run.world.upstream.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_plugin_either_guard_refuses_everybody() {
+    for directory in GUARDED {
+        let run = gateway(world().await, directory, without_plugin).await;
+        assert_eq!(run.status(&run.world.pki.us.genesys).await, 403, "{directory}");
+        assert_eq!(run.world.upstream.count(), 0, "{directory}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_says_of_itself_does_not_reach_the_service() {
+    let run = gateway(world().await, "base", |_| {}).await;
+    let client = run.world.client(run.addr).identity(&run.world.pki.us.genesys).build();
+    let forged =
+        |name: &str| Request::get("/").header(name, "region=us-east-1").body(Vec::new()).expect("a request");
+    let response = client.send(forged("x-genesys-cloud-client")).await.expect("an answer");
+    assert_eq!(response.status, 200, "{}", response.text());
+    assert_eq!(echoed(&response.json(), "x-genesys-cloud-client"), Vec::<String>::new());
+    let response = client.send(forged("x_genesys_cloud_client")).await.expect("an answer");
+    assert_eq!(response.status, 400, "{}", response.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_go_only_to_a_host_that_proves_its_name() {
+    for identity in [ServerIdentity::WrongHost, ServerIdentity::UntrustedCa, ServerIdentity::SelfSigned] {
+        let world = world().await;
+        world.genesys.set_tls("login.mypurecloud.com", identity);
+        let run = gateway(world, "base", |_| {}).await;
+        run.world.genesys.wait_failed_handshakes(1, PATIENCE).await.expect("Envoy refuses the host");
+        assert_eq!(run.world.genesys.count(None, Endpoint::Token), 0, "{identity:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_plugin_reaches_open_connections() {
+    let run = gateway(world().await, "base", |_| {}).await;
+    let client = run.world.client(run.addr).identity(&run.world.pki.us.genesys).build();
+    let mut connection = client.connect().await.expect("a connection");
+    assert_eq!(connection.get("/").await.expect("an answer").status, 200);
+
+    let mut plugin = render("base").into_iter().find(|m| m["kind"] == "WasmPlugin").expect("the plugin");
+    let region = json!({"genesys": {"ca_certificates": run.world.pki.eu.root.pem}});
+    plugin["spec"]["pluginConfig"] = json!({"regions": {"eu-central-1": region}});
+    let typed = pilot::wasm_filter(&plugin);
+    config::write_filter(&pilot::plugin_file(&run.world), 2, "istio-ingress.genesys-mtls", &typed)
+        .expect("the file");
+    let updated = "extension_config_discovery.http_filter.istio-ingress.genesys-mtls.config_reload";
+    run.envoy
+        .wait_for_stats(
+            "the plugin's second version",
+            |stats| stats.iter().find(|(name, n)| name.ends_with(updated) && **n >= 2).map(drop),
+            PATIENCE,
+        )
+        .await
+        .expect("the update arrives");
+    let response = connection.get("/").await.expect("an answer");
+    assert_refused("after the change", &response, 403, "wrong_region");
+}
+
+#[test]
+fn requests_are_bounded_in_time() {
+    let hardening = render("base").into_iter().find(|m| m["metadata"]["name"] == "genesys-hardening");
+    let manager =
+        &hardening.expect("the manifest")["spec"]["configPatches"][0]["patch"]["value"]["typed_config"];
+    assert_eq!(manager["stream_idle_timeout"], "60s");
+}
+
+#[test]
+fn every_regions_overlay_asks_that_regions_hosts_and_no_other() {
+    for region in REGIONS {
+        let manifests = render(&format!("regions/{}", region.id));
+        let hosts = ["api", "login"].map(|service| format!("{service}.{}", region.domain));
+        let entries = kind(&manifests, "ServiceEntry");
+        assert_eq!(strings(&entries[0]["spec"]["hosts"]).collect::<Vec<_>>(), hosts, "{}", region.id);
+
+        let plugin = kind(&manifests, "WasmPlugin")[0];
+        let policy = plugin["spec"]["pluginConfig"].to_string();
+        let policy = load(policy.as_bytes()).unwrap_or_else(|e| panic!("{}: {e:?}", region.id));
+        let [policy] = policy.regions.as_slice() else { panic!("{}: {:?}", region.id, policy.regions) };
+        assert_eq!(policy.id, region.id);
+        let source = policy.source.as_ref().expect("a source");
+        for (cluster, host) in [(&source.api_cluster, &hosts[0]), (&source.login_cluster, &hosts[1])] {
+            assert_eq!(*cluster, format!("outbound|443||{host}"), "{}", region.id);
+            let rules = kind(&manifests, "DestinationRule");
+            let rule = rules.iter().find(|rule| rule["spec"]["host"] == **host).expect("a rule for the host");
+            let tls = &rule["spec"]["trafficPolicy"]["tls"];
+            assert_eq!(
+                (&tls["mode"], &tls["sni"], &tls["subjectAltNames"]),
+                (&json!("SIMPLE"), &json!(host), &json!([host]))
+            );
+        }
+    }
+}
+
+#[test]
+fn each_overlay_keeps_a_guard_for_the_plugins_name() {
+    for directory in ["base", "mutual", "authorization-policy", "regions/eu-central-1"] {
+        let manifests = render(directory);
+        let guard = manifests.iter().find(|m| m["metadata"]["name"] == "genesys-guard").expect("a guard");
+        let plugin = kind(&manifests, "WasmPlugin")[0];
+        assert!(plugin["spec"]["pluginConfig"]["name"].is_null(), "the default name");
+        assert!(guard.to_string().contains("\"wasm.genesys_mtls.default\""), "{directory}");
+        assert_eq!(plugin["spec"]["failStrategy"], "FAIL_RELOAD", "{directory}");
+        for manifest in &manifests {
+            assert_eq!(
+                manifest["metadata"]["namespace"], "istio-ingress",
+                "{directory}: {}",
+                manifest["kind"]
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_only_watches_needs_a_guard_that_only_watches() {
+    let world = world().await;
+    let mut manifests = render("base");
+    for manifest in &mut manifests {
+        if manifest["kind"] == "WasmPlugin" {
+            let policy =
+                json!({"regions": {"us-east-1": {"genesys": {"ca_certificates": world.pki.us.root.pem}}}});
+            manifest["spec"]["pluginConfig"] = with(policy, "/mode", json!("shadow"));
+        }
+    }
+    let bootstrap = pilot::gateway(&manifests, &world);
+    let envoy = world.envoy(bootstrap).start().await.expect("Envoy starts");
+    let addr = envoy.listener_addr(pilot::LISTENER);
+    // The half-switched state is the safe one: the plugin answers nobody, the guard still refuses.
+    let refused =
+        world.client(addr).identity(&world.pki.eu.genesys).build().get("/").await.expect("an answer");
+    assert_eq!((refused.status, refused.text().as_str()), (403, "RBAC: access denied"));
+    let allowed =
+        world.client(addr).identity(&world.pki.us.genesys).build().get("/").await.expect("an answer");
+    assert_eq!(allowed.status, 200);
+}

@@ -1,0 +1,308 @@
+//! Istio's part: the Envoy configuration that its control plane makes of the manifests for a gateway.
+//!
+//! Written after Istio's own translation, as far as it concerns these manifests: `StringValue` configuration, no VM id,
+//! the filter by extension discovery, `outbound|443||<host>` clusters with their secrets from files, XFCC with `Cert`,
+//! no idle timeout, the RBAC of authorization policies before the router and behind the plugins of phase AUTHN.
+
+use super::kustomize::strings;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use testbed::{World, config, paths};
+
+/// Istio's name for the listener.
+pub const LISTENER: &str = "0.0.0.0_443";
+
+const ROUTER: &str = "envoy.filters.http.router";
+
+/// A bootstrap with everything that a gateway would get, fitted to the world.
+pub fn gateway(manifests: &[Value], world: &World) -> Value {
+    let server = &kind(manifests, "Gateway")[0]["spec"]["servers"][0];
+    assert_eq!(server["port"]["protocol"], "HTTPS");
+    let mut manager = connection_manager(manifests, server, world);
+    for patch in
+        kind(manifests, "EnvoyFilter").iter().filter_map(|m| m["spec"]["configPatches"].as_array()).flatten()
+    {
+        apply_patch(patch, &mut manager);
+    }
+    let mut clusters = external_clusters(manifests, world);
+    clusters.push(cluster("outbound|8080||service.default.svc.cluster.local", world.upstream.addr()));
+    json!({
+        "node": {"id": "router~127.0.0.1~gateway.istio-ingress~cluster.local", "cluster": "istio-ingressgateway.istio-ingress"},
+        "static_resources": {
+            "listeners": [{
+                "name": LISTENER,
+                "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+                "filter_chains": [{"filters": [manager], "transport_socket": downstream_tls(server, world)}],
+            }],
+            "clusters": clusters,
+        },
+    })
+}
+
+/// The manifests of a kind.
+pub fn kind<'a>(manifests: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    manifests.iter().filter(|m| m["kind"] == kind).collect()
+}
+
+/// The plugin as Istio's agent hands it to Envoy by extension discovery.
+pub fn wasm_filter(manifest: &Value) -> Value {
+    let spec = &manifest["spec"];
+    let mut environment = json!({"key_values": {"ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": "1"}});
+    for variable in spec["vmConfig"]["env"].as_array().into_iter().flatten() {
+        let name = variable["name"].as_str().expect("a name");
+        if variable["valueFrom"] == "HOST" {
+            match &mut environment["host_env_keys"] {
+                Value::Array(keys) => keys.push(name.into()),
+                none => *none = json!([name]),
+            }
+        } else {
+            environment["key_values"][name] = variable["value"].clone();
+        }
+    }
+    let policy = match spec["failStrategy"].as_str() {
+        Some("FAIL_RELOAD") => "FAIL_RELOAD",
+        Some("FAIL_OPEN") => "FAIL_OPEN",
+        _ => "FAIL_CLOSED",
+    };
+    json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+        "config": {
+            "name": resource_name(manifest),
+            "root_id": spec["pluginName"],
+            "failure_policy": policy,
+            "configuration": config::plugin_text(&spec["pluginConfig"].to_string()),
+            "vm_config": {
+                "runtime": "envoy.wasm.runtime.v8",
+                "code": {"local": {"filename": paths::wasm_module()}},
+                "environment_variables": environment,
+            },
+        },
+    })
+}
+
+fn resource_name(manifest: &Value) -> String {
+    let text = |key: &str| manifest["metadata"][key].as_str().expect("metadata").to_owned();
+    format!("{}.{}", text("namespace"), text("name"))
+}
+
+/// Where [`gateway`] has the plugin read from.
+pub fn plugin_file(world: &World) -> PathBuf {
+    world.path("wasm-plugin.json")
+}
+
+fn connection_manager(manifests: &[Value], server: &Value, world: &World) -> Value {
+    let mut filters = Vec::new();
+    for plugin in kind(manifests, "WasmPlugin") {
+        assert_eq!(plugin["spec"]["phase"], "AUTHN");
+        let name = resource_name(plugin);
+        config::write_filter(&plugin_file(world), 1, &name, &wasm_filter(plugin)).expect("the plugin's file");
+        filters.push(json!({"name": name, "config_discovery": {
+            "config_source": {
+                "path_config_source": {"path": plugin_file(world)},
+                "initial_fetch_timeout": "0s",
+                "resource_api_version": "V3",
+            },
+            "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+                          "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"],
+        }}));
+    }
+    filters.extend(kind(manifests, "AuthorizationPolicy").into_iter().map(rbac));
+    filters.push(json!({"name": ROUTER,
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}));
+    json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": format!("outbound_{LISTENER}"),
+            "forward_client_cert_details": "SANITIZE_SET",
+            "set_current_client_cert_details": {"subject": true, "cert": true, "dns": true, "uri": true},
+            "stream_idle_timeout": "0s",
+            "server_name": "istio-envoy",
+            "http_filters": filters,
+            "route_config": {
+                "name": "https.443.https.genesys-ingress.istio-ingress",
+                "virtual_hosts": [{
+                    "name": "service.example:443",
+                    "domains": server["hosts"],
+                    "routes": [{"match": {"prefix": "/"},
+                                "route": {"cluster": "outbound|8080||service.default.svc.cluster.local", "timeout": "0s"}}],
+                }],
+            },
+        },
+    })
+}
+
+fn downstream_tls(server: &Value, world: &World) -> Value {
+    let tls = &server["tls"];
+    let required = match tls["mode"].as_str() {
+        Some("MUTUAL") => true,
+        Some("OPTIONAL_MUTUAL") => false,
+        other => panic!("TLS mode {other:?}"),
+    };
+    let roots = [&world.pki.us.root, &world.pki.eu.root, &world.pki.digicert_root];
+    let file = world.write("ca.crt", roots.map(|ca| ca.pem.as_str()).concat()).expect("ca.crt");
+    let secret = sds(
+        world,
+        "genesys-ingress-cacert",
+        json!({"validation_context": {"trusted_ca": {"filename": file}}}),
+    );
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "require_client_certificate": required,
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_params": {"tls_minimum_protocol_version": tls["minProtocolVersion"].as_str().unwrap_or("TLSV1_2").replace("TLSV", "TLSv")},
+                "tls_certificates": [{"certificate_chain": {"filename": world.path("server.crt")},
+                                      "private_key": {"filename": world.path("server.key")}}],
+                "combined_validation_context": {
+                    "default_validation_context": {},
+                    "validation_context_sds_secret_config": secret,
+                },
+            },
+        },
+    })
+}
+
+/// A cluster for each host and port of the service entries, with TLS as its destination rule says.
+fn external_clusters(manifests: &[Value], world: &World) -> Vec<Value> {
+    let rules = kind(manifests, "DestinationRule");
+    let mut clusters = Vec::new();
+    for entry in kind(manifests, "ServiceEntry") {
+        for host in strings(&entry["spec"]["hosts"]) {
+            for port in entry["spec"]["ports"].as_array().into_iter().flatten() {
+                let rule = rules.iter().find(|rule| rule["spec"]["host"] == host);
+                let addr = if rule.is_some() { world.genesys.addr() } else { world.genesys.crl_addr() };
+                let mut cluster = cluster(&format!("outbound|{}||{host}", port["number"]), addr);
+                if let Some(rule) = rule {
+                    cluster["transport_socket"] = upstream_tls(&rule["spec"]["trafficPolicy"]["tls"], world);
+                }
+                clusters.push(cluster);
+            }
+        }
+    }
+    clusters
+}
+
+fn upstream_tls(tls: &Value, world: &World) -> Value {
+    assert_eq!((&tls["mode"], &tls["caCertificates"]), (&json!("SIMPLE"), &json!("system")));
+    let exact: Vec<Value> = strings(&tls["subjectAltNames"]).map(|name| json!({"exact": name})).collect();
+    let secret = sds(
+        world,
+        "file-root:system",
+        json!({"validation_context": {"trusted_ca": {"filename": world.path("api-ca.crt")}}}),
+    );
+    json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+            "sni": tls["sni"],
+            "common_tls_context": {
+                "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"},
+                "combined_validation_context": {
+                    "default_validation_context": {"match_subject_alt_names": exact},
+                    "validation_context_sds_secret_config": secret,
+                },
+            },
+        },
+    })
+}
+
+/// A secret from a file, as the agent serves it.
+fn sds(world: &World, name: &str, secret: Value) -> Value {
+    let mut resource = secret;
+    resource["@type"] = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret".into();
+    resource["name"] = name.into();
+    let file = format!("{}.json", name.replace(':', "-"));
+    let file = world
+        .write(&file, json!({"version_info": "1", "resources": [resource]}).to_string())
+        .expect("a secret");
+    json!({"name": name, "sds_config": {"path_config_source": {"path": file}, "resource_api_version": "V3"}})
+}
+
+fn cluster(name: &str, addr: std::net::SocketAddr) -> Value {
+    let address = json!({"socket_address": {"address": addr.ip().to_string(), "port_value": addr.port()}});
+    json!({
+        "name": name, "type": "STATIC", "connect_timeout": "10s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]},
+    })
+}
+
+/// The filter that Istio makes of an authorization policy.
+fn rbac(manifest: &Value) -> Value {
+    let spec = &manifest["spec"];
+    assert_eq!(spec["action"], "ALLOW");
+    let mut policies = json!({});
+    for (index, rule) in spec["rules"].as_array().expect("rules").iter().enumerate() {
+        let hosts: Vec<Value> = strings(&rule["to"][0]["operation"]["hosts"])
+            .map(|host| {
+                let matcher = match host.strip_suffix('*') {
+                    Some(prefix) => json!({"prefix": prefix, "ignore_case": true}),
+                    None => json!({"exact": host, "ignore_case": true}),
+                };
+                json!({"header": {"name": ":authority", "string_match": matcher}})
+            })
+            .collect();
+        let mut all = vec![json!({"or_rules": {"rules": hosts}})];
+        for condition in rule["when"].as_array().into_iter().flatten() {
+            let key = condition["key"]
+                .as_str()
+                .and_then(|key| key.strip_prefix("experimental."))
+                .expect("a filter's key");
+            let (filter, key) = key.trim_end_matches(']').split_once('[').expect("filter[key]");
+            let values: Vec<Value> = strings(&condition["values"])
+                .map(|value| json!({"metadata": {"filter": filter, "path": [{"key": key}], "value": {"string_match": {"exact": value}}}}))
+                .collect();
+            all.push(json!({"or_rules": {"rules": values}}));
+        }
+        let name = format!(
+            "ns[istio-ingress]-policy[{}]-rule[{index}]",
+            manifest["metadata"]["name"].as_str().unwrap_or_default()
+        );
+        policies[name] = json!({
+            "permissions": [{"and_rules": {"rules": all}}],
+            "principals": [{"and_ids": {"ids": [{"any": true}]}}],
+        });
+    }
+    json!({
+        "name": "envoy.filters.http.rbac",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
+            "rules": {"action": "ALLOW", "policies": policies},
+            "shadow_rules_stat_prefix": "istio_dry_run_allow_",
+        },
+    })
+}
+
+/// A patch of Envoy's configuration, where it matches.
+fn apply_patch(patch: &Value, manager: &mut Value) {
+    assert_eq!(patch["match"]["context"], "GATEWAY");
+    let (operation, value) = (patch["patch"]["operation"].as_str(), &patch["patch"]["value"]);
+    let filter = &patch["match"]["listener"]["filterChain"]["filter"];
+    assert_eq!(filter["name"], manager["name"]);
+    match (patch["applyTo"].as_str(), operation) {
+        (Some("NETWORK_FILTER"), Some("MERGE")) => merge(manager, value),
+        (Some("HTTP_FILTER"), Some("INSERT_BEFORE")) => {
+            let filters = manager["typed_config"]["http_filters"].as_array_mut().expect("filters");
+            // Without such a filter Istio leaves the patch out.
+            if let Some(at) = filters.iter().position(|f| f["name"] == filter["subFilter"]["name"]) {
+                filters.insert(at, value.clone());
+            }
+        }
+        other => panic!("{other:?} is not understood here"),
+    }
+}
+
+/// Protobuf's merge: messages field by field, lists joined, everything else replaced.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (Value::Array(into), Value::Array(from)) => into.extend(from.iter().cloned()),
+        (into, from) => *into = from.clone(),
+    }
+}
