@@ -57,11 +57,6 @@ fn explain(error: &pem::Error) -> &'static str {
     }
 }
 
-/// How many blocks seem to begin in the text, readable or not.
-pub fn blocks(text: &[u8]) -> usize {
-    count(text, b"-----BEGIN ")
-}
-
 fn count(text: &[u8], marker: &[u8]) -> usize {
     text.windows(marker.len()).filter(|window| *window == marker).count()
 }

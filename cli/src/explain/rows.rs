@@ -5,7 +5,7 @@
 use super::{shown::Presented, trust::Assumed};
 use crate::times;
 use genesys_mtls_filter::{
-    authority::{Authority, Vouching, vouch},
+    authority::{Authority, NotVouched, vouch},
     certificate::ClientCertificate,
     config::{Policy, RegionPolicy},
     decision::{Outcome, Verdict},
@@ -31,7 +31,8 @@ const REASONS: [&[&str]; 7] = [
     &["malformed_certificate", "not_a_client_certificate"],
     &["wrong_region", "wrong_name"],
     &["not_yet_valid", "expired"],
-    &["unknown_issuer", "bad_signature", "not_pinned"],
+    // No list is at hand here, so only `revocation: hard` can end in this row.
+    &["unknown_issuer", "bad_signature", "not_pinned", "revoked", "revocation_unknown"],
     &["trust_not_loaded", "trust_stale", "trust_unrefreshed"],
 ];
 
@@ -141,9 +142,9 @@ fn vouchers(
     at: UnixSeconds,
 ) -> Vec<String> {
     let signed = |authorities: &[Authority]| match vouch(authorities, certificate, &mut Clock::at(at)) {
-        Vouching::Signed => "issued it, signature verified",
-        Vouching::BadSignature => "has its issuer's name, but did not sign it",
-        Vouching::Unknown => "none has its issuer's name and is valid now",
+        Ok(_) => "issued it, signature verified",
+        Err(NotVouched::BadSignature) => "has its issuer's name, but did not sign it",
+        Err(NotVouched::UnknownIssuer) => "none has its issuer's name and is valid now",
     };
     let mut lines = Vec::new();
     match region.genesys.as_slice() {
