@@ -15,7 +15,7 @@ provision: ## Get what build and tests need: a wasm target, Envoy, a C compiler
 wasm: ## Build the module: target/wasm32-wasip1/release/genesys_mtls_filter.wasm
 	@scripts/build-wasm.sh
 
-demo: provision wasm ## Run the demo (DEMO_ARGS="..." for its options)
+demo: provision wasm ## Run the demo (DEMO_ARGS=--keep to call it yourself, DEMO_ARGS=--help for more)
 	@. .tools/env.sh && cargo run --locked -p testbed --bin demo -- $(DEMO_ARGS)
 
 test: provision wasm ## Run all tests, against a real Envoy (ENVOY=path or ENVOY_VERSION=x.y.z to choose)

@@ -9,7 +9,11 @@ use testbed::{
 };
 
 use crate::{
-    checks::{Demo, Expect, IDENTITY},
+    checks::{
+        Demo,
+        Expect::{LetIn, Refused},
+        IDENTITY,
+    },
     stage::{Caller, Stage},
 };
 
@@ -65,52 +69,33 @@ pub async fn who_gets_in(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
     let pki = demo.world.pki.clone();
     let xfcc = forged_xfcc(&pki.us.genesys);
     demo.screen.columns("caller");
-    let callers = [
-        (Caller::new("Genesys Cloud, by the Genesys CA", &pki.us.genesys), Expect::LetIn("genesys")),
-        (Caller::new("Genesys Cloud, by DigiCert, in the API", &pki.us.digicert), Expect::LetIn("digicert")),
-        (Caller::new("without a certificate", None), Expect::Refused(403, "no_client_certificate")),
-        (Caller::new("a stranger, by a CA of its own", &pki.stranger), Expect::Refused(403, "wrong_name")),
+    let rows = [
+        ("Genesys Cloud, by the Genesys CA", Some(&pki.us.genesys), LetIn("genesys")),
+        ("Genesys Cloud, by DigiCert, in the API", Some(&pki.us.digicert), LetIn("digicert")),
+        ("without a certificate", None, Refused(403, "no_client_certificate")),
+        ("a stranger, by a CA of its own", Some(&pki.stranger), Refused(403, "wrong_name")),
+        ("Genesys Cloud's other region, eu-central-1", Some(&pki.eu.genesys), Refused(403, "wrong_region")),
+        ("Genesys Cloud, expired a month ago", Some(&pki.us.genesys_expired), Refused(403, "expired")),
         (
-            Caller::new("Genesys Cloud's other region, eu-central-1", &pki.eu.genesys),
-            Expect::Refused(403, "wrong_region"),
+            "an impostor CA with the Genesys CA's name",
+            Some(&pki.impostor_leaf),
+            Refused(403, "bad_signature"),
         ),
-        (
-            Caller::new("Genesys Cloud, expired a month ago", &pki.us.genesys_expired),
-            Expect::Refused(403, "expired"),
-        ),
-        (
-            Caller::new("an impostor CA with the Genesys CA's name", &pki.impostor_leaf),
-            Expect::Refused(403, "bad_signature"),
-        ),
-        (
-            Caller::new("somebody's e-mail certificate, by DigiCert", &pki.email),
-            Expect::Refused(403, "wrong_name"),
-        ),
-        (
-            Caller::new("the same with our name, not in the API", &pki.digicert_lookalike),
-            Expect::Refused(403, "not_pinned"),
-        ),
-        (
-            Caller::new("the stranger, with a forged XFCC header", &pki.stranger)
-                .header("x-forwarded-client-cert", &xfcc),
-            Expect::Refused(403, "wrong_name"),
-        ),
-        (
-            Caller::new("no certificate, the same forged header", None)
-                .header("x-forwarded-client-cert", &xfcc),
-            Expect::Refused(403, "no_client_certificate"),
-        ),
+        ("somebody's e-mail certificate, by DigiCert", Some(&pki.email), Refused(403, "wrong_name")),
+        ("the same with our name, not in the API", Some(&pki.digicert_lookalike), Refused(403, "not_pinned")),
     ];
-    for (caller, expect) in callers {
-        demo.check(stage, caller, expect).await?;
-    }
-    let forging = Caller::new("Genesys Cloud, forging the identity header", &pki.us.genesys)
-        .header(IDENTITY, "region=\"mars\"");
-    let seen = demo.check(stage, forging, Expect::LetIn("genesys")).await?;
+    demo.table(stage, &rows).await?;
+    let forging = |name, leaf| Caller::new(name, leaf).header("x-forwarded-client-cert", &xfcc);
+    let caller = forging("the stranger, with a forged XFCC header", Some(&pki.stranger));
+    demo.check(stage, caller, Refused(403, "wrong_name")).await?;
+    let caller = forging("no certificate, the same forged header", None);
+    demo.check(stage, caller, Refused(403, "no_client_certificate")).await?;
+    let caller = Caller::new("Genesys Cloud, forging the identity header", &pki.us.genesys);
+    let caller = caller.header(IDENTITY, "region=\"mars\"");
+    let seen = demo.check(stage, caller, LetIn("genesys")).await?;
     demo.screen.quote("service", &format!("{IDENTITY}: {}", seen.identity().join(" and ")));
-    demo.screen.note(
-        "The forged header held the genuine certificate. What the log says of \"the same with our name\":",
-    );
+    demo.screen
+        .note("The forged header held the genuine certificate. Why \"the same with our name\" was refused:");
     demo.screen.quote("log", &stage.log_line("reason=not_pinned").await?);
     demo.show_log_if_wrong(stage);
     Ok(())
@@ -127,26 +112,23 @@ pub async fn rotation(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
     let (old, new) = (&pki.us.digicert, &pki.us.digicert_upcoming);
     demo.screen.columns("caller or metric");
     let before = Caller::new("the new certificate, not published yet", new);
-    demo.check(stage, before, Expect::Refused(403, "not_pinned")).await?;
+    demo.check(stage, before, Refused(403, "not_pinned")).await?;
 
     api_names(&demo.world, old, Some(new));
     demo.screen.quote("API", "Current: the old certificate. Upcoming: the new one.");
     let published = stage.log_line("pins=2 kept=0").await?;
     demo.screen.quote("log", &published);
-    demo.check_soon(stage, Caller::new("the new certificate, upcoming", new), Expect::LetIn("digicert"))
-        .await?;
-    demo.check(stage, Caller::new("the old certificate, current", old), Expect::LetIn("digicert")).await?;
+    demo.check_soon(stage, Caller::new("the new certificate, upcoming", new), LetIn("digicert")).await?;
+    demo.check(stage, Caller::new("the old certificate, current", old), LetIn("digicert")).await?;
 
     demo.world.genesys.rotate(REGION);
     demo.screen.quote("API", "Current: the new certificate. Upcoming: none.");
-    let kept = stage.metric("pins_kept", |n| n == 1).await?;
-    demo.fact("metric pins_kept", "1", &kept.to_string(), kept == 1);
-    demo.check(stage, Caller::new("the old certificate, kept for a while", old), Expect::LetIn("digicert"))
-        .await?;
-    demo.check(stage, Caller::new("the new certificate, current", new), Expect::LetIn("digicert")).await?;
+    demo.metric(stage, "pins_kept", "1", |n| n == 1).await?;
+    demo.check(stage, Caller::new("the old certificate, kept for a while", old), LetIn("digicert")).await?;
+    demo.check(stage, Caller::new("the new certificate, current", new), LetIn("digicert")).await?;
     demo.screen.note("Waiting for the overlap to end: keep_removed is 6s here, 24h by default.");
     let after = Caller::new("the old certificate, after keep_removed", old);
-    demo.check_soon(stage, after, Expect::Refused(403, "not_pinned")).await?;
+    demo.check_soon(stage, after, Refused(403, "not_pinned")).await?;
     demo.show_log_if_wrong(stage);
     Ok(())
 }
@@ -161,20 +143,16 @@ pub async fn outage(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
     let pki = demo.world.pki.clone();
     demo.world.genesys.stop().await;
     demo.screen.columns("caller or metric");
-    let failed = stage.metric("refreshes.api_unavailable", |n| n > 0).await?;
-    demo.fact("metric refreshes.api_unavailable", "above 0", &failed.to_string(), failed > 0);
-    let in_a_row = stage.metric("refresh_failures_in_a_row", |n| n > 0).await?;
-    demo.fact("metric refresh_failures_in_a_row", "above 0", &in_a_row.to_string(), in_a_row > 0);
+    demo.metric(stage, "refreshes.api_unavailable", "above 0", |n| n > 0).await?;
+    demo.metric(stage, "refresh_failures_in_a_row", "above 0", |n| n > 0).await?;
     demo.screen.quote("log", &stage.log_line("refresh failed").await?);
 
-    let callers = [
-        ("Genesys Cloud, by the Genesys CA", &pki.us.genesys, Expect::LetIn("genesys")),
-        ("Genesys Cloud, by DigiCert", &pki.us.digicert_upcoming, Expect::LetIn("digicert")),
-        ("a stranger", &pki.stranger, Expect::Refused(403, "wrong_name")),
+    let rows = [
+        ("Genesys Cloud, by the Genesys CA", Some(&pki.us.genesys), LetIn("genesys")),
+        ("Genesys Cloud, by DigiCert", Some(&pki.us.digicert_upcoming), LetIn("digicert")),
+        ("a stranger", Some(&pki.stranger), Refused(403, "wrong_name")),
     ];
-    for (name, leaf, expect) in callers {
-        demo.check(stage, Caller::new(name, leaf), expect).await?;
-    }
+    demo.table(stage, &rows).await?;
     let good = burst(demo, stage, &[&pki.us.genesys, &pki.us.digicert_upcoming]).await;
     let all = 2 * BURST;
     demo.fact(
@@ -184,22 +162,16 @@ pub async fn outage(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
         good == all,
     );
     let unannounced = pki.us.digicert_again(&pki.digicert_ca);
-    let name = "a third certificate, not announced";
-    let expect = Expect::Refused(503, "trust_unrefreshed");
-    demo.check(stage, Caller::new(name, &unannounced), expect).await?;
+    let third = Caller::new("a third certificate, not announced", &unannounced);
+    demo.check(stage, third, Refused(503, "trust_unrefreshed")).await?;
 
     api_names(&demo.world, &unannounced, None);
     demo.world.genesys.resume().await?;
     demo.screen.quote("API", "Back. Current: the third certificate.");
     demo.screen.quote("log", &stage.log_line("recovered=true").await?);
-    demo.check_soon(
-        stage,
-        Caller::new("the third certificate, now named", &unannounced),
-        Expect::LetIn("digicert"),
-    )
-    .await?;
-    let in_a_row = stage.metric("refresh_failures_in_a_row", |n| n == 0).await?;
-    demo.fact("metric refresh_failures_in_a_row", "0", &in_a_row.to_string(), in_a_row == 0);
+    let third = Caller::new("the third certificate, now named", &unannounced);
+    demo.check_soon(stage, third, LetIn("digicert")).await?;
+    demo.metric(stage, "refresh_failures_in_a_row", "0", |n| n == 0).await?;
     demo.show_log_if_wrong(stage);
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testbed::{World, envoy::Error, upstream::echoed};
+use testbed::{World, envoy::Error, pki::Leaf, upstream::echoed};
 use tokio::time::Instant;
 
 use crate::{
@@ -28,6 +28,9 @@ pub enum Expect {
     Unguarded,
 }
 
+/// A row of a table of requests.
+pub type Row<'a> = (&'a str, Option<&'a Leaf>, Expect);
+
 impl Expect {
     fn got(self) -> String {
         match self {
@@ -50,10 +53,10 @@ impl Expect {
     fn objections(self, seen: &Seen) -> Vec<String> {
         let mut objections = Vec::new();
         if seen.got != self.got() {
-            objections.push(format!("announced: {}", self.got()));
-            if let Some(response) = &seen.response {
-                objections.push(format!("the answer was: {} {}", response.status, response.text().trim()));
-            }
+            objections.push(match &seen.response {
+                Some(response) => format!("the answer was: {} {}", response.status, response.text().trim()),
+                None => "there was no answer".to_owned(),
+            });
         }
         if seen.verdict != self.verdict() {
             objections.push(format!("the verdict should be: {}", or_none(&self.verdict())));
@@ -110,7 +113,16 @@ impl Demo {
         Ok(seen)
     }
 
-    /// The same after something has changed: each worker learns of it within a tick, so it may take another try.
+    /// A request per row: who, with which certificate, and what comes of it.
+    pub async fn table(&mut self, stage: &Stage, rows: &[Row<'_>]) -> Result<Vec<Seen>, Error> {
+        let mut all = Vec::new();
+        for (name, leaf, expect) in rows {
+            all.push(self.check(stage, Caller::new(name, *leaf), *expect).await?);
+        }
+        Ok(all)
+    }
+
+    /// The same as [`Self::check`] after something has changed: each worker learns of it within a tick, so it may take another try.
     pub async fn check_soon(
         &mut self,
         stage: &Stage,
@@ -126,6 +138,19 @@ impl Demo {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// One of the filter's metrics of us-east-1, as soon as it is as announced; a row.
+    pub async fn metric(
+        &mut self,
+        stage: &Stage,
+        name: &str,
+        announced: &str,
+        done: impl Fn(u64) -> bool,
+    ) -> Result<(), Error> {
+        let value = stage.metric(name, done).await?;
+        self.fact(&format!("metric {name}"), announced, &value.to_string(), true);
+        Ok(())
     }
 
     /// Something that no request shows; a row as well.

@@ -7,7 +7,10 @@ use testbed::{World, config, envoy::Error};
 
 use crate::{
     acts::EXPLAIN,
-    checks::{Demo, Expect},
+    checks::{
+        Demo,
+        Expect::{Alert, Guarded, LetIn, Refused, Unguarded},
+    },
     stage::{Caller, Stage},
 };
 
@@ -27,42 +30,21 @@ pub async fn strict(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
     );
     stage.metric("refreshes.ok", |n| n > 0).await?;
     let pki = demo.world.pki.clone();
-    let current = pki.us.digicert_upcoming.clone();
     demo.screen.columns("caller");
-    let callers = [
-        (Caller::new("Genesys Cloud, by the Genesys CA", &pki.us.genesys), Expect::LetIn("genesys")),
-        (Caller::new("Genesys Cloud, by DigiCert, in the API", &current), Expect::LetIn("digicert")),
-        (Caller::new("without a certificate", None), Expect::Alert("CertificateRequired")),
-        (Caller::new("a stranger, by a CA of its own", &pki.stranger), Expect::Alert("UnknownCA")),
-        (
-            Caller::new("Genesys Cloud's other region, eu-central-1", &pki.eu.genesys),
-            Expect::Alert("UnknownCA"),
-        ),
-        (
-            Caller::new("Genesys Cloud, expired a month ago", &pki.us.genesys_expired),
-            Expect::Alert("CertificateExpired"),
-        ),
-        (
-            Caller::new("an impostor CA with the Genesys CA's name", &pki.impostor_leaf),
-            Expect::Alert("UnknownCA"),
-        ),
-        (
-            Caller::new("somebody's e-mail certificate, by DigiCert", &pki.email),
-            Expect::Refused(403, "wrong_name"),
-        ),
-        (
-            Caller::new("the same with our name, not in the API", &pki.digicert_lookalike),
-            Expect::Refused(403, "not_pinned"),
-        ),
-        (
-            Caller::new("the other region, by DigiCert", &pki.eu.digicert),
-            Expect::Refused(403, "wrong_region"),
-        ),
+    let rows = [
+        ("Genesys Cloud, by the Genesys CA", Some(&pki.us.genesys), LetIn("genesys")),
+        ("Genesys Cloud, by DigiCert, in the API", Some(&pki.us.digicert_upcoming), LetIn("digicert")),
+        ("without a certificate", None, Alert("CertificateRequired")),
+        ("a stranger, by a CA of its own", Some(&pki.stranger), Alert("UnknownCA")),
+        ("Genesys Cloud's other region, eu-central-1", Some(&pki.eu.genesys), Alert("UnknownCA")),
+        ("Genesys Cloud, expired a month ago", Some(&pki.us.genesys_expired), Alert("CertificateExpired")),
+        ("an impostor CA with the Genesys CA's name", Some(&pki.impostor_leaf), Alert("UnknownCA")),
+        ("somebody's e-mail certificate, by DigiCert", Some(&pki.email), Refused(403, "wrong_name")),
+        ("the same with our name, not in the API", Some(&pki.digicert_lookalike), Refused(403, "not_pinned")),
+        ("the other region, by DigiCert", Some(&pki.eu.digicert), Refused(403, "wrong_region")),
     ];
-    let mut answers = 0;
-    for (caller, expect) in callers {
-        answers += usize::from(demo.check(stage, caller, expect).await?.response.is_some());
-    }
+    let seen = demo.table(stage, &rows).await?;
+    let answers = seen.iter().filter(|seen| seen.response.is_some()).count();
     let entries = stage.envoy.count_in_log("\"GET /demo/");
     demo.fact(
         "entries in the access log",
@@ -140,15 +122,17 @@ pub async fn guard(demo: &mut Demo, stage: &mut Stage) -> Result<(), Error> {
     );
     let pki = demo.world.pki.clone();
     demo.screen.columns("caller or metric");
-    demo.check(stage, Caller::new("a stranger", &pki.stranger), Expect::Guarded).await?;
-    demo.check(stage, Caller::new("Genesys Cloud, by the Genesys CA", &pki.us.genesys), Expect::Guarded)
-        .await?;
+    let rows = [
+        ("a stranger", Some(&pki.stranger), Guarded),
+        ("Genesys Cloud, by the Genesys CA", Some(&pki.us.genesys), Guarded),
+    ];
+    demo.table(stage, &rows).await?;
     let stat = "http.ingress.rbac.genesys_guard_.denied";
     let denied = stage.envoy.stat(stat).await?;
     demo.fact("metric ...rbac.genesys_guard_.denied", "2", &denied.to_string(), denied == 2);
     stage.listener = "unguarded";
     let without = Caller::new("a stranger, had the guard been left out", &pki.stranger);
-    demo.check(stage, without, Expect::Unguarded).await?;
+    demo.check(stage, without, Unguarded).await?;
     demo.show_log_if_wrong(stage);
     Ok(())
 }
