@@ -1,0 +1,190 @@
+//! Project Wycheproof's signature vectors, against the algorithms that certificates are verified with.
+
+use genesys_mtls_filter::signature::ALGORITHMS;
+use rustls_pki_types::{AlgorithmIdentifier, SignatureVerificationAlgorithm, alg_id};
+use std::{collections::BTreeMap, fmt::Debug};
+use wycheproof::{
+    TestResult,
+    ecdsa::{TestName as Ecdsa, TestSet as EcdsaSet},
+    rsa_pkcs1_verify::{TestName as Rsa, TestSet as RsaSet},
+};
+
+/// What the filter does with vectors that Wycheproof leaves to the implementation, by their flag. A vector with another
+/// flag, or that comes out another way, fails the test; so does a row that no vector needs.
+const LEFT_TO_US: &[(&str, Verdict, &str)] = &[(
+    "MissingNull",
+    Verdict::Refused,
+    "RFC 8017, section 9.2 wants NULL parameters in the DigestInfo; certificates have had them for decades",
+)];
+
+/// Valid vectors that are refused: set, number, reason. One that is accepted after all fails the test.
+const REFUSED_THOUGH_VALID: &[(&str, usize, &str)] = &[];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Accepted,
+    Refused,
+}
+
+/// The algorithm for this kind of key and signature.
+fn algorithm(
+    key: AlgorithmIdentifier,
+    signature: AlgorithmIdentifier,
+) -> &'static dyn SignatureVerificationAlgorithm {
+    *ALGORITHMS
+        .iter()
+        .find(|algorithm| algorithm.public_key_alg_id() == key && algorithm.signature_alg_id() == signature)
+        .expect("an algorithm")
+}
+
+/// One vector and what came of it.
+struct Outcome {
+    set: String,
+    number: usize,
+    flags: Vec<String>,
+    expected: TestResult,
+    verdict: Verdict,
+}
+
+/// Verifies one vector. Any algorithm that accepts it counts, so that none is laxer than the one that is meant.
+fn run(
+    algorithms: &[&dyn SignatureVerificationAlgorithm],
+    key: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Verdict {
+    let accepted =
+        algorithms.iter().any(|algorithm| algorithm.verify_signature(key, message, signature).is_ok());
+    if accepted { Verdict::Accepted } else { Verdict::Refused }
+}
+
+fn names(flags: &[impl Debug]) -> Vec<String> {
+    flags.iter().map(|flag| format!("{flag:?}")).collect()
+}
+
+fn rsa(name: Rsa, algorithms: &[&dyn SignatureVerificationAlgorithm]) -> Vec<Outcome> {
+    let set = RsaSet::load(name).expect("vectors");
+    let groups = set.test_groups.iter();
+    let tests = groups.flat_map(|group| group.tests.iter().map(move |test| (&group.asn_key, test)));
+    tests
+        .map(|(key, test)| Outcome {
+            set: format!("{name:?}"),
+            number: test.tc_id,
+            flags: names(&test.flags),
+            expected: test.result,
+            verdict: run(algorithms, key, &test.msg, &test.sig),
+        })
+        .collect()
+}
+
+fn ecdsa(name: Ecdsa, algorithms: &[&dyn SignatureVerificationAlgorithm]) -> Vec<Outcome> {
+    let set = EcdsaSet::load(name).expect("vectors");
+    let groups = set.test_groups.iter();
+    let tests = groups.flat_map(|group| group.tests.iter().map(move |test| (&group.key.key, test)));
+    tests
+        .map(|(key, test)| Outcome {
+            set: format!("{name:?}"),
+            number: test.tc_id,
+            flags: names(&test.flags),
+            expected: test.result,
+            verdict: run(algorithms, key, &test.msg, &test.sig),
+        })
+        .collect()
+}
+
+#[test]
+fn the_algorithms_agree_with_every_vector_of_their_kind() {
+    let rsa_with = |signature| [algorithm(alg_id::RSA_ENCRYPTION, signature)];
+    let p256 = [algorithm(alg_id::ECDSA_P256, alg_id::ECDSA_SHA256)];
+    let p384 = |signature| [algorithm(alg_id::ECDSA_P384, signature)];
+    let (sha256, sha384, sha512) =
+        (alg_id::RSA_PKCS1_SHA256, alg_id::RSA_PKCS1_SHA384, alg_id::RSA_PKCS1_SHA512);
+    let mut outcomes = Vec::new();
+    for (name, signature) in [
+        (Rsa::Rsa2048Sha256, sha256),
+        (Rsa::Rsa2048Sha384, sha384),
+        (Rsa::Rsa2048Sha512, sha512),
+        (Rsa::Rsa3072Sha256, sha256),
+        (Rsa::Rsa3072Sha384, sha384),
+        (Rsa::Rsa3072Sha512, sha512),
+        (Rsa::Rsa4096Sha256, sha256),
+        (Rsa::Rsa4096Sha384, sha384),
+        (Rsa::Rsa4096Sha512, sha512),
+    ] {
+        outcomes.extend(rsa(name, &rsa_with(signature)));
+    }
+    outcomes.extend(ecdsa(Ecdsa::EcdsaSecp256r1Sha256, &p256));
+    outcomes.extend(ecdsa(Ecdsa::EcdsaSecp384r1Sha256, &p384(alg_id::ECDSA_SHA256)));
+    outcomes.extend(ecdsa(Ecdsa::EcdsaSecp384r1Sha384, &p384(alg_id::ECDSA_SHA384)));
+    assert!(outcomes.len() > 3000, "only {} vectors", outcomes.len());
+
+    let mut rows: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut wrong = Vec::new();
+    for Outcome { set, number, flags, expected, verdict } in &outcomes {
+        let refused = REFUSED_THOUGH_VALID.iter().any(|row| row.0 == set && row.1 == *number);
+        let wanted = match expected {
+            TestResult::Valid if refused => Some(Verdict::Refused),
+            TestResult::Valid => Some(Verdict::Accepted),
+            TestResult::Invalid => Some(Verdict::Refused),
+            TestResult::Acceptable => {
+                let row = LEFT_TO_US.iter().find(|row| flags.iter().any(|flag| flag == row.0));
+                row.map(|row| {
+                    *rows.entry(row.0).or_default() += 1;
+                    row.1
+                })
+            }
+        };
+        if wanted != Some(*verdict) {
+            wrong.push(format!("{set} {number} {flags:?}: {expected:?}, but {verdict:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {} vectors:\n{}", wrong.len(), outcomes.len(), wrong.join("\n"));
+    for (flag, ..) in LEFT_TO_US {
+        assert!(rows.contains_key(flag), "no vector needs the row {flag}");
+    }
+    for (set, number, _) in REFUSED_THOUGH_VALID {
+        let known = outcomes.iter().any(|outcome| outcome.set == *set && outcome.number == *number);
+        assert!(known, "no vector {set} {number}");
+    }
+}
+
+/// Other hashes, other curves, other encodings, larger keys: however valid, no algorithm takes them for its own.
+#[test]
+fn no_vector_of_another_kind_is_accepted_by_any_algorithm() {
+    let of = |wanted: &[AlgorithmIdentifier]| -> Vec<_> {
+        let algorithms = ALGORITHMS.iter().copied();
+        algorithms.filter(|algorithm| wanted.contains(&algorithm.public_key_alg_id())).collect()
+    };
+    let (by_rsa, by_ecdsa) = (of(&[alg_id::RSA_ENCRYPTION]), of(&[alg_id::ECDSA_P256, alg_id::ECDSA_P384]));
+    assert_eq!((by_rsa.len(), by_ecdsa.len()), (3, 4));
+    let mut outcomes = Vec::new();
+    for name in [Rsa::Rsa2048Sha224, Rsa::Rsa2048Sha512_256, Rsa::Rsa3072Sha3_384, Rsa::Rsa8192Sha256] {
+        outcomes.extend(rsa(name, &by_rsa));
+    }
+    for name in [
+        Ecdsa::EcdsaSecp256r1Sha512,
+        Ecdsa::EcdsaSecp256r1Sha3_256,
+        Ecdsa::EcdsaSecp256r1Sha256P1363,
+        Ecdsa::EcdsaSecp384r1Sha384P1363,
+        Ecdsa::EcdsaSecp256k1Sha256,
+        Ecdsa::EcdsaBrainpool256r1Sha256,
+        Ecdsa::EcdsaSecp521r1Sha512,
+    ] {
+        outcomes.extend(ecdsa(name, &by_ecdsa));
+    }
+    // A set of one hash holds a few signatures over another, to show that they are told apart.
+    outcomes.retain(|outcome| !outcome.flags.iter().any(|flag| flag == "WrongHash"));
+    assert!(outcomes.len() > 2500, "only {} vectors", outcomes.len());
+    let accepted: Vec<String> = outcomes
+        .iter()
+        .filter(|outcome| outcome.verdict == Verdict::Accepted)
+        .map(|outcome| format!("{} {} {:?}", outcome.set, outcome.number, outcome.flags))
+        .collect();
+    assert!(
+        accepted.is_empty(),
+        "{} of {} vectors:\n{}",
+        accepted.len(),
+        outcomes.len(),
+        accepted.join("\n")
+    );
+}
