@@ -3,7 +3,7 @@
 //! The binding rule: a certificate counts only if the SHA-256 of its DER is the connection's own digest attribute,
 //! which comes from the TLS stack and cannot be forged. That makes even a header that clients can write a safe source.
 
-use crate::{certificate::MAX_DER, decision::Reason, fingerprint::Fingerprint, pem, xfcc};
+use crate::{decision::Reason, fingerprint::Fingerprint, pem, xfcc};
 use percent_encoding::percent_decode;
 
 /// Certificates looked at per source: headers may hold many, and each costs a hash.
@@ -27,7 +27,7 @@ impl Shown {
             Self::Xfcc(header) => xfcc::certificates(header),
         };
         let certificates = texts.iter().filter_map(|text| pem::certificates(text).ok()).flatten();
-        certificates.filter(|der| der.len() <= MAX_DER).take(MAX_CANDIDATES).collect()
+        certificates.take(MAX_CANDIDATES).collect()
     }
 }
 
@@ -54,25 +54,26 @@ pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, Reason> {
     if header.len() > xfcc::MAX_HEADER {
         return Err(Reason::CertificateUnavailable);
     }
-    let mut texts = xfcc::certificates(header);
-    if texts.is_empty() {
+    let texts = match xfcc::certificates(header) {
         // Proxies join repeated headers by commas, which percent-encoded PEM has none of.
-        if header.contains(&b',') {
-            return Err(Reason::CertificateMismatch);
+        none if none.is_empty() => {
+            header.split(|&byte| byte == b',').map(|line| percent_decode(line).collect()).collect()
         }
-        texts.push(percent_decode(header).collect());
+        texts => texts,
+    };
+    match texts.as_slice() {
+        [text] if pem::blocks(text) < 2 => pem::certificates(text)
+            .ok()
+            .and_then(|certificates| certificates.into_iter().next())
+            .ok_or(Reason::CertificateUnavailable),
+        _ => Err(Reason::CertificateMismatch),
     }
-    let [text] = texts.as_slice() else { return Err(Reason::CertificateMismatch) };
-    if pem::blocks(text) > 1 {
-        return Err(Reason::CertificateMismatch);
-    }
-    let certificates = pem::certificates(text).map_err(|_| Reason::CertificateUnavailable)?;
-    certificates.into_iter().next().ok_or(Reason::CertificateUnavailable)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificate::MAX_DER;
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 

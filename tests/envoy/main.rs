@@ -1,5 +1,6 @@
 //! The filter in a real Envoy: real handshakes, real callouts, the shipped configuration files.
 
+mod decisions;
 mod guard;
 mod hop;
 mod istio;
