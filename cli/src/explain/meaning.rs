@@ -38,6 +38,10 @@ pub fn advice(code: &str) -> &'static str {
             "ask the API (`genesys-mtls pins --region ...`): if it names this fingerprint, look at the filter's refreshes; \
              if not, this is not Genesys Cloud's certificate"
         }
+        "revoked" => "its issuer has withdrawn it: Genesys Cloud has to present another certificate",
+        "revocation_unknown" => {
+            "no current list covers it: look at the fetches of revocation.lists, or use mode: soft"
+        }
         "trust_not_loaded" => {
             "the API has not answered since start: look at the refresh log lines and the callout clusters \
              (`genesys-mtls doctor`); an explicit pin bridges a restart"

@@ -105,7 +105,7 @@ fn explain(presented: &Presented, policy: &Policy, trust: &trust::Assumed, at: U
         Err(reason) => (refusal(reason, presented.note.clone()), None),
         Ok(Err(error)) => (refusal(Reason::from(&error), error.to_string()), None),
         Ok(Ok(certificate)) => {
-            (decide(&certificate, policy, &trust.trust, at, Mono::ZERO), Some(certificate))
+            (decide(&certificate, policy, &trust.trust, &(), at, Mono::ZERO), Some(certificate))
         }
     };
     let rows = rows::tell(presented, parsed.as_ref(), policy, trust, at, &verdict);
