@@ -41,6 +41,11 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
     if certificates.is_empty() { Err(PemError::Empty) } else { Ok(certificates) }
 }
 
+/// How many blocks seem to begin in the text, readable or not.
+pub fn blocks(text: &[u8]) -> usize {
+    count(text, b"-----BEGIN ")
+}
+
 /// In fixed words: the library's own quote the text.
 fn explain(error: &pem::Error) -> &'static str {
     match error {

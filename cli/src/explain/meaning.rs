@@ -38,9 +38,9 @@ pub fn advice(code: &str) -> &'static str {
             "ask the API (`genesys-mtls pins --region ...`): if it names this fingerprint, look at the filter's refreshes; \
              if not, this is not Genesys Cloud's certificate"
         }
-        "revoked" => "its CA has revoked it: ask Genesys which certificate is in use",
+        "revoked" => "its issuer has withdrawn it: Genesys Cloud has to present another certificate",
         "revocation_unknown" => {
-            "no current revocation list covers it: look at crl_fetches and the log lines about revocation lists"
+            "no current list covers it: look at the fetches of revocation.lists, or use mode: soft"
         }
         "trust_not_loaded" => {
             "the API has not answered since start: look at the refresh log lines and the callout clusters \

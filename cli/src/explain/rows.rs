@@ -7,34 +7,39 @@ use crate::times;
 use genesys_mtls_filter::{
     authority::{Authority, NotVouched, vouch},
     certificate::ClientCertificate,
-    config::{Policy, RegionPolicy},
+    config::{Policy, RegionPolicy, RevocationMode},
     decision::{Outcome, Verdict},
     name,
     window::{Clock, UnixSeconds},
 };
 
 /// Number and title of each row.
-pub const ROWS: [(&str, &str); 7] = [
+pub const ROWS: [(&str, &str); 8] = [
     ("1", "TLS client certificate presented"),
     ("2", "its bytes obtained and bound to the connection's digest"),
     ("3", "well-formed, end-entity, may authenticate a client"),
     ("4", "its name is exactly one configured region's"),
     ("5", "valid at this time, give or take clock_skew"),
     ("6", "an authority configured for that region vouches"),
+    ("7", "not revoked"),
     ("-", "no missing or stale trust could have changed the verdict"),
 ];
 
 /// The reasons of each row, by code.
-const REASONS: [&[&str]; 7] = [
+const REASONS: [&[&str]; 8] = [
     &["no_client_certificate"],
     &["certificate_unavailable", "certificate_mismatch"],
     &["malformed_certificate", "not_a_client_certificate"],
     &["wrong_region", "wrong_name"],
     &["not_yet_valid", "expired"],
-    // No list is at hand here, so only `revocation: hard` can end in this row.
-    &["unknown_issuer", "bad_signature", "not_pinned", "revoked", "revocation_unknown"],
+    &["unknown_issuer", "bad_signature", "not_pinned"],
+    &["revoked", "revocation_unknown"],
     &["trust_not_loaded", "trust_stale", "trust_unrefreshed"],
 ];
+
+const AUTHORITY: usize = 5;
+const REVOCATION: usize = 6;
+const TRUST: usize = 7;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -85,6 +90,7 @@ pub fn tell(
         (5, Some(certificate)) => {
             region.map_or_else(Vec::new, |region| vouchers(certificate, region, trust, at))
         }
+        (REVOCATION, Some(_)) => revocation(policy),
         _ => Vec::new(),
     };
     (0..ROWS.len())
@@ -93,10 +99,10 @@ pub fn tell(
                 Some(failed) if row == failed => State::Failed,
                 Some(failed) if row > failed => State::NotReached,
                 // The last row is one of row 6's outcomes, told apart because it is answered 503.
-                Some(failed) if row == 5 && failed == 6 => State::NotReached,
+                Some(TRUST) if row >= AUTHORITY => State::NotReached,
                 _ => State::Passed,
             };
-            let reached = state != State::NotReached || (row == 5 && failed == Some(6));
+            let reached = state != State::NotReached || (row == AUTHORITY && failed == Some(TRUST));
             let mut evidence = if reached { evidence(row) } else { Vec::new() };
             if state == State::Failed && row != 1 && !verdict.detail.is_empty() {
                 evidence.push(verdict.detail.clone());
@@ -133,6 +139,15 @@ fn validity(certificate: &ClientCertificate, policy: &Policy, at: UnixSeconds) -
         times::away(end, at),
         policy.clock_skew
     )]
+}
+
+fn revocation(policy: &Policy) -> Vec<String> {
+    let words = match policy.revocation.mode {
+        RevocationMode::Off => "revocation is off",
+        RevocationMode::Soft => "soft: no list is at hand here, so none speaks against it",
+        RevocationMode::Hard => "hard: no list is at hand here, and one is demanded",
+    };
+    vec![words.to_owned()]
 }
 
 fn vouchers(

@@ -3,4 +3,5 @@
 mod doctor;
 mod fixtures;
 mod golden;
+mod pins;
 mod run;
