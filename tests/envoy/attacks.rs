@@ -58,7 +58,7 @@ async fn no_odd_request_takes_a_stranger_to_the_service() {
             &["200"],
             &["403"],
         ),
-        ("no path", format!("OPTIONS * HTTP/1.1\r\n{host}\r\n\r\n"), &["404"], &["403"]),
+        ("no path", format!("OPTIONS * HTTP/1.1\r\n{host}\r\n\r\n"), &["404"], &["404"]),
         ("HTTP/1.0", format!("GET / HTTP/1.0\r\n{host}\r\n\r\n"), &["426"], &["426"]),
         ("direct response", format!("GET /direct HTTP/1.1\r\n{host}\r\n\r\n"), &["200"], &["403"]),
         ("redirect", format!("GET /redirect HTTP/1.1\r\n{host}\r\n\r\n"), &["301"], &["403"]),

@@ -1,11 +1,14 @@
 //! The filter in a real Envoy: real handshakes, real callouts, the shipped configuration files.
 
+mod attacks;
 mod decisions;
+mod failures;
 mod guard;
 mod hop;
-mod istio;
+mod pace;
 mod peer;
 mod profiles;
+mod refresh;
 mod reload;
 mod revocation;
 mod setup;

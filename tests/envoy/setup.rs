@@ -91,13 +91,6 @@ pub fn digicert(world: &World, leaf: &Leaf) -> Entity {
     Entity::digicert(leaf, &world.pki.digicert_root.der)
 }
 
-/// Makes the API name these leaves.
-pub fn api_names(world: &World, current: &[&Leaf], upcoming: &[&Leaf]) {
-    let entities = |leaves: &[&Leaf]| leaves.iter().map(|leaf| digicert(world, leaf)).collect();
-    world.genesys.set_entities("us-east-1", Status::Current, entities(current));
-    world.genesys.set_entities("us-east-1", Status::Upcoming, entities(upcoming));
-}
-
 /// How often an endpoint of us-east-1 was asked.
 pub fn asked(world: &World, endpoint: Endpoint) -> usize {
     world.genesys.count(Some("us-east-1"), endpoint)

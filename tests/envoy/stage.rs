@@ -93,6 +93,14 @@ impl Door {
         self.0["filter_chains"].as_array_mut().expect("filter chains")
     }
 
+    /// Makes the listener look at the server name before it chooses a chain.
+    pub fn inspect_sni(&mut self) {
+        self.0["listener_filters"] = json!([{
+            "name": "envoy.filters.listener.tls_inspector",
+            "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"},
+        }]);
+    }
+
     /// The routes of the one virtual host.
     pub fn routes(&mut self) -> &mut Vec<Value> {
         self.virtual_host()["routes"].as_array_mut().expect("routes")

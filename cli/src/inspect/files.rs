@@ -53,7 +53,7 @@ fn archive(origin: &str, bytes: Vec<u8>) -> Vec<Item> {
         match entry.take(MAX_ENTRY + 1).read_to_end(&mut content) {
             Ok(_) if content.len() as u64 <= MAX_ENTRY => items.extend(single(&name, &content)),
             Ok(_) => {
-                items.push(Item::Problem { origin: name, message: "too large for a certificate".to_owned() })
+                items.push(Item::Problem { origin: name, message: "too large for a certificate".to_owned() });
             }
             Err(error) => items.push(Item::Problem { origin: name, message: error.to_string() }),
         }

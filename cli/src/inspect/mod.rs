@@ -157,7 +157,7 @@ fn understand(origin: String, der: Vec<u8>) -> Certificate {
     } else {
         client(&der)
     };
-    Certificate { origin, serves, role, remark, subject, issuer, not_before, not_after, region, der }
+    Certificate { origin, der, serves, role, remark, subject, issuer, not_before, not_after, region }
 }
 
 fn authority(der: &[u8], self_signed: bool) -> (Use, Option<String>) {

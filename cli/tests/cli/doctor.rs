@@ -211,7 +211,7 @@ const BAD: &[(&str, &str, &str, Change)] = &[
         upstream_validation(b)["match_typed_subject_alt_names"][0]["matcher"]["exact"] = "api.example".into();
     }),
     ("no stream bound", EXPLAIN, "warning[no_stream_bound]", |b| {
-        manager(b)["stream_idle_timeout"] = "0s".into()
+        manager(b)["stream_idle_timeout"] = "0s".into();
     }),
     ("no stream bound on a route", EXPLAIN, "warning[no_stream_bound]", |b| {
         route(b)["route"]["idle_timeout"] = "0s".into();

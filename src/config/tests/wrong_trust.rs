@@ -180,9 +180,8 @@ fn authorities_that_would_not_protect_are_refused() {
             "the client's certificate",
             genesys(&(good.clone() + &us_leaf(&cast().us_ca).cert_pem)),
             format!(
-                "{path}: certificate 2 of the bundle: `CN={}` is not a CA (basicConstraints lacks CA:TRUE): give the \
-                 certificate of its issuer",
-                US
+                "{path}: certificate 2 of the bundle: `CN={US}` is not a CA (basicConstraints lacks CA:TRUE): give the \
+                 certificate of its issuer"
             ),
         ),
         (
@@ -205,9 +204,8 @@ fn authorities_that_would_not_protect_are_refused() {
             "an issuer that is none",
             us(json!({"digicert": {"pins": ["api"], "issuers": us_leaf(&cast().us_ca).cert_pem}})),
             format!(
-                "regions.us-east-1.digicert.issuers: certificate 1 of the bundle: `CN={}` is not a CA \
-                 (basicConstraints lacks CA:TRUE): give the certificate of its issuer",
-                US
+                "regions.us-east-1.digicert.issuers: certificate 1 of the bundle: `CN={US}` is not a CA \
+                 (basicConstraints lacks CA:TRUE): give the certificate of its issuer"
             ),
         ),
         (
