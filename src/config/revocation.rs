@@ -2,7 +2,10 @@
 
 use super::{ConfigError, RegionPolicy, values::Span};
 use crate::decision::AuthorityKind;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IntoDeserializer as _},
+};
 use std::{collections::BTreeMap, time::Duration};
 
 #[cfg(feature = "schema")]
@@ -13,6 +16,7 @@ use schemars::JsonSchema;
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RevocationDocument {
+    #[serde(deserialize_with = "mode")]
     pub mode: RevocationMode,
     /// Lists known in advance.
     pub lists: Vec<ListDocument>,
@@ -62,6 +66,21 @@ pub struct ListDocument {
 pub enum ListAuthority {
     Genesys,
     Digicert,
+}
+
+/// `off` is a boolean to YAML readers, Envoy's among them: `mode: off` arrives as `false`.
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RevocationMode, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        No(bool),
+        Mode(String),
+    }
+    match Written::deserialize(deserializer) {
+        Ok(Written::No(false)) => Ok(RevocationMode::Off),
+        Ok(Written::Mode(text)) => RevocationMode::deserialize(text.into_deserializer()),
+        Ok(Written::No(true)) | Err(_) => Err(de::Error::custom("expected `off`, `soft` or `hard`")),
+    }
 }
 
 impl Default for RevocationDocument {
@@ -204,5 +223,25 @@ impl ListSource {
             path: path.to_owned(),
             cluster: cluster.to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn off_is_off_also_where_yaml_makes_it_a_boolean() {
+        let read = |mode: serde_json::Value| {
+            let document: Result<RevocationDocument, _> =
+                serde_json::from_value(serde_json::json!({ "mode": mode }));
+            document.map(|document| document.mode).map_err(|error| error.to_string())
+        };
+        assert_eq!(read("off".into()), Ok(RevocationMode::Off));
+        assert_eq!(read(false.into()), Ok(RevocationMode::Off));
+        assert_eq!(read("hard".into()), Ok(RevocationMode::Hard));
+        for wrong in [true.into(), serde_json::json!(1), "on".into()] {
+            assert!(read(wrong).unwrap_err().contains("`soft`"));
+        }
     }
 }

@@ -7,7 +7,6 @@ use testbed::{
     World,
     envoy::EnvoyBuilder,
     genesys::{Endpoint, Seen},
-    pki::Leaf,
 };
 
 /// Longer than anything takes while several Envoys start at once on a busy machine.

@@ -7,7 +7,7 @@ use testbed::{
     client::Response,
     config,
     envoy::Envoy,
-    genesys::{Endpoint, Entity, Status},
+    genesys::{Endpoint, Entity},
     pki::{EU_CENTRAL_1, Leaf, RegionPki, US_EAST_1},
 };
 

@@ -43,12 +43,12 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
         (
             with(json!({"nmae": "x"})),
             "nmae: unknown field `nmae`, expected one of `name`, `regions`, `refresh`, `peer_certificate`, `names`, \
-             `clock_skew`, `mode`, `identity`; did you mean `name`?",
+             `clock_skew`, `revocation`, `mode`, `identity`; did you mean `name`?",
         ),
         (
             with(json!({"refesh": {}})),
             "refesh: unknown field `refesh`, expected one of `name`, `regions`, `refresh`, `peer_certificate`, \
-             `names`, `clock_skew`, `mode`, `identity`; did you mean `refresh`?",
+             `names`, `clock_skew`, `revocation`, `mode`, `identity`; did you mean `refresh`?",
         ),
         (with(json!({"name": 7})), "name: invalid type: integer `7`, expected text"),
         (
