@@ -9,6 +9,7 @@ use serde_json::json;
 use std::time::Duration;
 use testbed::{
     World,
+    envoy::EnvoyBuilder,
     genesys::{Credentials, Endpoint, Entity, Fault, ServerIdentity, Status},
 };
 
@@ -217,7 +218,8 @@ async fn work_through(lane: usize) {
     // Each refresh logs in anew, so that failures of the login host show.
     world.genesys.set_expires_in(REGION, Some(json!(60)));
     let policy = fast(&world);
-    let run = run(world, &policy, |_, _| {}, |envoy| envoy).await;
+    let soon = |envoy: EnvoyBuilder| envoy.arg("--file-flush-interval-msec").arg("50");
+    let run = run(world, &policy, |_, _| {}, soon).await;
     run.refreshed().await;
     for row in rows(&run.world).into_iter().skip(lane).step_by(LANES) {
         check(&run, &row).await;
