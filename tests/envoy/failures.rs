@@ -9,7 +9,6 @@ use serde_json::json;
 use std::time::Duration;
 use testbed::{
     World,
-    envoy::EnvoyBuilder,
     genesys::{Credentials, Endpoint, Entity, Fault, ServerIdentity, Status},
 };
 
@@ -218,8 +217,7 @@ async fn work_through(lane: usize) {
     // Each refresh logs in anew, so that failures of the login host show.
     world.genesys.set_expires_in(REGION, Some(json!(60)));
     let policy = fast(&world);
-    let soon = |envoy: EnvoyBuilder| envoy.arg("--file-flush-interval-msec").arg("50");
-    let run = run(world, &policy, |_, _| {}, soon).await;
+    let run = run(world, &policy, |_, _| {}, |envoy| envoy).await;
     run.refreshed().await;
     for row in rows(&run.world).into_iter().skip(lane).step_by(LANES) {
         check(&run, &row).await;

@@ -48,9 +48,7 @@ impl Doors {
 
     /// The same, with the world left to the caller.
     pub async fn launch(self, world: &World) -> Envoy {
-        // Access logs are waited for.
-        let envoy = world.envoy(self.bootstrap).arg("--file-flush-interval-msec").arg("20");
-        envoy.start().await.expect("Envoy starts")
+        world.envoy(self.bootstrap).start().await.expect("Envoy starts")
     }
 }
 

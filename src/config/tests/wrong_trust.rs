@@ -144,8 +144,8 @@ fn authorities_that_would_not_protect_are_refused() {
             ),
         ),
         (
-            "a line lost",
-            genesys(&good.replacen("MII", "M", 1)),
+            "a character damaged",
+            genesys(&good.replacen("MII", "M.I", 1)),
             format!(
                 "{path}: not readable as PEM: a block is not base64; check that no part of it is missing"
             ),

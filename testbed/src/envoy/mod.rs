@@ -132,6 +132,8 @@ impl EnvoyBuilder {
             .arg(path("admin.txt"))
             .arg("--log-path")
             .arg(path("envoy.log"))
+            // Logs are read while Envoy runs; since 1.40 the default is to write them every ten seconds.
+            .args(["--file-flush-interval-msec", "20"])
             .args(["--concurrency", &self.concurrency.to_string()])
             .args(["--log-level", &self.level])
             .args(["--component-log-level", &self.components])

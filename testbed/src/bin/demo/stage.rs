@@ -68,10 +68,8 @@ impl Stage {
         let mut bootstrap = world.bootstrap(file);
         config::set_plugin_configuration(&mut bootstrap, policy);
         change(&mut bootstrap);
-        // The logs are read while Envoy runs: the default is to write them every ten seconds.
-        let builder =
-            world.envoy(bootstrap).concurrency(2).lifetime(lifetime).arg("--file-flush-interval-msec");
-        Ok(Self { envoy: builder.arg("40").start().await?, listener: "ingress" })
+        let envoy = world.envoy(bootstrap).concurrency(2).lifetime(lifetime).start().await?;
+        Ok(Self { envoy, listener: "ingress" })
     }
 
     /// One request on a connection of its own.
