@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo test test-matrix test-compose lint fmt clean
+.PHONY: help provision wasm demo demo-readme test test-matrix test-compose lint fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -17,6 +17,9 @@ wasm: ## Build the module: target/wasm32-wasip1/release/genesys_mtls_filter.wasm
 
 demo: provision wasm ## Run the demo (DEMO_ARGS=--keep to call it yourself, DEMO_ARGS=--help for more)
 	@. .tools/env.sh && cargo run --locked -p testbed --bin demo -- $(DEMO_ARGS)
+
+demo-readme: ## Run the demo, and show its first act in README.md
+	@scripts/demo-readme.sh
 
 test: provision wasm ## Run all tests, against a real Envoy (ENVOY=path or ENVOY_VERSION=x.y.z to choose)
 	@. .tools/env.sh && cargo test --locked --workspace
