@@ -5,6 +5,7 @@ mod decisions;
 mod failures;
 mod guard;
 mod hop;
+mod istio;
 mod pace;
 mod peer;
 mod profiles;
