@@ -126,6 +126,8 @@ pub enum AuthorityKind {
 }
 
 impl AuthorityKind {
+    pub const ALL: [Self; 2] = [Self::Genesys, Self::Digicert];
+
     pub fn code(self) -> &'static str {
         match self {
             Self::Genesys => "genesys",

@@ -21,8 +21,8 @@ use std::{
     time::Duration,
 };
 
-/// Certificates of which it is remembered when they were first met. Only those with an issuer's verified signature
-/// are, so nobody can fill this up.
+/// Certificates of which it is remembered when they were first met, or that they were let in. Only those with an issuer's
+/// verified signature or a pin are, so nobody can fill this up.
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 
 /// Between two looks at shared data and the clock.
@@ -59,13 +59,27 @@ pub struct Gate {
     state: RefCell<State>,
 }
 
-#[derive(Default)]
 struct State {
     cache: VerdictCache<Digest, Admission, Reason>,
     held: Vec<Held>,
     metrics: Metrics,
     log: DenialLog,
-    first_seen: Option<LruCache<Fingerprint, Mono>>,
+    first_seen: LruCache<Fingerprint, Mono>,
+    /// Certificates let in, by this worker: one of them that is refused is news.
+    let_in: LruCache<Fingerprint, ()>,
+}
+
+impl State {
+    fn new(regions: usize) -> Self {
+        Self {
+            cache: VerdictCache::default(),
+            held: Vec::new(),
+            metrics: Metrics::new(regions),
+            log: DenialLog::default(),
+            first_seen: LruCache::new(REMEMBERED),
+            let_in: LruCache::new(REMEMBERED),
+        }
+    }
 }
 
 /// Everything an allowed request is given, made once per certificate.
@@ -92,12 +106,12 @@ impl Gate {
     pub fn new(policy: Rc<Policy>, sources: Rc<RefCell<Sources>>) -> Self {
         let gate = Self {
             verdict_key: format!("genesys_mtls.{}", policy.name),
-            policy,
             sources,
             wall: Cell::new(0),
             trust_version: Cell::new(0),
             period: Cell::default(),
-            state: RefCell::default(),
+            state: RefCell::new(State::new(policy.regions.len())),
+            policy,
         };
         gate.set_tick(QUICK_TICK);
         gate
@@ -183,12 +197,11 @@ impl Gate {
     /// Decides on a certificate, and remembers when one that waits for the API was first met.
     fn judge(&self, certificate: &ClientCertificate, now: Now) -> Verdict {
         let mut state = self.state.borrow_mut();
-        let first_seen = state.first_seen.get_or_insert_with(|| LruCache::new(REMEMBERED));
-        let met = first_seen.peek(&certificate.fingerprint).copied().unwrap_or(now.mono);
+        let met = state.first_seen.peek(&certificate.fingerprint).copied().unwrap_or(now.mono);
         let sources = self.sources.borrow();
         let verdict = decide(certificate, &self.policy, &sources.trust, &sources.lists, now.wall, met);
         if verdict.worth_asking.is_some() {
-            first_seen.put(certificate.fingerprint, met);
+            state.first_seen.put(certificate.fingerprint, met);
         }
         verdict
     }
@@ -205,8 +218,10 @@ impl Gate {
                     header: identity::header_value(id, authority, certificate),
                 };
                 self.admit(&admission);
+                self.sources.borrow_mut().let_in(region, certificate);
                 let mut state = self.state.borrow_mut();
                 state.metrics.allow(region, authority);
+                state.let_in.put(certificate.fingerprint, ());
                 let cached = Cached { value: admission, window: verdict.window };
                 state.cache.allow(digest, self.trust_version.get(), cached);
                 Passage::Open
@@ -215,9 +230,23 @@ impl Gate {
                 if verdict.worth_asking.is_none() && reason.status() == 403 {
                     self.remember_denial(digest, reason, verdict.window);
                 }
-                self.deny(reason, &verdict.detail, &text(&digest), Some(&certificate.summary))
+                let mut detail = verdict.detail.clone();
+                if self.turns_away(certificate, reason) {
+                    detail.push_str("; it was let in before");
+                }
+                self.deny(reason, &detail, &text(&digest), Some(&certificate.summary))
             }
         }
+    }
+
+    /// Whether this worker had let a certificate in that it now refuses. Counted once for each time that it turns.
+    fn turns_away(&self, certificate: &ClientCertificate, reason: Reason) -> bool {
+        let mut state = self.state.borrow_mut();
+        let turned = state.let_in.pop(&certificate.fingerprint).is_some();
+        if turned {
+            state.metrics.turn_away(reason);
+        }
+        turned
     }
 
     fn remember_denial(&self, digest: Digest, reason: Reason, window: Window) {
@@ -247,11 +276,16 @@ impl Gate {
         if self.policy.mode == Mode::Enforce && refuse(reason) { Passage::Answered } else { Passage::Open }
     }
 
+    /// Hands over what was counted: on the tick, and when this configuration ends.
+    pub fn flush(&self) {
+        self.state.borrow_mut().metrics.flush(&self.policy);
+    }
+
     /// Once per tick and after each answer: flushes counters, and looks again at the requests that wait.
     pub fn tick(&self, now: Now) {
         self.wall.set(now.wall);
         self.follow_trust(now);
-        self.state.borrow_mut().metrics.flush(&self.policy);
+        self.flush();
         let waiting: Vec<u32> = self.state.borrow().held.iter().map(|held| held.context).collect();
         for context in waiting {
             self.look_again(context, now);

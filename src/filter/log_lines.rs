@@ -1,5 +1,6 @@
 //! Log lines: one line each, `key=value`, text from outside quoted and escaped, at most so many per cause and minute.
 
+use super::stream::request_id;
 use crate::{
     BUILD,
     authority::Authority,
@@ -7,12 +8,12 @@ use crate::{
     config::{ListSource, Mode, Policy},
     decision::Reason,
     host::SharedData,
-    refresh::{Event, Store as _},
+    refresh::{Event, PinChange, PinStatus, claim},
     revocation::ListEvent,
     trust::Mono,
     window::UnixSeconds,
 };
-use log::{info, warn};
+use log::{error, info, warn};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -53,8 +54,10 @@ impl DenialLog {
             return;
         }
         budget.written += 1;
+        let request_id = request_id().unwrap_or_default();
         let mut line = format!(
-            "genesys_mtls: denied policy={} mode={} reason={reason} detail={detail:?} sha256={digest:?}",
+            "genesys_mtls: denied policy={} mode={} reason={reason} request_id={request_id:?} detail={detail:?} \
+             sha256={digest:?}",
             policy.name,
             if policy.mode == Mode::Shadow { "shadow" } else { "enforce" },
         );
@@ -103,6 +106,37 @@ pub fn refresh(policy: &str, region: &str, event: &Event) {
     }
 }
 
+/// What became of a pin. A caller whose certificate the API stopped naming may be refused soon, or is from now on.
+pub fn pin(policy: &Policy, region: &str, change: &PinChange) {
+    let PinChange { pin, status, not_after } = change;
+    let line = format!("policy={} region={region} sha256={pin} until={}", policy.name, date(*not_after));
+    match status {
+        Some(PinStatus::Named) => info!("genesys_mtls: pinned, the API names it {line}"),
+        Some(PinStatus::Kept) => warn!(
+            "genesys_mtls: pin kept for {}, the API stopped naming it {line}",
+            humantime::format_duration(policy.refresh.keep_removed.0)
+        ),
+        Some(PinStatus::Stale) => {
+            warn!("genesys_mtls: pin out of use, no refresh has succeeded within max_staleness {line}");
+        }
+        None => warn!("genesys_mtls: pin lapsed, the API stopped naming it {line}"),
+    }
+}
+
+/// A region whose pins cannot be fetched. Said once per proxy and configuration: true if it was.
+pub fn no_credentials(policy: &Policy, region: &str, variable: &str) -> bool {
+    let key = format!("genesys_mtls/{}/no_credentials/{region}", policy.name);
+    let first = claim(&mut SharedData, &key, policy.digest.as_bytes());
+    if first {
+        error!(
+            "genesys_mtls: refresh off policy={} region={region} reason=no_credentials detail=\"environment variable \
+             {variable} is not set in this VM: add it to vm_config.environment_variables (Istio: vmConfig.env)\"",
+            policy.name
+        );
+    }
+    first
+}
+
 /// What fetching a revocation list did.
 pub fn list(policy: &str, source: &ListSource, event: &ListEvent) {
     let ListSource { region, authority, url, .. } = source;
@@ -126,10 +160,9 @@ pub fn list(policy: &str, source: &ListSource, event: &ListEvent) {
 /// What this policy trusts and until when: once per proxy and configuration, whatever the number of workers.
 pub fn announce(policy: &Policy, now: UnixSeconds) {
     let key = format!("genesys_mtls/{}/announced", policy.name);
-    if SharedData.get(&key).0.as_deref() == Some(policy.digest.as_bytes()) {
+    if !claim(&mut SharedData, &key, policy.digest.as_bytes()) {
         return;
     }
-    SharedData.set(&key, policy.digest.as_bytes(), None);
     let mode = if policy.mode == Mode::Shadow { "shadow" } else { "enforce" };
     info!(
         "genesys_mtls: configured build={BUILD} policy={} mode={mode} regions={}",

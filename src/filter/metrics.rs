@@ -5,36 +5,74 @@ use crate::{
     decision::{AuthorityKind, Reason},
     host,
 };
-use std::collections::BTreeMap;
+
+const REASONS: usize = Reason::ALL.len();
 
 /// What was counted since the last tick.
-#[derive(Default)]
 pub struct Metrics {
-    allowed: BTreeMap<(usize, &'static str), u64>,
-    denied: BTreeMap<Reason, u64>,
+    /// Per region, in the policy's order: let in by the Genesys CA, by DigiCert.
+    allowed: Vec<[u64; 2]>,
+    denied: [u64; REASONS],
+    turned_away: [u64; REASONS],
     pub cache_hits: u64,
     pub held: u64,
+    /// Whether Envoy knows the counters. They begin with zero: the first of anything has to be a rise.
+    defined: bool,
 }
 
 impl Metrics {
+    pub fn new(regions: usize) -> Self {
+        Self {
+            allowed: vec![[0; 2]; regions],
+            denied: [0; REASONS],
+            turned_away: [0; REASONS],
+            cache_hits: 0,
+            held: 0,
+            defined: false,
+        }
+    }
+
     pub fn allow(&mut self, region: usize, authority: AuthorityKind) {
-        *self.allowed.entry((region, authority.code())).or_default() += 1;
+        if let Some(count) =
+            self.allowed.get_mut(region).and_then(|counts| counts.get_mut(authority as usize))
+        {
+            *count += 1;
+        }
     }
 
     pub fn deny(&mut self, reason: Reason) {
-        *self.denied.entry(reason).or_default() += 1;
+        if let Some(count) = self.denied.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+
+    /// A certificate that was let in before is refused.
+    pub fn turn_away(&mut self, reason: Reason) {
+        if let Some(count) = self.turned_away.get_mut(reason as usize) {
+            *count += 1;
+        }
     }
 
     pub fn flush(&mut self, policy: &Policy) {
-        let prefix = format!("genesys_mtls.{}", policy.name);
-        for ((region, authority), by) in std::mem::take(&mut self.allowed) {
-            let region = policy.regions.get(region).map_or("", |region| region.id.as_str());
-            host::count(&format!("{prefix}.decisions.allow.{authority}.{region}"), by);
+        let all = !std::mem::replace(&mut self.defined, true);
+        let hand_over = |count: &mut u64, name: &dyn Fn() -> String| {
+            if all || *count > 0 {
+                let name = format!("genesys_mtls.{}.{}", policy.name, name());
+                host::count(&name, std::mem::take(count));
+            }
+        };
+        for (region, counts) in policy.regions.iter().zip(&mut self.allowed) {
+            for (authority, count) in AuthorityKind::ALL.into_iter().zip(counts) {
+                hand_over(count, &|| format!("decisions.allow.{}.{}", authority.code(), region.id));
+            }
         }
-        for (reason, by) in std::mem::take(&mut self.denied) {
-            host::count(&format!("{prefix}.decisions.deny.{reason}"), by);
+        for (reason, count) in Reason::ALL.into_iter().zip(&mut self.denied) {
+            hand_over(count, &|| format!("decisions.deny.{reason}"));
         }
-        host::count(&format!("{prefix}.cache_hits"), std::mem::take(&mut self.cache_hits));
-        host::count(&format!("{prefix}.held_requests"), std::mem::take(&mut self.held));
+        for (reason, count) in Reason::ALL.into_iter().zip(&mut self.turned_away) {
+            hand_over(count, &|| format!("turned_away.{reason}"));
+        }
+        hand_over(&mut self.cache_hits, &|| "cache_hits".to_owned());
+        hand_over(&mut self.held, &|| "held_requests".to_owned());
     }
 }

@@ -4,6 +4,7 @@
 //! policy see another's verdicts.
 
 mod gate;
+mod gauges;
 mod lists;
 mod log_lines;
 mod metrics;
@@ -88,6 +89,7 @@ impl Context for Plugin {
 
     fn on_done(&mut self) -> bool {
         if let Some(running) = &self.running {
+            running.gate.flush();
             running.sources.borrow_mut().leave(host::monotonic());
         }
         true

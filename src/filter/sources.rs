@@ -1,13 +1,15 @@
 //! The policy's refreshers in this VM: opened once, ticked, and their answers put together into [`Trust`].
 
-use super::{lists::Lists, log_lines};
+use super::{gauges, lists::Lists, log_lines};
 use crate::{
+    certificate::ClientCertificate,
     config::{Credentials, Policy, RevocationMode, Source},
+    fingerprint::Fingerprint,
     host::{self, SharedData},
-    refresh::{Event, Failure, HttpCall, HttpResponse, MAX_ANSWER, Now, Refresher, Secret},
+    refresh::{Event, Failure, HttpCall, HttpResponse, MAX_ANSWER, Now, PinNews, Refresher, Secret},
     trust::{ApiTrust, Mono, Trust},
+    window::UnixSeconds,
 };
-use log::error;
 use std::{
     collections::{BTreeMap, HashMap},
     rc::Rc,
@@ -34,6 +36,8 @@ pub struct Sources {
     /// What an answer belongs to.
     calls: HashMap<u32, Call>,
     gauges_written: Mono,
+    /// Certificates let in by a configured pin, a region each: only callers show until when such a pin is any good.
+    pinned: Vec<BTreeMap<Fingerprint, UnixSeconds>>,
 }
 
 /// A call under way: a region's refresh, or the fetching of a list.
@@ -43,8 +47,9 @@ enum Call {
     List(usize),
 }
 
-struct Entry {
-    refresher: Refresher,
+pub struct Entry {
+    pub refresher: Refresher,
+    pub news: PinNews,
     /// The state of the refresher that `trust` was made from.
     changes: u64,
 }
@@ -56,6 +61,7 @@ impl Sources {
         Self {
             lists: Lists::new(policy.clone(), worker),
             worker,
+            pinned: vec![BTreeMap::new(); policy.regions.len()],
             policy,
             trust,
             refreshers: None,
@@ -80,7 +86,7 @@ impl Sources {
             let refresher = region.source.as_ref().and_then(|source| self.open_source(source));
             refreshers.push(refresher.map(|mut refresher| {
                 refresher.learn(&mut SharedData, now);
-                Entry { refresher, changes: 0 }
+                Entry { refresher, news: PinNews::new(&policy.name, &region.id), changes: 0 }
             }));
         }
         self.refreshers = Some(refreshers);
@@ -106,13 +112,9 @@ impl Sources {
                     }
                     (id, _) => {
                         let missing = if id.is_none() { client_id } else { client_secret };
-                        error!(
-                            "genesys_mtls: refresh off policy={} region={} reason=no_credentials detail=\"environment \
-                             variable {missing} is not set in this VM: add it to vm_config.environment_variables \
-                             (Istio: vmConfig.env)\"",
-                            self.policy.name, source.region
-                        );
-                        self.count(&source.region, "no_credentials");
+                        if log_lines::no_credentials(&self.policy, &source.region, missing) {
+                            self.count(&source.region, "no_credentials");
+                        }
                         return None;
                     }
                 }
@@ -138,7 +140,8 @@ impl Sources {
         self.gather(now);
         if now.mono >= self.gauges_written + GAUGES {
             self.gauges_written = now.mono;
-            self.write_gauges(now);
+            gauges::write(&self.policy, self.refreshers.as_deref().unwrap_or_default(), &self.pinned, now);
+            self.lists.write_gauges(now);
         }
     }
 
@@ -206,6 +209,15 @@ impl Sources {
         self.calls.insert(token, call);
     }
 
+    /// A certificate was let in.
+    pub fn let_in(&mut self, index: usize, certificate: &ClientCertificate) {
+        let digicert = self.policy.regions.get(index).and_then(|region| region.digicert.as_ref());
+        let is_pinned = digicert.is_some_and(|digicert| digicert.pins.contains(&certificate.fingerprint));
+        if let (true, Some(pinned)) = (is_pinned, self.pinned.get_mut(index)) {
+            pinned.insert(certificate.fingerprint, certificate.not_after);
+        }
+    }
+
     pub fn ask_early(&mut self, index: usize, now: Now) {
         if let Some(entry) = self.entry(index) {
             entry.refresher.ask_early(&mut SharedData, now.mono);
@@ -242,6 +254,9 @@ impl Sources {
             };
             entry.changes = entry.refresher.changes;
             self.generation += 1;
+            for change in entry.news.follow(entry.refresher.pins(now.mono), &mut SharedData) {
+                log_lines::pin(&self.policy, entry.refresher.region(), &change);
+            }
             let fresh = entry.refresher.trust(now.mono);
             if fresh.pins != known.pins || fresh.state != known.state {
                 self.trust.version += 1;
@@ -276,22 +291,6 @@ impl Sources {
 
     fn count(&self, region: &str, result: &str) {
         host::count(&format!("genesys_mtls.{}.refreshes.{result}.{region}", self.policy.name), 1);
-    }
-
-    /// Every worker writes them, since all know the same, and the last write wins.
-    fn write_gauges(&self, now: Now) {
-        self.lists.write_gauges(now);
-        for Entry { refresher, .. } in self.refreshers.iter().flatten().flatten() {
-            let name =
-                |gauge: &str| format!("genesys_mtls.{}.{gauge}.{}", self.policy.name, refresher.region());
-            let (named, kept) = refresher.pins();
-            host::gauge(&name("pins_named"), u64::try_from(named).unwrap_or(u64::MAX));
-            host::gauge(&name("pins_kept"), u64::try_from(kept).unwrap_or(u64::MAX));
-            host::gauge(&name("refresh_failures_in_a_row"), u64::from(refresher.failures()));
-            if let Some(age) = refresher.age(now.mono) {
-                host::gauge(&name("trust_age_seconds"), age.as_secs());
-            }
-        }
     }
 }
 

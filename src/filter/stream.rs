@@ -46,13 +46,17 @@ impl Drop for Stream {
     }
 }
 
+/// The id under which the current request is found again in logs, if it is one that can stand in ours.
+pub fn request_id() -> Option<String> {
+    let id = host::request_header("x-request-id").and_then(|id| String::from_utf8(id).ok());
+    id.filter(|id| {
+        id.len() <= 128 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(&b))
+    })
+}
+
 /// Answers the current request with a denial. False if the host could not: the request then has to go on, without a
 /// verdict, to the guard.
 pub fn refuse(reason: Reason) -> bool {
-    let request_id = host::request_header("x-request-id").and_then(|id| String::from_utf8(id).ok());
-    let request_id = request_id.filter(|id| {
-        id.len() <= 128 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/+=".contains(&b))
-    });
     let (status, title) = match reason.status() {
         503 => (503, "Service Unavailable"),
         status => (status, "Forbidden"),
@@ -60,7 +64,7 @@ pub fn refuse(reason: Reason) -> bool {
     let mut problem = serde_json::json!({
         "type": "about:blank", "title": title, "status": status, "code": reason.code(),
     });
-    if let (Some(id), Some(members)) = (request_id, problem.as_object_mut()) {
+    if let (Some(id), Some(members)) = (request_id(), problem.as_object_mut()) {
         members.insert("request_id".to_owned(), id.into());
     }
     let mut headers = vec![("content-type", "application/problem+json"), ("cache-control", "no-store")];

@@ -139,12 +139,13 @@ impl Store for SharedData {
     }
 }
 
-/// Adds to a counter. Metrics belong to the proxy, not to a VM, and defining one again finds it.
+/// Adds to a counter, which exists from then on. Metrics belong to the proxy, not to a VM, and defining one again finds
+/// it.
 pub fn count(name: &str, by: u64) {
     let by = i64::try_from(by).unwrap_or(i64::MAX);
     // The host takes an increment of zero for an error.
-    if by > 0
-        && let Ok(metric) = hostcalls::define_metric(MetricType::Counter, name)
+    if let Ok(metric) = hostcalls::define_metric(MetricType::Counter, name)
+        && by > 0
     {
         let _ = hostcalls::increment_metric(metric, by);
     }

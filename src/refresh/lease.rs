@@ -10,6 +10,23 @@ pub const TERM: Duration = Duration::from_secs(10);
 /// A version that no value ever has: the host counts up from 1.
 const NO_VERSION: u32 = u32::MAX;
 
+/// Puts a value in the place of another one. Of all workers that try it is true for one: what is to be said once per
+/// proxy, that one says.
+pub fn claim(store: &mut impl Store, key: &str, value: &[u8]) -> bool {
+    let Some((stored, version)) = versioned(store, key) else { return false };
+    stored.as_deref() != Some(value) && store.set(key, value, Some(version))
+}
+
+/// A value and its version. Two workers that find the key missing must not both write it: whatever number a write names,
+/// it creates a key that is missing, and only the right one replaces a key that is there.
+fn versioned(store: &mut impl Store, key: &str) -> Option<(Option<Vec<u8>>, u32)> {
+    if store.get(key).1.is_none() {
+        store.set(key, b"-", Some(NO_VERSION));
+    }
+    let (stored, version) = store.get(key);
+    Some((stored, version?))
+}
+
 /// One worker's view of the lease.
 #[derive(Debug)]
 pub struct Lease {
@@ -31,12 +48,7 @@ impl Lease {
 
     /// Takes or renews the lease; false if another worker has it.
     pub fn take(&mut self, store: &mut impl Store, now: Mono) -> bool {
-        // Two workers that find the key missing must not both write it: whatever number a write names, it creates a
-        // key that is missing, and only the right one replaces a key that is there.
-        if store.get(&self.key).1.is_none() {
-            store.set(&self.key, b"-", Some(NO_VERSION));
-        }
-        let (stored, Some(version)) = store.get(&self.key) else {
+        let Some((stored, version)) = versioned(store, &self.key) else {
             self.held_until = None;
             return false;
         };

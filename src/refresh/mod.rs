@@ -4,6 +4,7 @@
 //! schedule  when to ask            lease   who asks          fetch  what is said: token, then certificates
 //! oauth     the token call         api     the answers       pins   what of an answer becomes a pin
 //! record    what all workers share, sealed                   refresher  one region's state, driven by ticks
+//! pin_news  what became of which pin, told once
 //! ```
 //!
 //! All of it is pure: shared data is behind [`Store`], calls are returned to be made, times are arguments.
@@ -12,6 +13,7 @@ mod api;
 mod fetch;
 mod lease;
 mod oauth;
+mod pin_news;
 mod pins;
 mod record;
 mod refresher;
@@ -21,8 +23,9 @@ mod seal;
 
 pub use api::{Entity, MAX_BODY as MAX_ANSWER};
 pub use fetch::{Client, Fetch, Harvest, HttpCall, HttpResponse, Parties, Party, Progress};
-pub use lease::Lease;
+pub use lease::{Lease, claim};
 pub use oauth::{Secret, Token};
+pub use pin_news::{PinChange, PinNews, PinStatus, Pins};
 pub use pins::{Criteria, Selection, Skipped, select};
 pub use refresher::{Event, Now, Refresher, Store};
 pub use replica::Replica;

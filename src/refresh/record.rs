@@ -1,6 +1,10 @@
 //! What all workers of a proxy know about one region's API: its pins, and how asking went. One of them writes it.
 
-use super::{Failure, pins::Selection};
+use super::{
+    Failure,
+    pin_news::{PinStatus, Pins},
+    pins::Selection,
+};
 use crate::{
     authority::Authority,
     fingerprint::Fingerprint,
@@ -125,19 +129,38 @@ impl Record {
 
     /// What the decision reads at this moment. Pins that the API stopped naming count for `keep_removed` longer.
     pub fn trust(&self, keep_removed: Duration, max_staleness: Option<Duration>, now: Mono) -> ApiTrust {
-        let state = match self.last_success() {
-            None => ApiState::NotLoaded,
-            Some(at) if max_staleness.is_some_and(|bound| now.saturating_sub(at) > bound) => ApiState::Stale,
-            Some(_) => ApiState::Loaded,
-        };
-        let good = self.kept.iter().filter(|kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse));
+        let good = self.in_force(keep_removed, now);
         let hints = self.hints.iter().filter_map(|hint| Authority::parse(&STANDARD.decode(hint).ok()?).ok());
         ApiTrust {
-            state,
+            state: self.state(max_staleness, now),
             pins: good.filter_map(|kept| Some((kept.sha256.parse().ok()?, kept.pin))).collect(),
             hints: Rc::new(hints.collect()),
             refreshed: self.began.map(Duration::from_millis),
         }
+    }
+
+    /// The same pins as somebody sees them who looks after this: how each stands, and until when it is valid.
+    pub fn pins(&self, keep_removed: Duration, max_staleness: Option<Duration>, now: Mono) -> Pins {
+        let status = |kept: &Kept| match (self.state(max_staleness, now), kept.removed) {
+            (ApiState::Stale, _) => PinStatus::Stale,
+            (_, Some(_)) => PinStatus::Kept,
+            (_, None) => PinStatus::Named,
+        };
+        let pins = self.in_force(keep_removed, now);
+        pins.filter_map(|kept| Some((kept.sha256.parse().ok()?, (status(kept), kept.pin.not_after))))
+            .collect()
+    }
+
+    fn state(&self, max_staleness: Option<Duration>, now: Mono) -> ApiState {
+        match self.last_success() {
+            None => ApiState::NotLoaded,
+            Some(at) if max_staleness.is_some_and(|bound| now.saturating_sub(at) > bound) => ApiState::Stale,
+            Some(_) => ApiState::Loaded,
+        }
+    }
+
+    fn in_force(&self, keep_removed: Duration, now: Mono) -> impl Iterator<Item = &Kept> {
+        self.kept.iter().filter(move |kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse))
     }
 
     /// When [`Record::trust`] will next say something else though nobody wrote: a removed pin lapses, or all go stale.

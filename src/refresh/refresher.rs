@@ -5,6 +5,7 @@ use super::{
     fetch::{Client, Fetch, Harvest, HttpCall, HttpResponse, Parties, Progress},
     lease::Lease,
     oauth::{Secret, Token},
+    pin_news::Pins,
     pins::{self, Criteria, Selection, Skipped},
     record::Record,
     schedule,
@@ -202,9 +203,9 @@ impl Refresher {
         &self.source.region
     }
 
-    /// Pins named by the API, and pins kept though it stopped naming them.
-    pub fn pins(&self) -> (usize, usize) {
-        self.record.count()
+    /// The API's pins, and how each stands.
+    pub fn pins(&self, now: Mono) -> Pins {
+        self.record.pins(self.settings.keep_removed.0, self.settings.max_staleness.0, now)
     }
 
     /// Age of the last successful refresh.

@@ -4,7 +4,9 @@ mod early;
 mod pins_over_time;
 mod sharing;
 
-use super::{Event, HttpCall, HttpResponse, Now, Refresher, Secret, Store, api};
+use super::{
+    Event, HttpCall, HttpResponse, Now, PinChange, PinNews, PinStatus, Refresher, Secret, Store, api,
+};
 use crate::{
     config::{self, Policy},
     fingerprint::Fingerprint,
@@ -104,6 +106,9 @@ pub struct Proxy {
     pub now: Mono,
     pub wall: UnixSeconds,
     pub events: Vec<Event>,
+    /// What became of which pin, with the worker that told it.
+    pub told: Vec<(usize, PinChange)>,
+    news: Vec<PinNews>,
     policy: Policy,
 }
 
@@ -127,6 +132,8 @@ impl Proxy {
             now: Duration::from_secs(5000),
             wall: time::OffsetDateTime::now_utc().unix_timestamp(),
             events: Vec::new(),
+            told: Vec::new(),
+            news: Vec::new(),
             policy,
         };
         for _ in 0..workers {
@@ -138,8 +145,13 @@ impl Proxy {
     /// Another worker, with nothing but what the others share; returns its index.
     pub fn join(&mut self) -> usize {
         let worker = self.worker("secret");
-        self.workers.push(worker);
+        self.add(worker);
         self.workers.len() - 1
+    }
+
+    pub fn add(&mut self, worker: Refresher) {
+        self.workers.push(worker);
+        self.news.push(PinNews::new("default", "us-east-1"));
     }
 
     /// A worker that has this secret.
@@ -173,6 +185,8 @@ impl Proxy {
             self.events.extend(events);
             call = next;
         }
+        let changes = self.news[worker].follow(self.workers[worker].pins(now.mono), &mut self.shared);
+        self.told.extend(changes.into_iter().map(|change| (worker, change)));
     }
 
     /// Time passes, and every worker ticks in turn, each time another one first.
@@ -194,6 +208,13 @@ impl Proxy {
 
     pub fn has_pin(&self, worker: usize, leaf: &Leaf) -> bool {
         self.trust(worker).has_pin(&fingerprint(leaf))
+    }
+
+    /// How many pins the API names, and how many are kept though it does not.
+    pub fn standing(&self) -> (usize, usize) {
+        let pins = self.workers[0].pins(self.now);
+        let count = |wanted| pins.values().filter(|(status, _)| *status == wanted).count();
+        (count(PinStatus::Named), count(PinStatus::Kept))
     }
 
     /// Codes of the failures so far.

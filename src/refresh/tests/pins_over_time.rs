@@ -1,7 +1,10 @@
 //! What the decision is told as answers, failures and time go by.
 
 use super::{PKI, Proxy, TICK, fingerprint};
-use crate::{refresh::Event, trust::ApiState};
+use crate::{
+    refresh::{Event, PinStatus},
+    trust::ApiState,
+};
 use serde_json::json;
 use std::time::Duration;
 use testbed::pki::{KeyType, Leaf};
@@ -26,17 +29,48 @@ fn a_pin_that_disappears_is_kept_for_keep_removed_and_one_that_returns_stays() {
     proxy.api.current = vec![new.clone()];
     proxy.run(MINUTE * 2);
     assert!(proxy.has_pin(0, &old) && proxy.has_pin(0, &new));
-    assert_eq!(proxy.workers[0].pins(), (1, 1));
+    assert_eq!(proxy.standing(), (1, 1));
     // In the middle of a rotation the API may go back and forth.
     proxy.api.upcoming = vec![old.clone()];
     proxy.run(MINUTE * 2);
-    assert_eq!(proxy.workers[0].pins(), (2, 0));
+    assert_eq!(proxy.standing(), (2, 0));
     proxy.api.upcoming.clear();
     proxy.run(MINUTE * 9);
     assert!(proxy.has_pin(0, &old) && proxy.has_pin(1, &old), "counted from its last removal");
     proxy.run(MINUTE * 3);
     assert!(!proxy.has_pin(0, &old) && !proxy.has_pin(1, &old));
     assert!(proxy.has_pin(0, &new) && proxy.has_pin(1, &new));
+}
+
+#[test]
+fn what_becomes_of_a_pin_is_told_once_whatever_the_number_of_workers() {
+    let settings = json!({"interval": "1m", "jitter": "0%", "keep_removed": "5m", "max_staleness": "20m"});
+    let mut proxy = Proxy::new(4, &settings);
+    let (old, new) = (PKI.us.digicert.clone(), PKI.us.digicert_upcoming.clone());
+    proxy.run(MINUTE);
+    proxy.api.upcoming = vec![new.clone()];
+    proxy.run(MINUTE * 2);
+    (proxy.api.current, proxy.api.upcoming) = (vec![new.clone()], Vec::new());
+    proxy.run(MINUTE * 10);
+    // A worker that comes later, and one whose VM is started again, have nothing to tell.
+    proxy.join();
+    proxy.run(MINUTE * 2);
+    proxy.api.silent = true;
+    proxy.run(MINUTE * 30);
+    proxy.api.silent = false;
+    proxy.run(MINUTE * 10);
+    let told: Vec<_> = proxy.told.iter().map(|(_, change)| (change.pin, change.status)).collect();
+    let (old, new) = (fingerprint(&old), fingerprint(&new));
+    let expected = [
+        (old, Some(PinStatus::Named)),
+        (new, Some(PinStatus::Named)),
+        (old, Some(PinStatus::Kept)),
+        (old, None),
+        (new, Some(PinStatus::Stale)),
+        (new, Some(PinStatus::Named)),
+    ];
+    assert_eq!(told, expected);
+    assert!(proxy.told.iter().all(|(_, change)| change.not_after > proxy.wall));
 }
 
 #[test]
@@ -150,20 +184,20 @@ fn a_crowd_of_pins_does_not_keep_later_ones_out() {
     let mut proxy = Proxy::without_issuers(&json!({"interval": "1m", "jitter": "0%", "keep_removed": "24h"}));
     proxy.api.current = crowd(700);
     proxy.run(MINUTE * 2);
-    assert_eq!(proxy.workers[0].pins(), (700, 0));
+    assert_eq!(proxy.standing(), (700, 0));
     let second = crowd(700);
     proxy.api.current.clone_from(&second);
     proxy.run(MINUTE);
     let pins = proxy.trust(0).pins;
     let named = second.iter().filter(|leaf| pins.contains_key(&fingerprint(leaf))).count();
     assert_eq!(named, 700, "what is named comes before what was");
-    assert!(proxy.workers[0].pins().1 < 700);
+    assert!(proxy.standing().1 < 700);
     proxy.api.current = vec![PKI.us.digicert.clone()];
     proxy.run(MINUTE);
     assert!(proxy.has_pin(0, &PKI.us.digicert));
     proxy.now += Duration::from_hours(25);
     proxy.run(MINUTE);
-    assert_eq!(proxy.workers[0].pins(), (1, 0), "what lapsed is forgotten");
+    assert_eq!(proxy.standing(), (1, 0), "what lapsed is forgotten");
 }
 
 #[test]

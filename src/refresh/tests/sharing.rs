@@ -202,7 +202,7 @@ fn what_was_sealed_with_another_secret_is_not_read() {
     assert!(own.trust(proxy.now).has_pin(&super::fingerprint(&PKI.us.digicert)));
     // Nor is it overwritten: another secret has keys of its own.
     let before = proxy.shared.clone();
-    proxy.workers.push(stranger);
+    proxy.add(stranger);
     proxy.run(Duration::from_secs(1));
     for (key, value) in &before.values {
         assert_eq!(proxy.shared.values[key].0, value.0, "{key}");

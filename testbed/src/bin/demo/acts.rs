@@ -123,7 +123,7 @@ pub async fn rotation(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
 
     demo.world.genesys.rotate(REGION);
     demo.screen.quote("API", "Current: the new certificate. Upcoming: none.");
-    demo.metric(stage, "pins_kept", "1", |n| n == 1).await?;
+    demo.metric(stage, "pins.kept", "1", |n| n == 1).await?;
     demo.check(stage, Caller::new("the old certificate, kept for a while", old), LetIn("digicert")).await?;
     demo.check(stage, Caller::new("the new certificate, current", new), LetIn("digicert")).await?;
     demo.screen.note("Waiting for the overlap to end: keep_removed is 6s here, 24h by default.");
