@@ -1,6 +1,7 @@
 //! The main rule, caller by caller, with the shipped *explain* profile.
 
-use crate::setup::{assert_refused, start, world};
+use crate::setup::{PATIENCE, assert_refused, start, with, world};
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn genesys_clients_get_in_and_everybody_else_learns_why_not() {
@@ -20,4 +21,23 @@ async fn genesys_clients_get_in_and_everybody_else_learns_why_not() {
     run.assert_out("a false root", &pki.impostor_leaf, 403, "bad_signature").await;
     let nobody = run.world.client(run.ingress).build().get("/").await.unwrap();
     assert_refused("no certificate", &nobody, 403, "no_client_certificate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pin_in_the_configuration_gets_its_owner_in_on_a_cold_start_with_the_api_down() {
+    let world = world().await;
+    world.genesys.stop().await;
+    let us = world.pki.us.clone();
+    let pins = json!(["api", us.digicert.pin()]);
+    let policy = with(world.policy(), "/regions/us-east-1/digicert/pins", pins);
+    let run = start(world, "envoy/envoy.yaml", &policy, 2).await;
+    for round in ["the first request ever", "a later one"] {
+        run.assert_in(&format!("pinned, {round}"), &us.digicert).await;
+    }
+    run.assert_in("by the Genesys CA", &us.genesys).await;
+    run.assert_out("a stranger", &run.world.pki.stranger, 403, "wrong_name").await;
+    // Only the API can tell whether this one is Genesys Cloud's as well.
+    run.assert_out("the certificate that is to come", &us.digicert_upcoming, 503, "trust_not_loaded").await;
+    let failed = "wasmcustom.genesys_mtls.default.refreshes.login_unavailable.us-east-1";
+    run.envoy.wait_for_stat(failed, |n| n >= 1, PATIENCE).await.expect("the API is down");
 }
