@@ -63,10 +63,14 @@ fn listeners(bootstrap: &mut Value) -> &mut Vec<Value> {
     bootstrap["static_resources"]["listeners"].as_array_mut().expect("static listeners")
 }
 
-/// Gives each static listener a free port of 127.0.0.1.
+/// Gives each static listener a free port of 127.0.0.1, TCP or UDP as it was.
 pub fn free_ports(bootstrap: &mut Value) {
     for listener in listeners(bootstrap) {
+        let protocol = listener.pointer("/address/socket_address/protocol").cloned();
         listener["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+        if let Some(protocol) = protocol {
+            listener["address"]["socket_address"]["protocol"] = protocol;
+        }
     }
 }
 
@@ -113,16 +117,20 @@ pub fn set_endpoint(bootstrap: &mut Value, cluster: &str, addr: SocketAddr) {
     found.insert("load_assignment".into(), assignment);
 }
 
-/// The certificate and key that every listener presents.
-pub fn set_server_certificate(bootstrap: &mut Value, cert: &Path, key: &Path) -> usize {
+/// The certificate and key that every listener presents, over TCP and over QUIC.
+pub fn set_server_certificate(bootstrap: &mut Value, cert: &Path, key: &Path) {
     let files = json!([{"certificate_chain": {"filename": cert}, "private_key": {"filename": key}}]);
-    each_type(bootstrap, "DownstreamTlsContext", |context| {
-        if let Some(certificates) =
-            context.get_mut("common_tls_context").and_then(|c| c.get_mut("tls_certificates"))
-        {
-            *certificates = files.clone();
-        }
-    })
+    for message in ["DownstreamTlsContext", "QuicDownstreamTransport"] {
+        each_type(bootstrap, message, |context| {
+            for value in context.values_mut() {
+                walk(value, &mut |map| {
+                    if let Some(certificates) = map.get_mut("tls_certificates") {
+                        *certificates = files.clone();
+                    }
+                });
+            }
+        });
+    }
 }
 
 /// `trusted_ca` wherever a TLS context of this message (`DownstreamTlsContext`, `UpstreamTlsContext`) has one; says how
@@ -141,10 +149,13 @@ pub fn set_trusted_ca(bootstrap: &mut Value, message: &str, ca: &Path) -> usize 
     count
 }
 
-/// Makes every HTTP connection manager write the peer's certificate into `x-forwarded-client-cert`, and nothing else:
-/// where the filter finds it in Envoy before 1.39, whose attributes do not hold it.
+/// Makes every HTTP connection manager that only removes `x-forwarded-client-cert` write the peer's certificate into it, and
+/// nothing else: where the filter finds it in Envoy before 1.39, whose attributes do not hold it.
 pub fn show_certificate_in_xfcc(bootstrap: &mut Value) -> usize {
     each_type(bootstrap, "HttpConnectionManager", |manager| {
+        if manager.get("forward_client_cert_details").is_some_and(|mode| mode != "SANITIZE") {
+            return;
+        }
         manager.insert("forward_client_cert_details".into(), "SANITIZE_SET".into());
         manager.insert("set_current_client_cert_details".into(), json!({"cert": true}));
     })

@@ -2,7 +2,7 @@
 //! says beyond doubt.
 
 use crate::{
-    peer::{cert, encoded, genuine, injections, stranger},
+    peer::{cert, encoded, genuine, injections, stranger, writes_json},
     setup::{assert_refused, with, world},
     stage::{Doors, by_ca},
 };
@@ -245,10 +245,14 @@ async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
     // The front lets anybody in and forwards all there is to forward.
     let (chain, key) = world.write_leaf("hop", &me).expect("files");
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
-    for format in ["TEXT", "JSON"] {
+    let formats = if writes_json() { vec!["TEXT", "JSON"] } else { vec!["TEXT"] };
+    for &format in &formats {
         doors.add(format, &by_ca(&world), |door| {
             door.filters().drain(..2);
-            let details = json!({"cert": true, "subject": true, "uri": true, "dns": true, "format": format});
+            let mut details = json!({"cert": true, "subject": true, "uri": true, "dns": true});
+            if writes_json() {
+                details["format"] = format.into();
+            }
             door.forward("SANITIZE_SET", details);
             door.routes()[0]["route"]["cluster"] = "inner".into();
         });
@@ -274,7 +278,7 @@ async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
     let world = &stage.world;
     let ours = &world.pki.us.genesys;
     let size = 17_000;
-    for door in ["TEXT", "JSON"] {
+    for door in formats {
         stage.assert_in(door, "Genesys", ours).await;
         stage.assert_out(door, "a stranger", &world.pki.stranger, "wrong_name").await;
         stage.assert_in(door, "Genesys again", ours).await;

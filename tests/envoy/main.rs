@@ -13,6 +13,7 @@ mod refresh;
 mod reload;
 mod revocation;
 mod setup;
+mod shipped;
 mod stage;
 mod stand_in;
 mod versions;
