@@ -10,7 +10,7 @@ pub type Mono = std::time::Duration;
 /// The API's word on every region of a policy, in the policy's order.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
-    /// Grows with every change that could turn a verdict. Cached verdicts of another version are void.
+    /// Grows with every news, also that an answer brought nothing. Cached verdicts of another version are void.
     pub version: u64,
     pub regions: Vec<ApiTrust>,
 }

@@ -48,6 +48,12 @@ impl Clock {
 }
 
 impl Window {
+    /// The part of it before `end`.
+    #[must_use]
+    pub fn until_at_most(self, end: UnixSeconds) -> Self {
+        Self { until: self.until.min(end), ..self }
+    }
+
     pub fn contains(&self, moment: UnixSeconds) -> bool {
         self.from <= moment && moment < self.until
     }
@@ -67,6 +73,8 @@ mod tests {
         assert!(clock.is_before(150));
         assert!(!clock.is_after(120));
         assert_eq!(clock.window(), Window { from: 100, until: 121 });
+        assert_eq!(clock.window().until_at_most(110), Window { from: 100, until: 110 });
+        assert_eq!(clock.window().until_at_most(130), clock.window());
     }
 
     proptest! {

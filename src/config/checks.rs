@@ -65,8 +65,8 @@ pub(super) fn check_oauth(path: &str, oauth: &OAuth, errors: &mut Errors) {
         if !is_variable(variable) {
             errors.add(
                 &format!("{path}.oauth.{field}"),
-                "is not the name of an environment variable (letters, digits and _); what it holds never stands in \
-                 the configuration",
+                "is not the name of an environment variable (capital letters, digits and _); what it holds never \
+                 stands in the configuration",
             );
         }
     }
@@ -117,8 +117,9 @@ pub(super) fn is_host(text: &str) -> bool {
     text.len() <= 253 && text.contains('.') && text.split('.').all(is_label)
 }
 
+/// Capital letters only: a secret that was put here by mistake is hardly ever like that, and names are logged.
 fn is_variable(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with(|c: char| c.is_ascii_digit())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }

@@ -98,7 +98,7 @@ struct Held {
     /// The region whose API is being asked.
     region: usize,
     /// What was known when it was last decided on. Its signature is not verified again before there is news.
-    generation: u64,
+    version: u64,
     deadline: Mono,
 }
 
@@ -184,8 +184,8 @@ impl Gate {
             let room = state.held.len() < usize::try_from(settings.max_held).unwrap_or(usize::MAX);
             if room && !settings.hold.0.is_zero() && sources.expects_news(region, now) {
                 let deadline = now.mono + settings.hold.0;
-                let generation = sources.generation;
-                state.held.push(Held { context, digest, certificate, region, generation, deadline });
+                let version = sources.trust.version;
+                state.held.push(Held { context, digest, certificate, region, version, deadline });
                 state.metrics.held += 1;
                 self.set_tick(QUICK_TICK);
                 return Passage::Held;
@@ -227,9 +227,12 @@ impl Gate {
                 Passage::Open
             }
             Outcome::Deny(reason) => {
-                if verdict.worth_asking.is_none() && reason.status() == 403 {
-                    self.remember_denial(digest, reason, verdict.window);
-                }
+                // One that the API may cure asks again soon; but its signature is not verified for each request.
+                let window = match verdict.worth_asking {
+                    None => verdict.window,
+                    Some(_) => verdict.window.until_at_most(self.wall.get().saturating_add(1)),
+                };
+                self.remember_denial(digest, reason, window);
                 let mut detail = verdict.detail.clone();
                 if self.turns_away(certificate, reason) {
                     detail.push_str("; it was let in before");
@@ -308,17 +311,17 @@ impl Gate {
 
     /// Lets a held request go, or returns it if it is to wait on.
     fn release(&self, mut held: Held, now: Now) -> Option<Held> {
-        let (may_wait, generation) = {
+        let (may_wait, version) = {
             let sources = self.sources.borrow();
             let may_wait = now.mono < held.deadline && sources.expects_news(held.region, now);
-            (may_wait, sources.generation)
+            (may_wait, sources.trust.version)
         };
-        if may_wait && held.generation == generation {
+        if may_wait && held.version == version {
             // A refresh that was under way when it was first asked for may have come too early.
             self.sources.borrow_mut().ask_early(held.region, now);
             return Some(held);
         }
-        held.generation = generation;
+        held.version = version;
         if !host::enter_request(held.context) {
             return None;
         }

@@ -25,8 +25,6 @@ pub struct Sources {
     worker: u64,
     /// What the decision reads, a region each in the policy's order.
     pub trust: Trust,
-    /// Grows with every news of any region, also that an answer brought nothing new.
-    pub generation: u64,
     /// A refresher per region, where it has a source and its credentials are there. Nothing before they are opened.
     refreshers: Option<Vec<Option<Entry>>>,
     pub lists: Lists,
@@ -67,7 +65,6 @@ impl Sources {
             refreshers: None,
             list_changes: 0,
             secrets: BTreeMap::new(),
-            generation: 0,
             calls: HashMap::new(),
             gauges_written: Mono::ZERO,
         }
@@ -245,7 +242,8 @@ impl Sources {
         }
     }
 
-    /// Takes over what changed in the refreshers, and gives trust a new version if a verdict could turn by it.
+    /// Takes over what is new in the refreshers, and gives trust a new version: a verdict could turn by it, or at least
+    /// its reason, since an answer that brought nothing settles that the API does not know a certificate.
     fn gather(&mut self, now: Now) {
         let refreshers = self.refreshers.iter_mut().flatten();
         for (entry, known) in refreshers.zip(&mut self.trust.regions) {
@@ -253,15 +251,11 @@ impl Sources {
                 continue;
             };
             entry.changes = entry.refresher.changes;
-            self.generation += 1;
+            self.trust.version += 1;
             for change in entry.news.follow(entry.refresher.pins(now.mono), &mut SharedData) {
                 log_lines::pin(&self.policy, entry.refresher.region(), &change);
             }
-            let fresh = entry.refresher.trust(now.mono);
-            if fresh.pins != known.pins || fresh.state != known.state {
-                self.trust.version += 1;
-            }
-            *known = fresh;
+            *known = entry.refresher.trust(now.mono);
         }
         let list_changes = self.lists.changes();
         if self.list_changes != list_changes {

@@ -4,10 +4,17 @@ use super::{
     Failure,
     fetch::{HttpResponse, Party},
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor},
+};
+use std::fmt;
 
 /// The largest answer that is read, in bytes: some 500 certificates, where two are usual.
 pub const MAX_BODY: usize = 1024 * 1024;
+
+/// Entities in one page. Two are usual.
+const MAX_ENTITIES: usize = 1024;
 
 /// Path of the certificates call, without its query.
 pub const PATH: &str = "/api/v2/integrations/actions/certificates";
@@ -16,6 +23,7 @@ pub const PATH: &str = "/api/v2/integrations/actions/certificates";
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Page {
+    #[serde(deserialize_with = "entities")]
     pub entities: Vec<Entity>,
     pub next_uri: Option<String>,
 }
@@ -28,6 +36,32 @@ pub struct Entity {
     pub certificate: Option<String>,
     #[serde(rename = "type")]
     pub kind: Option<String>,
+}
+
+/// Not more than [`MAX_ENTITIES`]: memory that a VM once took it never gives back, and `{}` takes many times its length.
+fn entities<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entity>, D::Error> {
+    struct Entities;
+
+    impl<'de> Visitor<'de> for Entities {
+        type Value = Vec<Entity>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "at most {MAX_ENTITIES} entities")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut entities = Vec::new();
+            while let Some(entity) = seq.next_element()? {
+                if entities.len() == MAX_ENTITIES {
+                    return Err(de::Error::invalid_length(MAX_ENTITIES + 1, &self));
+                }
+                entities.push(entity);
+            }
+            Ok(entities)
+        }
+    }
+
+    deserializer.deserialize_seq(Entities)
 }
 
 /// Reads one page.
@@ -117,6 +151,9 @@ mod tests {
         };
         assert_eq!(read("{}").unwrap().entities.len(), 0);
         assert_eq!(read(r#"{"entities":[{"status":"New","x":1},{}],"total":7}"#).unwrap().entities.len(), 2);
+        let many = |count: usize| format!(r#"{{"entities":[{{}}{}]}}"#, ",{}".repeat(count - 1));
+        assert_eq!(read(&many(MAX_ENTITIES)).unwrap().entities.len(), MAX_ENTITIES);
+        assert_eq!(read(&many(MAX_ENTITIES + 1)).unwrap_err().code, "api_malformed");
         for body in
             ["", "[]x", "null x", "<html></html>", r#"{"entities":[{"certificate":"#, r#"{"entities":7}"#]
         {

@@ -6,13 +6,13 @@ use super::{
     oauth::{self, Secret, Token},
 };
 use crate::{config::Source, trust::Mono};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// Pages read per status. Two certificates need one; more is a server gone wrong.
 const MAX_PAGES: u32 = 5;
 
 /// A call for the host to make.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpCall {
     pub cluster: String,
     /// Pseudo-headers included.
@@ -21,13 +21,27 @@ pub struct HttpCall {
 }
 
 /// What came back. Envoy reports refused connections and timeouts as responses with status 503 and 504.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpResponse {
     /// 0 where the connection was reset before headers arrived.
     pub status: u16,
     /// Nothing where the body is larger than the host was told to hand over.
     pub body: Option<Vec<u8>>,
     pub retry_after: Option<Duration>,
+}
+
+/// Without the headers: one of them holds the OAuth client's secret, or the token.
+impl fmt::Debug for HttpCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpCall").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+/// Without the body, which may be the token.
+impl fmt::Debug for HttpResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpResponse").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl HttpResponse {

@@ -14,6 +14,16 @@ use crate::{
 use std::collections::BTreeMap;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+/// Signatures verified per refresh. All of them in one callback, during which the worker serves nobody; two new leaves
+/// with one issuer are usual, and what was found good before is not verified again.
+const MAX_SIGNATURES: u32 = 64;
+
+/// Certificates in one entity: leaf, intermediate and root are usual.
+const MAX_BLOCKS: usize = 8;
+
+/// Issuing certificates kept. Every worker verifies strangers' signatures with them.
+const MAX_ISSUERS: usize = 4;
+
 /// What a certificate has to be to become a pin of one region.
 #[derive(Clone, Copy, Debug)]
 pub struct Criteria<'a> {
@@ -45,6 +55,8 @@ pub enum Skipped {
     Expired,
     WrongName,
     WrongIssuer,
+    /// More certificates than anybody needs: see [`MAX_SIGNATURES`], [`MAX_BLOCKS`].
+    TooMany,
 }
 
 impl Skipped {
@@ -58,6 +70,7 @@ impl Skipped {
             Self::Expired => "expired",
             Self::WrongName => "wrong_name",
             Self::WrongIssuer => "wrong_issuer",
+            Self::TooMany => "too_many",
         }
     }
 }
@@ -65,10 +78,11 @@ impl Skipped {
 /// Sorts the entities of an answer.
 pub fn select<'e>(entities: impl IntoIterator<Item = &'e Entity>, criteria: Criteria<'_>) -> Selection {
     let mut selection = Selection::default();
+    let mut budget = Budget(MAX_SIGNATURES);
     for entity in entities {
-        match pin_of(entity, criteria) {
+        match pin_of(entity, criteria, &mut budget) {
             Ok((leaf, authorities)) => {
-                selection.add_issuer(&leaf, authorities, criteria.now);
+                selection.add_issuer(&leaf, authorities, criteria.now, &mut budget);
                 let pin = ApiPin { not_before: leaf.not_before, not_after: leaf.not_after };
                 selection.pins.insert(leaf.fingerprint, pin);
             }
@@ -78,21 +92,39 @@ pub fn select<'e>(entities: impl IntoIterator<Item = &'e Entity>, criteria: Crit
     selection
 }
 
+/// Signatures that may still be verified.
+struct Budget(u32);
+
+impl Budget {
+    /// Takes one, if any is left.
+    fn spend(&mut self) -> bool {
+        self.0.checked_sub(1).map(|left| self.0 = left).is_some()
+    }
+}
+
 impl Selection {
     /// Keeps the CA that signed the leaf. One that came along before is not verified again.
-    fn add_issuer(&mut self, leaf: &ClientCertificate, authorities: Vec<Vec<u8>>, now: UnixSeconds) {
-        if authorities.iter().any(|der| self.issuers.contains(der)) {
+    fn add_issuer(
+        &mut self,
+        leaf: &ClientCertificate,
+        authorities: Vec<Vec<u8>>,
+        now: UnixSeconds,
+        budget: &mut Budget,
+    ) {
+        if self.issuers.len() >= MAX_ISSUERS || authorities.iter().any(|der| self.issuers.contains(der)) {
             return;
         }
         let signer = authorities.into_iter().find(|der| {
             let authority = Authority::parse(der);
-            authority.is_ok_and(|authority| vouch(&[authority], leaf, &mut Clock::at(now)).is_ok())
+            authority.is_ok_and(|authority| {
+                budget.spend() && vouch(&[authority], leaf, &mut Clock::at(now)).is_ok()
+            })
         });
         self.issuers.extend(signer);
     }
 }
 
-fn check(der: &[u8], criteria: Criteria<'_>) -> Result<ClientCertificate, Skipped> {
+fn check(der: &[u8], criteria: Criteria<'_>, budget: &mut Budget) -> Result<ClientCertificate, Skipped> {
     let leaf = ClientCertificate::parse(der).map_err(|_| Skipped::Malformed)?;
     // One whose validity lies ahead is kept: the decision looks at the time.
     if leaf.not_after < criteria.now {
@@ -102,13 +134,20 @@ fn check(der: &[u8], criteria: Criteria<'_>) -> Result<ClientCertificate, Skippe
         return Err(Skipped::WrongName);
     }
     let unverified = !criteria.issuers.is_empty() && !criteria.known.contains(&leaf.fingerprint);
+    if unverified && !budget.spend() {
+        return Err(Skipped::TooMany);
+    }
     if unverified && vouch(criteria.issuers, &leaf, &mut Clock::at(criteria.now)).is_err() {
         return Err(Skipped::WrongIssuer);
     }
     Ok(leaf)
 }
 
-fn pin_of(entity: &Entity, criteria: Criteria<'_>) -> Result<(ClientCertificate, Vec<Vec<u8>>), Skipped> {
+fn pin_of(
+    entity: &Entity,
+    criteria: Criteria<'_>,
+    budget: &mut Budget,
+) -> Result<(ClientCertificate, Vec<Vec<u8>>), Skipped> {
     let is = |field: &Option<String>, value: &str| {
         field.as_deref().is_some_and(|text| text.trim().eq_ignore_ascii_case(value))
     };
@@ -120,13 +159,16 @@ fn pin_of(entity: &Entity, criteria: Criteria<'_>) -> Result<(ClientCertificate,
     }
     let text = entity.certificate.as_deref().ok_or(Skipped::NoPem)?;
     let blocks = pem::certificates(text.as_bytes()).map_err(|_| Skipped::NoPem)?;
+    if blocks.len() > MAX_BLOCKS {
+        return Err(Skipped::TooMany);
+    }
     let mut leaves = Vec::new();
     let mut authorities = Vec::new();
     for der in blocks {
         if is_ca(&der)? { authorities.push(der) } else { leaves.push(der) }
     }
     let [leaf] = leaves.as_slice() else { return Err(Skipped::NotOneLeaf) };
-    Ok((check(leaf, criteria)?, authorities))
+    Ok((check(leaf, criteria, budget)?, authorities))
 }
 
 fn is_ca(der: &[u8]) -> Result<bool, Skipped> {

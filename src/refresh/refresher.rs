@@ -8,6 +8,7 @@ use super::{
     pin_news::Pins,
     pins::{self, Criteria, Selection, Skipped},
     record::Record,
+    replica::is_ahead,
     schedule,
     seal::Seal,
 };
@@ -306,6 +307,8 @@ impl Refresher {
         }
         self.seen = version;
         let stored = sealed.as_deref().and_then(|sealed| self.seal.open(sealed)).and_then(Record::from_bytes);
+        // From a host that has been up for longer, or from this one before it was started again: put back by somebody.
+        let stored = stored.filter(|stored| !is_ahead(stored.sequence, now.mono));
         match stored {
             Some(stored) if stored == self.record => {}
             Some(stored) if stored.sequence >= self.record.sequence => {

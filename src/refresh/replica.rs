@@ -16,6 +16,12 @@ pub struct Replica<T> {
     pub value: T,
 }
 
+/// Whether what has this number cannot have been written yet: numbers are milliseconds of the clock that all workers share,
+/// or hardly more. Nothing that claims to be from the future may outrank what is true now.
+pub fn is_ahead(sequence: u64, now: Mono) -> bool {
+    Mono::from_millis(sequence) > now + Mono::from_secs(1)
+}
+
 impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
     pub fn new(key: &str, secret: Option<&Secret>) -> Option<Self> {
         let key = format!("{key}/record");
@@ -33,7 +39,7 @@ impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
         self.seen = version;
         let stored = sealed.as_deref().and_then(|sealed| {
             let (sequence, json) = self.seal.open(sealed)?.split_first_chunk::<8>()?;
-            Some((u64::from_le_bytes(*sequence), json))
+            Some((u64::from_le_bytes(*sequence), json)).filter(|(sequence, _)| !is_ahead(*sequence, now))
         });
         match stored {
             Some((sequence, _)) if sequence == self.sequence => false,

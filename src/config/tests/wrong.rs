@@ -60,6 +60,10 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
             "regions: invalid type: text, expected an object with one entry per region, such as us-east-1",
         ),
         (
+            us(json!({"digicert": {"pins": ["api"], "issuers": null}})),
+            "regions.us-east-1.digicert.issuers: invalid type: null, expected text",
+        ),
+        (
             us(json!(null)),
             "regions.us-east-1: invalid type: null, expected an object with `genesys`, `digicert` or both",
         ),
@@ -206,9 +210,9 @@ fn values_that_make_no_sense_are_told_with_the_bounds() {
             "refresh.clusters.login: `outbound|443||{hsot}`: only {host} and {region} are replaced in a cluster name",
         ),
         (
-            refresh(json!({"oauth": {"client_secret_env": "s3cret!"}})),
-            "refresh.oauth.client_secret_env: is not the name of an environment variable (letters, digits and _); \
-             what it holds never stands in the configuration",
+            refresh(json!({"oauth": {"client_secret_env": "aBc3dEfGhIjK"}})),
+            "refresh.oauth.client_secret_env: is not the name of an environment variable (capital letters, digits and \
+             _); what it holds never stands in the configuration",
         ),
         (
             with(json!({"identity": {"header": "x_client"}})),

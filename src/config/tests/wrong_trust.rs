@@ -65,8 +65,8 @@ fn regions_that_make_no_sense_are_told_with_the_way_out() {
         ),
         (
             us(merged(&by_api(), &json!({"refresh": {"oauth": {"client_id_env": ""}}}))),
-            "regions.us-east-1.refresh.oauth.client_id_env: is not the name of an environment variable (letters, \
-             digits and _); what it holds never stands in the configuration",
+            "regions.us-east-1.refresh.oauth.client_id_env: is not the name of an environment variable (capital \
+             letters, digits and _); what it holds never stands in the configuration",
         ),
         (
             us(merged(&by_api(), &json!({"refresh": {"clusters": {"api": "", "login": "x"}}}))),

@@ -61,6 +61,25 @@ fn the_one_leaf_among_the_blocks_is_the_pin() {
 }
 
 #[test]
+fn an_answer_costs_a_bounded_number_of_signatures() {
+    let leaf = digicert_leaf();
+    let issuers = [authority(&cast().digicert_ca)];
+    let demanding = Criteria { issuers: &issuers, ..criteria() };
+    let many = leaf.cert_pem.clone() + &cast().digicert_ca.pem.repeat(MAX_BLOCKS);
+    assert_eq!(outcome(&entity(many), demanding), Err(Skipped::TooMany));
+
+    let more = usize::try_from(MAX_SIGNATURES).unwrap() + 10;
+    let forged = Ca::builder("too-many").dn(&[("CN", "not who it says")]).self_signed();
+    let forged = entity(us_leaf(&forged).cert_pem);
+    let answer: Vec<Entity> = std::iter::repeat_n(forged, more).chain([entity(leaf.cert_pem)]).collect();
+    let selection = select(&answer, demanding);
+    assert!(selection.pins.is_empty(), "it stands behind too much");
+    let too_many = selection.skipped.iter().filter(|skipped| **skipped == Skipped::TooMany).count();
+    assert_eq!(too_many, 11);
+    assert_eq!(select(&answer[more..], demanding).pins.len(), 1);
+}
+
+#[test]
 fn text_without_exactly_one_readable_leaf_is_no_pin() {
     let (one, two) = (digicert_leaf(), digicert_leaf());
     let ca = &cast().digicert_ca.pem;
@@ -212,10 +231,14 @@ fn the_order_of_an_answer_does_not_matter() {
 
 #[test]
 fn each_cause_of_a_skip_has_its_code() {
-    use Skipped::{Expired, Malformed, NoPem, NotOneLeaf, OtherAuthority, OtherType, WrongIssuer, WrongName};
-    let all = [OtherAuthority, OtherType, NoPem, NotOneLeaf, Malformed, Expired, WrongName, WrongIssuer];
+    use Skipped::{
+        Expired, Malformed, NoPem, NotOneLeaf, OtherAuthority, OtherType, TooMany, WrongIssuer, WrongName,
+    };
+    let all =
+        [OtherAuthority, OtherType, NoPem, NotOneLeaf, Malformed, Expired, WrongName, WrongIssuer, TooMany];
     let codes: Vec<&str> = all.iter().map(|skipped| skipped.code()).collect();
-    let expected = "other_authority other_type no_pem not_one_leaf malformed expired wrong_name wrong_issuer";
+    let expected = "other_authority other_type no_pem not_one_leaf malformed expired wrong_name wrong_issuer \
+                    too_many";
     assert_eq!(codes.join(" "), expected);
 }
 

@@ -124,7 +124,7 @@ fn a_worker_that_leaves_hands_over_at_once() {
 }
 
 /// What a module with the same `vm_id` might write to one of our keys.
-fn damages(proxy: &Proxy, key: &str, older: &Shared) -> Vec<(&'static str, Vec<u8>)> {
+fn damages(proxy: &Proxy, key: &str, older: &Shared, newer: &Shared) -> Vec<(&'static str, Vec<u8>)> {
     let value = proxy.shared.values[key].0.clone();
     let mut flipped = value.clone();
     *flipped.last_mut().unwrap() ^= 1;
@@ -134,15 +134,21 @@ fn damages(proxy: &Proxy, key: &str, older: &Shared) -> Vec<(&'static str, Vec<u
         ("a changed bit", flipped),
         ("half of it", value[..value.len() / 2].to_vec()),
         ("an older copy", older.values[key].0.clone()),
+        ("a copy from a host that has been up for longer", newer.values[key].0.clone()),
     ]
 }
 
 #[test]
 fn whatever_is_written_to_our_keys_costs_a_refetch_at_most() {
     let (old, new) = (&PKI.us.digicert_upcoming, &PKI.us.digicert);
+    let settings = json!({"interval": "1m", "jitter": "0%", "keep_removed": "0s"});
+    let mut sibling = Proxy::new(1, &settings);
+    sibling.now = MINUTE * 100_000;
+    sibling.api.current = vec![old.clone()];
+    sibling.run(MINUTE);
     for ending in ["/lease", "/record"] {
-        for row in 0..5 {
-            let mut proxy = Proxy::new(3, &json!({"interval": "1m", "jitter": "0%", "keep_removed": "0s"}));
+        for row in 0..6 {
+            let mut proxy = Proxy::new(3, &settings);
             proxy.api.current = vec![old.clone()];
             proxy.run(Duration::from_secs(1));
             let older = proxy.shared.clone();
@@ -150,7 +156,7 @@ fn whatever_is_written_to_our_keys_costs_a_refetch_at_most() {
             proxy.run(MINUTE);
 
             let key = proxy.shared.key(ending);
-            let (what, damage) = damages(&proxy, &key, &older).swap_remove(row);
+            let (what, damage) = damages(&proxy, &key, &older, &sibling.shared).swap_remove(row);
             let what = format!("{what} in {key}");
             let asked = proxy.api.sets;
             proxy.shared.set(&key, &damage, None);
