@@ -5,7 +5,9 @@ use rustls_pki_types::pem::{self, PemObject as _, SectionKind};
 /// Why PEM text was refused. No variant carries the text: it may be a private key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    #[error("no `-----BEGIN CERTIFICATE-----` block found; give the certificate as PEM text")]
+    #[error(
+        "no `-----BEGIN CERTIFICATE-----` block found; give the certificate itself as PEM text, not its path"
+    )]
     Empty,
     #[error(
         "holds a private key, which this filter never needs: remove it, and replace the key if this file was shared"

@@ -6,10 +6,15 @@ use genesys_mtls_filter::config::Document;
 /// Print the JSON Schema of the plugin configuration
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+The schema of this release is config.schema.json in the repository. Editors with the YAML language server complete and
+check a file whose first line is
+
+  # yaml-language-server: $schema=./config.schema.json
+
+It knows names, types and bounds. What the options mean together is for `check` to judge.
+
 Examples:
-  genesys-mtls schema > config.schema.json
-  # first line of a YAML file, for editors with the YAML language server:
-  # yaml-language-server: $schema=./config.schema.json")]
+  genesys-mtls schema > config.schema.json")]
 pub struct Arguments {}
 
 pub fn run() -> Report {

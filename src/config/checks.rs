@@ -25,7 +25,13 @@ impl Errors {
     pub fn check_header(&mut self, path: &str, header: &str) {
         let token = header.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if header.is_empty() || !token {
-            self.add(path, format!("`{header}` is not a header name of letters, digits and -"));
+            let near: String =
+                header.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+            let hint = match near.trim_matches('-') {
+                "" => String::new(),
+                near => format!("; `{near}` would be one"),
+            };
+            self.add(path, format!("`{header}` is not a header name of letters, digits and -{hint}"));
         } else if [
             "host",
             "authorization",
@@ -80,16 +86,21 @@ pub(super) fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
     errors.check_span("refresh.timeout", refresh.timeout.0, Duration::from_millis(100)..=60 * second);
     errors.check_span("refresh.retry.base", refresh.retry.base.0, Duration::from_millis(100)..=HOUR);
     errors.check_span("refresh.retry.max", refresh.retry.max.0, Duration::from_millis(100)..=DAY);
-    if refresh.retry.max.0 < refresh.retry.base.0 {
-        errors.add("refresh.retry.max", "is below refresh.retry.base");
+    let (base, max) = (&refresh.retry.base, &refresh.retry.max);
+    if max.0 < base.0 {
+        errors.add("refresh.retry.max", format!("{max} is below refresh.retry.base, {base}"));
     }
     errors.check_span("refresh.keep_removed", refresh.keep_removed.0, Duration::ZERO..=30 * DAY);
     if let Some(bound) = refresh.max_staleness.0 {
         errors.check_span("refresh.max_staleness", bound, second..=366 * DAY);
         if bound <= refresh.interval.0 {
+            let (bound, interval) = (Span(bound), refresh.interval);
             errors.add(
                 "refresh.max_staleness",
-                "is not above refresh.interval, so pins would lapse between refreshes",
+                format!(
+                    "{bound} is not above refresh.interval, {interval}, so pins would lapse between refreshes: give it \
+                     several intervals"
+                ),
             );
         }
     }
@@ -97,13 +108,21 @@ pub(super) fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
     errors.check_span("refresh.on_unknown_certificate.min_interval", unknown.min_interval.0, second..=DAY);
     errors.check_span("refresh.on_unknown_certificate.hold", unknown.hold.0, Duration::ZERO..=60 * second);
     if unknown.max_held > 10_000 {
-        errors.add("refresh.on_unknown_certificate.max_held", "is above 10000");
+        let message = format!("{} is outside 0 to 10000", unknown.max_held);
+        errors.add("refresh.on_unknown_certificate.max_held", message);
     }
 }
 
 pub(super) fn is_policy_name(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// What a policy's name could be, if it resembles one.
+pub(super) fn near_policy_name(text: &str) -> Option<String> {
+    let near = text.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+    let near: String = near.trim_matches('_').chars().take(32).collect();
+    is_policy_name(&near).then_some(near)
 }
 
 pub(super) fn is_label(text: &str) -> bool {

@@ -12,20 +12,25 @@ use serde::{
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 #[cfg(feature = "schema")]
+use super::schema;
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
+#[cfg(feature = "schema")]
+use serde::Serialize;
 
 /// Configuration of the Genesys Cloud client filter: who may pass, and how the filter learns of new certificates.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema), schemars(title = "genesys-mtls-filter"))]
 #[serde(deny_unknown_fields, expecting = "an object with at least `regions`")]
 pub struct Document {
     /// Name of this policy, 1 to 32 of a-z, 0-9 and _. It ends the filter-state key `wasm.genesys_mtls.<name>` that
     /// the RBAC guard reads, and labels metrics and log lines.
     #[serde(default = "default_name")]
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[a-z0-9_]{1,32}$")))]
     pub name: String,
     /// The regions whose client is let in, by id (`us-east-1`, ...).
     #[serde(deserialize_with = "unique_regions")]
-    #[cfg_attr(feature = "schema", schemars(with = "BTreeMap<String, RegionDocument>"))]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "schema::regions"))]
     pub regions: BTreeMap<String, RegionDocument>,
     /// How pins are fetched from the certificates API.
     #[serde(default)]
@@ -38,7 +43,6 @@ pub struct Document {
     pub names: NameRule,
     /// How far the clocks of the two sides may differ when a certificate's validity is checked.
     #[serde(default = "default_skew")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub clock_skew: Span,
     /// Revocation lists.
     #[serde(default)]
@@ -86,7 +90,7 @@ pub struct GenesysDocument {
 pub struct DigicertDocument {
     /// `api` for what the certificates API names, and `sha256:<hex>` for single certificates, which also serve while
     /// the API has not answered yet.
-    #[cfg_attr(feature = "schema", schemars(with = "Vec<String>"))]
+    #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub pins: Vec<Pin>,
     /// PEM of the issuing CA. If given, a pinned certificate must carry its verified signature as well.
     #[serde(default, deserialize_with = "given")]
@@ -106,20 +110,15 @@ pub struct Refresh {
     pub clusters: Clusters,
     pub oauth: OAuth,
     /// Time between two refreshes.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub interval: Span,
     /// Time that one call may take.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub timeout: Span,
     /// How far `interval` and the retry delays are spread, so that a fleet does not call at once.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub jitter: Percent,
     pub retry: Retry,
     /// How long a pin that the API stopped naming stays good (its answers are inconsistent during a rotation).
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub keep_removed: Span,
     /// Age at which pins are dropped when no refresh succeeds, or `none`.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub max_staleness: Bound,
     pub on_unknown_certificate: UnknownCertificate,
 }
@@ -130,7 +129,9 @@ pub struct Refresh {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "an object with `api` and `login`")]
 pub struct Clusters {
+    /// The cluster of `api.<domain>`.
     pub api: String,
+    /// The cluster of `login.<domain>`.
     pub login: String,
 }
 
@@ -148,7 +149,9 @@ pub enum OAuth {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "an object with `client_id_env` and `client_secret_env`")]
 pub struct OAuthEnvironment {
+    /// The variable that holds the client id.
     pub client_id_env: String,
+    /// The variable that holds the client secret.
     pub client_secret_env: String,
 }
 
@@ -165,9 +168,9 @@ pub enum Injected {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "an object with `base` and `max`")]
 pub struct Retry {
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    /// The first delay.
     pub base: Span,
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    /// The longest delay.
     pub max: Span,
 }
 
@@ -177,12 +180,11 @@ pub struct Retry {
 #[serde(deny_unknown_fields, default, expecting = "an object with `min_interval`, `hold` and `max_held`")]
 pub struct UnknownCertificate {
     /// Least time between two early refreshes.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub min_interval: Span,
     /// How long such a request waits for the early refresh; `0s` for not at all.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub hold: Span,
     /// How many requests of one worker may wait at a time.
+    #[cfg_attr(feature = "schema", schemars(range(max = 10_000)))]
     pub max_held: u32,
 }
 
@@ -191,7 +193,9 @@ pub struct UnknownCertificate {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with `clusters` and `oauth`")]
 pub struct RegionRefresh {
+    /// Instead of `refresh.clusters`, as a whole.
     pub clusters: Option<Clusters>,
+    /// Instead of `refresh.oauth`, as a whole.
     pub oauth: Option<OAuth>,
 }
 
@@ -200,6 +204,7 @@ pub struct RegionRefresh {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "an object with `source`")]
 pub struct PeerCertificate {
+    /// Where to look.
     pub source: PeerSource,
     /// Filter-state key that a `set_filter_state` filter put `%DOWNSTREAM_PEER_CERT%` under.
     pub filter_state_key: Option<String>,
@@ -208,7 +213,7 @@ pub struct PeerCertificate {
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
 #[serde(rename_all = "snake_case")]
 pub enum PeerSource {
     /// All of them, in this order.
@@ -252,7 +257,7 @@ impl TrustedPeerDocument {
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
 #[serde(rename_all = "snake_case")]
 pub enum NameRule {
     /// The SAN's DNS names if it has any, else the one common name.
@@ -265,7 +270,7 @@ pub enum NameRule {
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// Refuse whoever is not allowed.

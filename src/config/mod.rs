@@ -7,7 +7,10 @@ mod document;
 mod parse;
 mod policy;
 mod revocation;
+#[cfg(feature = "schema")]
+mod schema;
 mod values;
+mod words;
 
 pub use document::{
     Clusters, Document, Identity, Mode, NameRule, OAuth, PeerCertificate, PeerSource, Refresh,
@@ -26,11 +29,14 @@ pub struct ConfigError {
     /// Path of the field, such as `regions.us-east-1.genesys.ca_certificates`; empty for the document as a whole.
     pub path: String,
     pub message: String,
+    /// Line and column, both from 1, where a text was read; not the message's business, since a tool that made the text
+    /// of another one knows better.
+    pub position: Option<(usize, usize)>,
 }
 
 impl ConfigError {
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: without_long_quotes(&message.into()) }
+        Self { path: path.into(), message: without_long_quotes(&message.into()), position: None }
     }
 }
 
@@ -45,10 +51,11 @@ fn without_long_quotes(message: &str) -> String {
 
 impl std::fmt::Display for ConfigError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.path.is_empty() {
-            write!(f, "configuration: {}", self.message)
-        } else {
-            write!(f, "{}: {}", self.path, self.message)
+        let path = if self.path.is_empty() { "configuration" } else { &self.path };
+        write!(f, "{path}: {}", self.message)?;
+        match self.position {
+            Some((line, column)) => write!(f, " (line {line}, column {column})"),
+            None => Ok(()),
         }
     }
 }

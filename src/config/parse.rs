@@ -1,6 +1,6 @@
 //! Bytes to [`Document`]: JSON text or a protobuf `Struct`, with errors that name the field and the nearest valid name.
 
-use super::{ConfigError, Document};
+use super::{ConfigError, Document, words};
 use prost::Message as _;
 use prost_types::{Struct, Value as ProtobufValue, value::Kind};
 use serde::de::DeserializeOwned;
@@ -77,47 +77,15 @@ fn document_from(source: &mut impl Source) -> Result<Document, Refusal> {
         let (line, column) = (inner.line(), inner.column());
         let text = inner.to_string();
         let what = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
-        let place = if line == 0 { String::new() } else { format!(" (line {line}, column {column})") };
+        let position = (line > 0).then_some((line, column));
+        let error = |message: String| ConfigError { position, ..ConfigError::new(path, message) };
         if inner.is_data() {
-            let message = with_nearest_name(&in_plain_words(what));
-            Refusal::Shape(ConfigError::new(path, message + &place))
+            Refusal::Shape(error(words::of_shape(what)))
         } else {
-            let hint = "YAML is read as google.protobuf.Struct only";
-            Refusal::Syntax(ConfigError::new(path, format!("not valid JSON: {what}{place}; {hint}")))
+            let hint = "to write YAML, make it a google.protobuf.Struct";
+            Refusal::Syntax(error(format!("not valid JSON: {what}; {hint}")))
         }
     })
-}
-
-/// Serde's "invalid type" in the words of the README. Texts are left out: one in the wrong place may be a key.
-fn in_plain_words(message: &str) -> String {
-    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
-    let found = match found.split_once("string \"") {
-        Some((kind, _)) if found.starts_with("invalid ") => format!("{kind}text"),
-        _ if found.starts_with("invalid ") => found.replace("sequence", "list").replace("map", "object"),
-        _ => found.to_owned(),
-    };
-    let expected = match expected {
-        "u32" => "a whole number, 0 or above",
-        "a sequence" => "a list",
-        "a string" | "string or map" => "text",
-        "a boolean" => "true or false",
-        other => other,
-    };
-    format!("{found}, expected {expected}")
-}
-
-/// Adds "did you mean" to serde's "unknown field `x`, expected one of `a`, `b`" and "unknown variant" messages.
-fn with_nearest_name(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let nearest = message.starts_with("unknown ").then(|| {
-        let unknown = quoted.next()?;
-        let (distance, name) = quoted.map(|name| (strsim::damerau_levenshtein(unknown, name), name)).min()?;
-        (distance <= 3.max(name.len() / 3)).then_some(name)
-    });
-    match nearest.flatten() {
-        Some(name) => format!("{message}; did you mean `{name}`?"),
-        None => message.to_owned(),
-    }
 }
 
 fn object(fields: Struct) -> Value {

@@ -2,7 +2,10 @@
 
 use super::{
     Clusters, ConfigError, Document, Mode, NameRule, OAuth, PeerSource, Pin, Refresh, Revocation,
-    checks::{Errors, HOUR, check_clusters, check_oauth, check_refresh, is_host, is_label, is_policy_name},
+    checks::{
+        Errors, HOUR, check_clusters, check_oauth, check_refresh, is_host, is_label, is_policy_name,
+        near_policy_name,
+    },
     document::{DigicertDocument, GenesysDocument, PeerCertificate, RegionDocument},
 };
 use crate::{authority::Authority, fingerprint::Fingerprint, regions, window::UnixSeconds};
@@ -99,7 +102,9 @@ impl Policy {
     pub fn build(document: &Document, digest: Fingerprint) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Errors::default();
         if !is_policy_name(&document.name) {
-            errors.add("name", format!("`{}` is not 1 to 32 of a-z, 0-9 and _", document.name));
+            let hint = near_policy_name(&document.name).map(|near| format!("; `{near}` would do"));
+            let hint = hint.unwrap_or_default();
+            errors.add("name", format!("`{}` is not 1 to 32 of a-z, 0-9 and _{hint}", document.name));
         }
         if document.regions.is_empty() {
             errors.add("regions", "name at least one region, such as us-east-1");
@@ -107,7 +112,11 @@ impl Policy {
         check_refresh(&document.refresh, &mut errors);
         errors.check_span("clock_skew", document.clock_skew.0, Duration::ZERO..=HOUR);
         if document.clock_skew.0.subsec_nanos() > 0 {
-            errors.add("clock_skew", "is not in whole seconds, which is as fine as certificates are");
+            let message = format!(
+                "{} is not in whole seconds, which is as fine as certificates are",
+                document.clock_skew
+            );
+            errors.add("clock_skew", message);
         }
         let regions: Vec<RegionPolicy> = document
             .regions
@@ -147,7 +156,10 @@ impl RegionPolicy {
         let path = format!("regions.{id}");
         let known = regions::by_id(id);
         if !is_label(id) {
-            errors.add(&path, "a region id is 1 to 63 of a-z, 0-9 and -");
+            let hint =
+                nearest_region(&id.to_ascii_lowercase()).map(|near| format!("; did you mean `{near}`?"));
+            let message = format!("a region id is 1 to 63 of a-z, 0-9 and -{}", hint.unwrap_or_default());
+            errors.add(&path, message);
             return None;
         }
         let hint = || match nearest_region(id) {
@@ -165,10 +177,16 @@ impl RegionPolicy {
             return None;
         };
         if !is_host(&name) {
-            errors.add(&format!("{path}.certificate_name"), format!("`{name}` is not a host name"));
+            errors.add(
+                &format!("{path}.certificate_name"),
+                format!("`{name}` is not a host name: give the name as it stands in the client certificate, in full"),
+            );
         }
         if let Some(other) = regions::by_certificate_name(&name).filter(|other| other.id != id) {
-            errors.add(&format!("{path}.certificate_name"), format!("`{name}` is the name of {}", other.id));
+            errors.add(
+                &format!("{path}.certificate_name"),
+                format!("`{name}` is the name of {0}: configure it under `regions.{0}`", other.id),
+            );
         }
         if document.genesys.is_none() && document.digicert.is_none() {
             errors
@@ -183,7 +201,15 @@ impl RegionPolicy {
             };
             let domain = domain.to_ascii_lowercase();
             if !is_host(&domain) {
-                errors.add(&format!("{path}.domain"), format!("`{domain}` is not a host name"));
+                errors.add(
+                    &format!("{path}.domain"),
+                    format!("`{domain}` is not a host name: give the domain alone, such as `mypurecloud.com`"),
+                );
+            } else if let Some((host, rest)) = domain.split_once('.').filter(|(host, _)| ["api", "login"].contains(host)) {
+                errors.add(
+                    &format!("{path}.domain"),
+                    format!("`{host}.` is put before the domain by the filter itself: write `{rest}`"),
+                );
             }
             let own = document.refresh.as_ref();
             let own_path = format!("{path}.refresh");
@@ -207,7 +233,7 @@ impl RegionPolicy {
         if document.refresh.is_some() && source.is_none() {
             errors.add(
                 &format!("{path}.refresh"),
-                "has no effect: `api` is not among this region's digicert.pins",
+                "has no effect, since `api` is not among this region's digicert.pins: add it there, or remove `refresh`",
             );
         }
         Some(Self {
@@ -293,7 +319,13 @@ fn check_distinct(regions: &[RegionPolicy], errors: &mut Errors) {
     for region in regions {
         if let Some(other) = names.insert(&region.certificate_name, &region.id) {
             let path = format!("regions.{}.certificate_name", region.id);
-            errors.add(&path, format!("`{}` is the name of {other} as well", region.certificate_name));
+            errors.add(
+                &path,
+                format!(
+                    "`{}` is the name of `{other}` as well, and a name tells one region only",
+                    region.certificate_name
+                ),
+            );
         }
         let Some(source) = &region.source else { continue };
         let path = format!("regions.{}.refresh.clusters", region.id);
@@ -346,7 +378,7 @@ fn peer(document: &PeerCertificate, errors: &mut Errors) -> Option<Peer> {
         _ => {
             errors.add(
                 &format!("{path}.peer"),
-                "give either sha256 (a list) or dns_san (a host name) of the hop's certificate",
+                "give either sha256 (a list) or dns_san (a host name) of the hop's certificate, not both",
             );
             return None;
         }

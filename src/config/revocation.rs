@@ -9,32 +9,37 @@ use serde::{
 use std::{collections::BTreeMap, time::Duration};
 
 #[cfg(feature = "schema")]
+use super::schema;
+#[cfg(feature = "schema")]
 use schemars::JsonSchema;
+#[cfg(feature = "schema")]
+use serde::Serialize;
 
 /// Revocation lists (CRLs), fetched through Envoy and checked on every request.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RevocationDocument {
+    /// What a missing list means.
     #[serde(deserialize_with = "mode")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "schema::revocation_mode"))]
     pub mode: RevocationMode,
     /// Lists known in advance.
     pub lists: Vec<ListDocument>,
     /// Hosts from which lists named by a certificate itself are fetched, and the cluster for each.
     pub discover: BTreeMap<String, String>,
     /// Time between two fetches of a list.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub interval: Span,
     /// Time that fetching a list may take.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub timeout: Span,
     /// The largest list read, in bytes.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1024, max = 67_108_864)))]
     pub max_size: u32,
 }
 
 /// What a missing list means.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
 #[serde(rename_all = "snake_case")]
 pub enum RevocationMode {
     /// No list is consulted.
@@ -51,7 +56,9 @@ pub enum RevocationMode {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ListDocument {
+    /// One of the configured regions.
     pub region: String,
+    /// Which of its authorities signs the list.
     pub authority: ListAuthority,
     /// `http://` URL, as in the certificate's CRL distribution point.
     pub url: String,
@@ -157,7 +164,10 @@ impl Revocation {
             let Some(region) = regions.iter().find(|region| region.id == list.region) else {
                 add(
                     &format!("{path}.region"),
-                    format!("`{}` is not among the configured regions", list.region),
+                    format!(
+                        "`{}` is not among the configured regions: add it under `regions`, or correct it",
+                        list.region
+                    ),
                 );
                 continue;
             };
@@ -166,7 +176,12 @@ impl Revocation {
                 ListAuthority::Digicert => (AuthorityKind::Digicert, region.digicert.is_none()),
             };
             if missing {
-                add(&format!("{path}.authority"), format!("{} does not trust this authority", list.region));
+                let field = if authority == AuthorityKind::Genesys { "genesys" } else { "digicert" };
+                let message = format!(
+                    "{0} does not trust this authority: configure `regions.{0}.{field}`, or remove the list",
+                    list.region
+                );
+                add(&format!("{path}.authority"), message);
             }
             if list.cluster.is_empty() {
                 add(

@@ -49,6 +49,14 @@ fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 
+/// What to write instead of a text that is no duration.
+fn unit_for(text: &str) -> String {
+    match text.parse::<u32>() {
+        Ok(number) => format!("give it a unit, such as {number}s or {number}m"),
+        Err(_) => "write a number with a unit, such as 30s, 5m or 24h".to_owned(),
+    }
+}
+
 /// As it would be written in a configuration: whole numbers of the largest unit.
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,11 +73,9 @@ impl fmt::Display for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = text(deserializer, "a duration with its unit, such as 30s, 5m or 24h")?;
-        duration(&text).map(Span).ok_or_else(|| {
-            de::Error::custom(format!(
-                "`{text}` is not a duration; write a number with a unit, such as 30s, 5m or 24h"
-            ))
-        })
+        duration(&text)
+            .map(Span)
+            .ok_or_else(|| de::Error::custom(format!("`{text}` is not a duration; {}", unit_for(&text))))
     }
 }
 
@@ -102,9 +108,10 @@ impl<'de> Deserialize<'de> for Pin {
             return Ok(Self::Api);
         }
         let Some(digits) = text.strip_prefix("sha256:") else {
-            return Err(de::Error::custom(format!(
-                "`{text}` is not a pin; write `api` or `sha256:<64 hex digits>`"
-            )));
+            let is_bare = text.parse::<Fingerprint>().is_ok();
+            let fix =
+                if is_bare { "write `sha256:` before it" } else { "write `api` or `sha256:<64 hex digits>`" };
+            return Err(de::Error::custom(format!("`{text}` is not a pin; {fix}")));
         };
         digits.parse().map(Self::Sha256).map_err(|error| de::Error::custom(format!("`{text}`: {error}")))
     }

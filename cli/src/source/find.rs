@@ -99,8 +99,10 @@ impl Search<'_> {
             self.others += 1;
             return;
         }
-        let configuration =
-            configuration.cloned().ok_or((resource.mark, "spec.pluginConfig is missing".to_owned()));
+        let configuration = configuration.cloned().ok_or((
+            resource.mark,
+            "spec.pluginConfig is missing: the filter's settings go there".to_owned(),
+        ));
         self.found.push(Found { place, configuration });
     }
 
@@ -123,7 +125,7 @@ impl Search<'_> {
     /// The configuration of a `PluginConfig`: a `Struct`, or JSON in a `StringValue` or `BytesValue`.
     fn configuration(&self, plugin: &Node) -> Result<Node, (Mark, String)> {
         let Some(any) = plugin.get("configuration") else {
-            return Err((plugin.mark, "the plugin has no `configuration`".to_owned()));
+            return Err((plugin.mark, "the plugin has no `configuration`: the filter's settings go there, as a google.protobuf.Struct".to_owned()));
         };
         let value = any.get("value").ok_or((
             any.mark,
@@ -143,12 +145,24 @@ impl Search<'_> {
         };
         // The filter takes JSON here, and nothing else.
         if let Err(error) = serde_json::from_str::<serde_json::Value>(text) {
-            return Err((value.mark, format!("the text is not JSON: {error}")));
+            return Err(self.not_json(value, &error));
         }
         let mut documents = yaml::parse(text).map_err(|error| (value.mark, error.message))?;
         let mut inner = documents.pop().ok_or((value.mark, "the text is empty".to_owned()))?;
         inner.remark(&self.placement(value));
         Ok(inner)
+    }
+
+    fn not_json(&self, text: &Node, error: &serde_json::Error) -> (Mark, String) {
+        let inside = Mark { line: error.line(), column: error.column().saturating_sub(1), width: 1 };
+        let place = format!(" at line {} column {}", error.line(), error.column());
+        let whole = error.to_string();
+        // In a block the place is one of the file; in a text with escapes it has to be told.
+        let is_block = matches!(text.kind, Kind::Block(_));
+        let what = if is_block { whole.strip_suffix(&place).unwrap_or(&whole) } else { &whole };
+        let fix = "StringValue and BytesValue hold JSON only; for YAML write \"@type\": \
+                   type.googleapis.com/google.protobuf.Struct, and the settings under `value`";
+        (self.placement(text)(inside), format!("the text is not JSON: {what}; {fix}"))
     }
 
     /// Where the inside of a text stands in the file: exactly for a block, at the text itself otherwise.

@@ -56,21 +56,12 @@ fn shape_problems(node: &Node) -> Vec<Problem> {
 }
 
 fn locate(node: &Node, error: &ConfigError) -> Problem {
-    let message = without_position(&error.message);
+    // Its position is one in the bytes that were made of the file.
+    let message = error.message.clone();
     let prefer_key = message.starts_with("unknown field") || message.starts_with("missing field");
     let located = node.locate(&error.path);
     let path = if located.complete { located.path.clone() } else { error.path.clone() };
     Problem { path, message, mark: located.mark(prefer_key) }
-}
-
-/// serde names the line and column of the bytes it read, which are not those of the file.
-fn without_position(message: &str) -> String {
-    let Some(at) = message.rfind(" at line ") else { return message.to_owned() };
-    let (before, position) = message.split_at(at);
-    let end = position.find(|c: char| c != ' ' && !c.is_ascii_alphanumeric()).unwrap_or(position.len());
-    let (place, after) = position.split_at(end);
-    let numbers = place.split(' ').filter(|word| word.parse::<u32>().is_ok()).count();
-    if numbers == 2 { format!("{before}{after}") } else { message.to_owned() }
 }
 
 /// The one policy of a file, or the one of this name.

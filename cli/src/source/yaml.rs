@@ -35,7 +35,7 @@ impl<'t> Reader<'t> {
                 let at = error.marker();
                 Err(SyntaxError {
                     mark: Mark { line: at.line(), column: at.col(), width: 1 },
-                    message: error.info().to_owned(),
+                    message: syntax(error.info()),
                 })
             }
             None => Ok((Event::StreamEnd, Mark::default())),
@@ -119,6 +119,20 @@ impl<'t> Reader<'t> {
             entries.push((key, self.node(event, mark)?));
         }
     }
+}
+
+/// The parser's words, and what they mean to whoever wrote the file.
+fn syntax(info: &str) -> String {
+    let hint = if info.contains("tabs disallowed") {
+        "; indent with spaces"
+    } else if info.contains("mapping values are not allowed") {
+        "; does the line above lack its colon, or is one of them indented wrongly?"
+    } else if info.contains("indent") {
+        "; entries of one level begin in one column"
+    } else {
+        ""
+    };
+    format!("not readable as YAML: {info}{hint}")
 }
 
 fn mark(span: Span) -> Mark {

@@ -48,6 +48,7 @@ fn make_fixtures() {
         ("other-region.pem", named(&eu, EU_CENTRAL_1.certificate_name).cert_pem),
         ("impostor.pem", named(&impostor, US_EAST_1.certificate_name).cert_pem),
         ("stranger.pem", named(&us, "client.example").cert_pem),
+        ("digicert-ca.pem", public.pem.clone()),
         ("digicert.pem", named(&public, US_EAST_1.certificate_name).chain_pem + &public_root.pem),
         (
             "server.pem",

@@ -1,7 +1,10 @@
 //! The binary, run as a user runs it.
 
 mod doctor;
+mod errors;
 mod fixtures;
 mod golden;
+mod markdown;
 mod pins;
 mod run;
+mod schema;

@@ -53,10 +53,15 @@ pub fn directory(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
 }
 
+/// Whether `UPDATE_GOLDEN=1` asks to write what should be compared.
+pub fn updates_golden() -> bool {
+    std::env::var_os("UPDATE_GOLDEN").is_some()
+}
+
 /// Compares text with a golden file; `UPDATE_GOLDEN=1` writes the file instead.
 pub fn assert_golden(name: &str, actual: &str) {
     let path = directory("golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if updates_golden() {
         std::fs::write(&path, actual).expect("a golden file is written");
         return;
     }

@@ -89,7 +89,7 @@ fn numbers_of_a_struct_are_whole_where_they_were_written_so() {
     };
     assert_eq!(held(json!(0)), Ok(0));
     assert_eq!(held(json!(10_000)), Ok(10_000));
-    assert_eq!(held(json!(10_001)), Err("is above 10000".to_owned()));
+    assert_eq!(held(json!(10_001)), Err("10001 is outside 0 to 10000".to_owned()));
     let expected = "expected a whole number, 0 or above";
     assert_eq!(held(json!(-1)), Err(format!("invalid value: integer `-1`, {expected}")));
     assert_eq!(held(json!(1.5)), Err(format!("invalid type: floating point `1.5`, {expected}")));
@@ -102,21 +102,21 @@ fn bytes_that_are_neither_form_say_so() {
     let first = |bytes: &[u8]| crate::config::load(bytes).unwrap_err()[0].to_string();
     let empty = "configuration: it is empty; `regions` is required, see the README for an example";
     assert_eq!(first(b""), empty);
-    for (bytes, expected) in [
-        (b"x".as_slice(), "expected value (line 1, column 1)"),
-        (b" ", "EOF while parsing a value (line 1, column 1)"),
-        (b"regions:\n  us-east-1: {}\n", "expected value (line 1, column 1)"),
-        (b"{\"regions\":{}", "EOF while parsing an object (line 1, column 13)"),
+    for (bytes, expected, place) in [
+        (b"x".as_slice(), "expected value", "line 1, column 1"),
+        (b" ", "EOF while parsing a value", "line 1, column 1"),
+        (b"regions:\n  us-east-1: {}\n", "expected value", "line 1, column 1"),
+        (b"{\"regions\":{}", "EOF while parsing an object", "line 1, column 13"),
         (
             b"{\"regions\":{\"us-east-1\":{\"digicert\":{\"pins\":[\"api\"]}}}} x",
-            "trailing characters (line 1, column 57)",
+            "trailing characters",
+            "line 1, column 57",
         ),
-        (b"\xff\xfe", "expected value (line 1, column 1)"),
-        (b"\x0a\x7f\x00", "expected value (line 2, column 1)"),
+        (b"\xff\xfe", "expected value", "line 1, column 1"),
+        (b"\x0a\x7f\x00", "expected value", "line 2, column 1"),
     ] {
-        let expected =
-            format!("configuration: not valid JSON: {expected}; YAML is read as google.protobuf.Struct only");
-        assert_eq!(first(bytes), expected);
+        let hint = "to write YAML, make it a google.protobuf.Struct";
+        assert_eq!(first(bytes), format!("configuration: not valid JSON: {expected}; {hint} ({place})"));
     }
     // An empty `Struct` is no bytes at all; one with unknown fields only is none of ours.
     assert_eq!(first(&Struct::default().encode_to_vec()), empty);

@@ -39,7 +39,15 @@ pub fn assert_wrong(document: &Value, expected: &[&str]) {
 #[test]
 fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
     for (document, expected) in [
-        (json!({"name": "x"}), "configuration: missing field `regions`"),
+        (
+            json!({"name": "x"}),
+            "configuration: missing field `regions`: name the regions whose client may pass, such as {us-east-1: \
+             {digicert: {pins: [api]}}}",
+        ),
+        (
+            us(json!({"pins": ["api"]})),
+            "regions.us-east-1.pins: unknown field `pins` in this place: it belongs under `regions.<id>.digicert`",
+        ),
         (
             with(json!({"nmae": "x"})),
             "nmae: unknown field `nmae`, expected one of `name`, `regions`, `refresh`, `peer_certificate`, `names`, \
@@ -50,7 +58,7 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
             "refesh: unknown field `refesh`, expected one of `name`, `regions`, `refresh`, `peer_certificate`, \
              `names`, `clock_skew`, `revocation`, `mode`, `identity`; did you mean `refresh`?",
         ),
-        (with(json!({"name": 7})), "name: invalid type: integer `7`, expected text"),
+        (with(json!({"name": 7})), "name: invalid type: integer `7`, expected text: put it in quotes"),
         (
             json!({"regions": ["us-east-1"]}),
             "regions: invalid type: list, expected an object with one entry per region, such as us-east-1",
@@ -65,13 +73,17 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
         ),
         (
             us(json!(null)),
-            "regions.us-east-1: invalid type: null, expected an object with `genesys`, `digicert` or both",
+            "regions.us-east-1: nothing stands here, expected an object with `genesys`, `digicert` or both",
         ),
         (
             us(json!({"genesys": cast().us_ca.pem})),
             "regions.us-east-1.genesys: invalid type: text, expected an object with `ca_certificates`",
         ),
-        (us(json!({"genesys": {}})), "regions.us-east-1.genesys: missing field `ca_certificates`"),
+        (
+            us(json!({"genesys": {}})),
+            "regions.us-east-1.genesys: missing field `ca_certificates`: give the region's root as PEM text, from the \
+             .zip on Genesys' help page",
+        ),
         (
             us(json!({"genesys": {"ca_certificate": "x"}})),
             "regions.us-east-1.genesys.ca_certificate: unknown field `ca_certificate`, expected `ca_certificates` or \
@@ -83,12 +95,16 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
         ),
         (
             us(json!({"genesys": {"ca_certificates": "x", "danger_public_ca": "yes"}})),
-            "regions.us-east-1.genesys.danger_public_ca: invalid type: text, expected true or false",
+            "regions.us-east-1.genesys.danger_public_ca: invalid type: text, expected true or false without quotes",
         ),
-        (us(json!({"digicert": {}})), "regions.us-east-1.digicert: missing field `pins`"),
+        (
+            us(json!({"digicert": {}})),
+            "regions.us-east-1.digicert: missing field `pins`: give `[api]` for what the certificates API names, or \
+             fingerprints such as `sha256:<64 hex digits>`",
+        ),
         (
             us(json!({"digicert": {"pins": "api"}})),
-            "regions.us-east-1.digicert.pins: invalid type: text, expected a list",
+            "regions.us-east-1.digicert.pins: invalid type: text, expected a list in brackets, such as [api]",
         ),
         (
             us(json!({"digicert": {"pins": ["api", 7]}})),
@@ -97,6 +113,11 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
         (
             us(json!({"digicert": {"pins": ["API"]}})),
             "regions.us-east-1.digicert.pins[0]: `API` is not a pin; write `api` or `sha256:<64 hex digits>`",
+        ),
+        (
+            us(json!({"digicert": {"pins": ["00".repeat(32)]}})),
+            "regions.us-east-1.digicert.pins[0]: \
+             `0000000000000000000000000000000000000000000000000000000000000000` is not a pin; write `sha256:` before it",
         ),
         (
             us(json!({"digicert": {"pins": ["sha256:00ff"]}})),
@@ -126,7 +147,7 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
         ),
         (
             with(json!({"clock_skew": "60"})),
-            "clock_skew: `60` is not a duration; write a number with a unit, such as 30s, 5m or 24h",
+            "clock_skew: `60` is not a duration; give it a unit, such as 60s or 60m",
         ),
         (
             refresh(json!({"jitter": "90%"})),
@@ -142,7 +163,7 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
         ),
         (
             refresh(json!({"on_unknown_certificate": {"max_held": "64"}})),
-            "refresh.on_unknown_certificate.max_held: invalid type: text, expected a whole number, 0 or above",
+            "refresh.on_unknown_certificate.max_held: invalid type: text, expected a whole number without quotes",
         ),
         (
             refresh(json!({"oauth": "s3cret"})),
@@ -151,10 +172,19 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
         ),
         (
             refresh(json!({"oauth": {"client_secret": "s3cret"}})),
-            "refresh.oauth.client_secret: unknown field `client_secret`, expected `client_id_env` or \
-             `client_secret_env`; did you mean `client_secret_env`?",
+            "refresh.oauth.client_secret: unknown field `client_secret` in this place: credentials never stand in the \
+             configuration; put them into environment variables, and give the variables' names as `client_id_env` and \
+             `client_secret_env`",
         ),
-        (hop(json!({"header": "x"})), "peer_certificate.danger_trusted_hop: missing field `peer`"),
+        (
+            hop(json!({"header": "x"})),
+            "peer_certificate.danger_trusted_hop: missing field `peer`: say how the proxy in front is recognised: by \
+             `sha256` or `dns_san` of its client certificate",
+        ),
+        (
+            with(json!({"mode": false})),
+            "mode: invalid type: boolean `false`, expected text; YAML takes a bare yes, no, on or off for a boolean",
+        ),
     ] {
         assert_wrong(&document, &[expected]);
     }
@@ -163,17 +193,18 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
 #[test]
 fn values_that_make_no_sense_are_told_with_the_bounds() {
     for (document, expected) in [
-        (with(json!({"name": "Edge"})), "name: `Edge` is not 1 to 32 of a-z, 0-9 and _"),
+        (with(json!({"name": "Edge"})), "name: `Edge` is not 1 to 32 of a-z, 0-9 and _; `edge` would do"),
         (with(json!({"name": ""})), "name: `` is not 1 to 32 of a-z, 0-9 and _"),
         (
             with(json!({"name": "x".repeat(33)})),
-            "name: `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` is not 1 to 32 of a-z, 0-9 and _",
+            "name: `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` is not 1 to 32 of a-z, 0-9 and _; \
+             `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx` would do",
         ),
         (json!({"regions": {}}), "regions: name at least one region, such as us-east-1"),
         (with(json!({"clock_skew": "2h"})), "clock_skew: 2h is outside 0s to 1h"),
         (
             with(json!({"clock_skew": "1500ms"})),
-            "clock_skew: is not in whole seconds, which is as fine as certificates are",
+            "clock_skew: 1500ms is not in whole seconds, which is as fine as certificates are",
         ),
         (refresh(json!({"interval": "500ms"})), "refresh.interval: 500ms is outside 1s to 7d"),
         (refresh(json!({"interval": "8d"})), "refresh.interval: 8d is outside 1s to 7d"),
@@ -182,12 +213,13 @@ fn values_that_make_no_sense_are_told_with_the_bounds() {
         (refresh(json!({"retry": {"max": "2d"}})), "refresh.retry.max: 2d is outside 100ms to 1d"),
         (
             refresh(json!({"retry": {"base": "10s", "max": "5s"}})),
-            "refresh.retry.max: is below refresh.retry.base",
+            "refresh.retry.max: 5s is below refresh.retry.base, 10s",
         ),
         (refresh(json!({"keep_removed": "31d"})), "refresh.keep_removed: 31d is outside 0s to 30d"),
         (
             refresh(json!({"max_staleness": "1h"})),
-            "refresh.max_staleness: is not above refresh.interval, so pins would lapse between refreshes",
+            "refresh.max_staleness: 1h is not above refresh.interval, 1h, so pins would lapse between refreshes: give it \
+             several intervals",
         ),
         (
             refresh(json!({"on_unknown_certificate": {"min_interval": "0s"}})),
@@ -199,7 +231,7 @@ fn values_that_make_no_sense_are_told_with_the_bounds() {
         ),
         (
             refresh(json!({"on_unknown_certificate": {"max_held": 10_001}})),
-            "refresh.on_unknown_certificate.max_held: is above 10000",
+            "refresh.on_unknown_certificate.max_held: 10001 is outside 0 to 10000",
         ),
         (
             refresh(json!({"clusters": {"api": ""}})),
@@ -216,11 +248,11 @@ fn values_that_make_no_sense_are_told_with_the_bounds() {
         ),
         (
             with(json!({"identity": {"header": "x_client"}})),
-            "identity.header: `x_client` is not a header name of letters, digits and -",
+            "identity.header: `x_client` is not a header name of letters, digits and -; `x-client` would be one",
         ),
         (
             with(json!({"identity": {"header": ":path"}})),
-            "identity.header: `:path` is not a header name of letters, digits and -",
+            "identity.header: `:path` is not a header name of letters, digits and -; `path` would be one",
         ),
         (
             with(json!({"identity": {"header": "Authorization"}})),

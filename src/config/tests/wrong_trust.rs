@@ -37,31 +37,38 @@ fn regions_that_make_no_sense_are_told_with_the_way_out() {
         ),
         (
             json!({"regions": {"US-East-1": genesys()}}),
-            "regions.US-East-1: a region id is 1 to 63 of a-z, 0-9 and -",
+            "regions.US-East-1: a region id is 1 to 63 of a-z, 0-9 and -; did you mean `us-east-1`?",
         ),
         (
             us(merged(&genesys(), &named("*.mypurecloud.com"))),
-            "regions.us-east-1.certificate_name: `*.mypurecloud.com` is not a host name",
+            "regions.us-east-1.certificate_name: `*.mypurecloud.com` is not a host name: give the name as it \
+             stands in the client certificate, in full",
         ),
         (
             us(merged(&genesys(), &named(EU))),
             "regions.us-east-1.certificate_name: `dataactions.prod-euc1.eu-central-1.mypurecloud.com` is the name of \
-             eu-central-1",
+             eu-central-1: configure it under `regions.eu-central-1`",
         ),
         (
             json!({"regions": {
                 "a": merged(&genesys(), &named("same.example")),
                 "b": merged(&genesys(), &named("SAME.example")),
             }}),
-            "regions.b.certificate_name: `same.example` is the name of a as well",
+            "regions.b.certificate_name: `same.example` is the name of `a` as well, and a name tells one region only",
         ),
         (
             us(merged(&by_api(), &json!({"domain": "https://api.mypurecloud.com"}))),
-            "regions.us-east-1.domain: `https://api.mypurecloud.com` is not a host name",
+            "regions.us-east-1.domain: `https://api.mypurecloud.com` is not a host name: give the domain alone, \
+             such as `mypurecloud.com`",
+        ),
+        (
+            us(merged(&by_api(), &json!({"domain": "api.mypurecloud.com"}))),
+            "regions.us-east-1.domain: `api.` is put before the domain by the filter itself: write `mypurecloud.com`",
         ),
         (
             us(merged(&genesys(), &json!({"refresh": {"oauth": "injected"}}))),
-            "regions.us-east-1.refresh: has no effect: `api` is not among this region's digicert.pins",
+            "regions.us-east-1.refresh: has no effect, since `api` is not among this region's digicert.pins: add it \
+             there, or remove `refresh`",
         ),
         (
             us(merged(&by_api(), &json!({"refresh": {"oauth": {"client_id_env": ""}}}))),
@@ -128,12 +135,12 @@ fn authorities_that_would_not_protect_are_refused() {
         (
             "nothing",
             genesys(""),
-            format!("{path}: no `-----BEGIN CERTIFICATE-----` block found; give the certificate as PEM text"),
+            format!("{path}: no `-----BEGIN CERTIFICATE-----` block found; give the certificate itself as PEM text, not its path"),
         ),
         (
             "a file name",
             genesys("/etc/ssl/genesys.pem"),
-            format!("{path}: no `-----BEGIN CERTIFICATE-----` block found; give the certificate as PEM text"),
+            format!("{path}: no `-----BEGIN CERTIFICATE-----` block found; give the certificate itself as PEM text, not its path"),
         ),
         (
             "line breaks lost",
@@ -212,7 +219,7 @@ fn authorities_that_would_not_protect_are_refused() {
             "no issuer",
             us(json!({"digicert": {"pins": ["api"], "issuers": ""}})),
             "regions.us-east-1.digicert.issuers: no `-----BEGIN CERTIFICATE-----` block found; give the certificate \
-             as PEM text"
+             itself as PEM text, not its path"
                 .to_owned(),
         ),
     ] {
@@ -232,8 +239,9 @@ fn authorities_that_would_not_protect_are_refused() {
 fn a_trusted_hop_is_configured_completely_or_not_at_all() {
     let path = "peer_certificate.danger_trusted_hop";
     let peer = json!({"dns_san": "edge.example.com"});
-    let either =
-        format!("{path}.peer: give either sha256 (a list) or dns_san (a host name) of the hop's certificate");
+    let either = format!(
+        "{path}.peer: give either sha256 (a list) or dns_san (a host name) of the hop's certificate, not both"
+    );
     let digest = "0".repeat(64);
     for (document, expected) in [
         (hop(json!({"header": "x-cert", "peer": {}})), either.clone()),

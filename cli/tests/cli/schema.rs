@@ -1,0 +1,149 @@
+//! The JSON Schema: the committed one is the current one, and the examples of the documents keep to it.
+
+use crate::{
+    errors::expanded,
+    markdown::{Block, blocks, repository},
+    run::{directory, run, run_with, updates_golden},
+};
+use serde_json::{Value, json};
+use testbed::config::{load_yaml, parse_yaml};
+
+const FILE: &str = "config.schema.json";
+
+fn validator() -> jsonschema::Validator {
+    jsonschema::validator_for(&run(&["schema"]).json()).expect("a schema")
+}
+
+#[test]
+fn the_committed_schema_is_the_one_of_the_types() {
+    let current = run(&["schema"]).stdout;
+    if updates_golden() {
+        std::fs::write(repository(FILE), &current).expect("the schema is written");
+    }
+    let committed = std::fs::read_to_string(repository(FILE)).unwrap_or_default();
+    assert!(committed == current, "write it again: cargo run -p genesys-mtls -- schema > {FILE}");
+}
+
+/// Every plugin configuration inside a file: of a `PluginConfig`, a `WasmPlugin`, or of JSON text.
+fn configurations(value: &Value, found: &mut Vec<Value>) {
+    if let Some(plugin) = value.get("pluginConfig") {
+        found.push(plugin.clone());
+    }
+    // An overlay of the Istio manifests replaces the regions.
+    let patch = value.get("patch").and_then(Value::as_str).map(|patch| parse_yaml(patch).expect("YAML"));
+    for operation in patch.iter().filter_map(Value::as_array).flatten() {
+        if operation["path"] == "/spec/pluginConfig/regions" {
+            found.push(json!({"regions": operation["value"]}));
+        }
+    }
+    if let Some(inner) = value.get("configuration").and_then(|any| any.get("value")) {
+        let text = inner.as_str().map(|text| serde_json::from_str(text).expect("JSON text"));
+        let ours = text.unwrap_or_else(|| inner.clone());
+        if ours.get("regions").is_some() {
+            found.push(ours);
+        }
+    }
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| configurations(item, found)),
+        Value::Object(fields) => fields.values().for_each(|field| configurations(field, found)),
+        _ => {}
+    }
+}
+
+fn assert_sound(validator: &jsonschema::Validator, place: &str, configuration: &Value) {
+    let wrong: Vec<String> = validator
+        .iter_errors(configuration)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert!(wrong.is_empty(), "{place}: {wrong:#?}");
+    let outcome = run_with(&["check", "-"], &configuration.to_string(), &[]);
+    assert_eq!(outcome.code, 0, "{place}: {}{}", outcome.stdout, outcome.stderr);
+}
+
+#[test]
+fn the_shipped_files_keep_to_the_schema_and_load() {
+    let validator = validator();
+    let mut directories = vec![repository("envoy")];
+    let mut examined = 0;
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                let text = std::fs::read_to_string(&path).expect("text");
+                let mut found = Vec::new();
+                for document in text.split("\n---\n") {
+                    configurations(&parse_yaml(document).expect("YAML"), &mut found);
+                }
+                for configuration in &found {
+                    assert_sound(&validator, &path.display().to_string(), configuration);
+                }
+                examined += found.len();
+            }
+        }
+    }
+    assert!(examined >= 20, "only {examined} configurations found");
+}
+
+/// Fragments are completed, and `...` stands for a certificate.
+fn completed(example: &Block) -> Option<Value> {
+    const OPTIONS: [&str; 6] =
+        ["regions", "refresh", "peer_certificate", "revocation", "identity", "clock_skew"];
+    let digest = "ab".repeat(32);
+    let text = example.text.replace("<current>", &digest).replace("<next>", &digest);
+    let mut value = parse_yaml(&text).ok()?;
+    let fields = value.as_object_mut()?;
+    if !fields.keys().any(|key| OPTIONS.contains(&key.as_str())) {
+        return None;
+    }
+    let region =
+        json!({"genesys": {"ca_certificates": "..."}, "digicert": {"pins": ["api"], "issuers": "..."}});
+    fields.entry("regions").or_insert_with(|| json!({"us-east-1": region}));
+    let root = std::fs::read_to_string(directory("fixtures").join("genesys-root.pem")).expect("a fixture");
+    testbed::config::walk(&mut value, &mut |map| {
+        for field in ["ca_certificates", "issuers"] {
+            if map.get(field).and_then(Value::as_str).is_some_and(|text| text.contains("...")) {
+                map.insert(field.to_owned(), root.clone().into());
+            }
+        }
+    });
+    Some(value)
+}
+
+#[test]
+fn the_examples_of_the_documents_keep_to_the_schema_and_load() {
+    let validator = validator();
+    for (file, least) in [("README.md", 3), ("envoy/README.md", 1)] {
+        let mut examined = 0;
+        for block in blocks(file).iter().filter(|block| block.language == "yaml") {
+            let mut found: Vec<Value> = completed(block).into_iter().collect();
+            if found.is_empty() {
+                let value = parse_yaml(&block.text).unwrap_or_default();
+                configurations(&value, &mut found);
+            }
+            for configuration in &found {
+                assert_sound(&validator, &format!("{file}, {}", block.heading), configuration);
+            }
+            examined += found.len();
+        }
+        assert!(examined >= least, "{file}: only {examined} examples found");
+    }
+}
+
+/// An editor is to underline what the filter refuses for its shape alone.
+#[test]
+fn what_has_the_wrong_shape_breaks_the_schema() {
+    let validator = validator();
+    let catalogue =
+        std::fs::read_to_string(repository("docs/configuration-errors.md")).expect("the catalogue");
+    let shapes =
+        catalogue.split("\n## ").find(|part| part.starts_with("Options of the wrong name")).expect("a part");
+    for example in shapes.split("```yaml\n").skip(1) {
+        let yaml = example.split("```").next().expect("a block");
+        let value = parse_yaml(&expanded(yaml)).expect("YAML");
+        assert!(!validator.is_valid(&value), "the schema accepts:\n{yaml}");
+    }
+    let policy = load_yaml(&directory("fixtures").join("policy.yaml"));
+    assert!(validator.is_valid(&policy));
+}
