@@ -1,5 +1,6 @@
 //! The binary, run as a user runs it.
 
+mod agree;
 mod doctor;
 mod errors;
 mod fixtures;
