@@ -13,17 +13,17 @@ use serde_json::Value;
 const ENVIRONMENTS_SINCE: (u64, u64) = (1, 39);
 
 /// What the filter needs where capabilities are restricted, and what comes of leaving it out.
-const CALLBACKS: [(&str, &str); 6] = [
+const CALLBACKS: [(&str, &str); 7] = [
     ("proxy_on_request_headers", "the filter is never asked, and requests pass it by"),
     ("proxy_on_configure", "it never loads its policy"),
     ("proxy_on_context_create", "it cannot be asked"),
     ("proxy_on_tick", "it never refreshes, and held requests never go on"),
     ("proxy_on_http_call_response", "it never learns what the API answers"),
+    ("proxy_on_done", "a reload waits for its lease to run out"),
     ("proxy_on_delete", "every request leaks memory"),
 ];
-const CALLS: [&str; 23] = [
+const CALLS: [&str; 21] = [
     "proxy_log",
-    "proxy_get_log_level",
     "proxy_get_property",
     "proxy_set_property",
     "proxy_send_local_response",
@@ -38,7 +38,6 @@ const CALLS: [&str; 23] = [
     "proxy_define_metric",
     "proxy_increment_metric",
     "proxy_record_metric",
-    "proxy_get_current_time_nanoseconds",
     "proxy_set_effective_context",
     "proxy_continue_stream",
     "environ_get",
@@ -80,12 +79,13 @@ fn failure_policy(plugin: &Plugin) -> Option<Finding> {
 }
 
 fn capabilities(plugin: &Plugin) -> Option<Finding> {
-    let allowed =
-        plugin.config.pointer("/capability_restriction_config/allowed_capabilities")?.as_object()?;
+    // 1.40 calls the place beside vm_config deprecated; older versions know no other.
+    let places = ["/vm_config/capability_restriction_config", "/capability_restriction_config"];
+    let lists = places
+        .iter()
+        .filter_map(|place| plugin.config.pointer(place)?.get("allowed_capabilities")?.as_object());
     // An empty list restricts nothing.
-    if allowed.is_empty() {
-        return None;
-    }
+    let allowed = lists.into_iter().find(|allowed| !allowed.is_empty())?;
     let callbacks: Vec<String> = CALLBACKS
         .iter()
         .filter(|(name, _)| !allowed.contains_key(*name))

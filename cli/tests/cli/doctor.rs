@@ -1,8 +1,12 @@
 //! `doctor` on config dumps of a real Envoy: the shipped files come out clean, and with one thing changed they do not.
 
-use crate::run::{Outcome, run_with};
+use crate::{
+    markdown::blocks,
+    readme::assert_shown,
+    run::{Outcome, run, run_with},
+};
 use serde_json::{Value, json};
-use testbed::{World, config};
+use testbed::{Envoy, World, config};
 
 const EXPLAIN: &str = "envoy/envoy.yaml";
 const STRICT: &str = "envoy/strict.yaml";
@@ -21,6 +25,10 @@ const EMPTY_MODULE: &[u8] = b"\0asm\x01\0\0\0\
 
 /// Starts Envoy with a shipped file and one change; what it says is in force.
 async fn dump(world: &World, file: &str, change: impl FnOnce(&mut Value)) -> Value {
+    start(world, file, change).await.config_dump().await.expect("a config dump")
+}
+
+async fn start(world: &World, file: &str, change: impl FnOnce(&mut Value)) -> Envoy {
     let mut bootstrap = world.bootstrap(file);
     config::set_plugin_configuration(&mut bootstrap, &world.policy());
     // What the shipped files say to do before 1.39, done always: it is no finding in any version.
@@ -30,8 +38,7 @@ async fn dump(world: &World, file: &str, change: impl FnOnce(&mut Value)) -> Val
     let module = world.write("empty.wasm", EMPTY_MODULE).expect("a file");
     config::set_module(&mut bootstrap, &module);
     change(&mut bootstrap);
-    let envoy = world.envoy(bootstrap).start().await.expect("Envoy starts");
-    envoy.config_dump().await.expect("a config dump")
+    world.envoy(bootstrap).start().await.expect("Envoy starts")
 }
 
 fn examine(dump: &Value) -> Outcome {
@@ -242,12 +249,19 @@ const BAD: &[(&str, &str, &str, Change)] = &[
         plugin(b)["configuration"]["value"]["peer_certificate"] = json!({
             "danger_trusted_hop": {"header": "x-forwarded-client-cert", "peer": {"dns_san": "hop.example"}}});
     }),
+    ("a policy that does not load", EXPLAIN, "error[invalid_configuration]", |b| {
+        plugin(b)["configuration"]["value"]["mode"] = "shadwo".into();
+    }),
     ("the default failure policy", EXPLAIN, "warning[failure_policy]", |b| {
         plugin(b).as_object_mut().unwrap().remove("failure_policy");
     }),
     ("fail open", EXPLAIN, "error[fail_open]", |b| plugin(b)["failure_policy"] = "FAIL_OPEN".into()),
     ("capabilities without the one callback", EXPLAIN, "error[capability_missing]", |b| {
         plugin(b)["capability_restriction_config"] =
+            json!({"allowed_capabilities": {"proxy_on_configure": {}}});
+    }),
+    ("the same in the VM's own configuration", EXPLAIN, "error[capability_missing]", |b| {
+        plugin(b)["vm_config"]["capability_restriction_config"] =
             json!({"allowed_capabilities": {"proxy_on_configure": {}}});
     }),
     ("credentials that the VM is not given", EXPLAIN, "error[credentials_not_passed]", |b| {
@@ -266,6 +280,19 @@ async fn the_shipped_files_come_out_clean() {
         let outcome = examine(&dump(&world, file, |_| {}).await);
         assert_eq!((rules(&outcome), outcome.code), (Vec::new(), 0), "{file}: {}", outcome.stdout);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_envoy_is_examined_by_its_admin_url() {
+    let world = World::start().await.expect("the testbed starts");
+    let envoy = start(&world, EXPLAIN, |b| drop(filters(b).remove(1))).await;
+    let url = format!("http://{}/config_dump", envoy.admin_addr());
+    let outcome = tokio::task::block_in_place(|| run(&["doctor", "--config-dump", &url]));
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    assert_shown("doctor", &outcome);
+    drop(envoy);
+    let outcome = tokio::task::block_in_place(|| run(&["doctor", "--config-dump", &url]));
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{}", outcome.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -288,7 +315,14 @@ async fn each_mistake_is_found_by_its_own_rule_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_sound_ways_to_guard_are_clean() {
     let world = World::start().await.expect("the testbed starts");
-    let sound: [(&str, Change); 5] = [
+    let sound: [(&str, Change); 6] = [
+        ("the capability list that envoy/README.md gives", |b| {
+            let blocks = blocks("envoy/README.md");
+            let block = blocks.iter().find(|block| block.text.contains("capability_restriction_config:"));
+            let list = config::parse_yaml(&block.expect("the list").text).expect("YAML");
+            plugin(b)["vm_config"]["capability_restriction_config"] =
+                list["capability_restriction_config"].clone();
+        }),
         ("the rule on the virtual host", scoped_to_the_host),
         ("shadow mode on both sides", |b| {
             plugin(b)["configuration"]["value"]["mode"] = "shadow".into();

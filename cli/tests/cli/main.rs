@@ -7,5 +7,6 @@ mod fixtures;
 mod golden;
 mod markdown;
 mod pins;
+mod readme;
 mod run;
 mod schema;

@@ -1,6 +1,9 @@
 //! `pins` against the stand-in of Genesys Cloud: real TLS, real OAuth, every format, every refusal.
 
-use crate::run::{Outcome, directory, run, run_with};
+use crate::{
+    readme::assert_shown,
+    run::{Outcome, directory, run, run_with},
+};
 use serde_json::Value;
 use testbed::{
     World,
@@ -57,6 +60,7 @@ async fn current_and_upcoming_pins_come_in_every_format() {
     let json = ask(&world, &["--json"]).json();
     assert_eq!(inner, json);
     assert_eq!(json["skipped"][0], "other_authority x1", "the Genesys entity is no pin: {json}");
+    assert_shown("pins", &text);
     for outcome in [&text, &yaml, &configmap] {
         for pin in &pins {
             assert!(outcome.stdout.contains(pin), "{pin} is missing in {}", outcome.stdout);
