@@ -136,8 +136,9 @@ impl Authority {
         self.subject == subject
     }
 
-    /// Whether this authority's key made a signature. `algorithm` is the content of its `AlgorithmIdentifier`.
-    pub fn has_signed(&self, message: &[u8], algorithm: &[u8], signature: &[u8]) -> bool {
+    /// Whether this authority's key made a signature over what has this digest. `algorithm` is the content of its
+    /// `AlgorithmIdentifier`.
+    pub fn has_signed(&self, digest: &[u8], algorithm: &[u8], signature: &[u8]) -> bool {
         let Ok((bits, key_algorithm)) = Any::from_der(self.anchor.subject_public_key_info.as_ref()) else {
             return false;
         };
@@ -145,11 +146,7 @@ impl Authority {
         let Some(key) = Any::from_der(bits).ok().and_then(|(_, bits)| bits.data.strip_prefix(&[0])) else {
             return false;
         };
-        ALGORITHMS
-            .iter()
-            .filter(|known| known.signature_alg_id().as_ref() == algorithm)
-            .filter(|known| known.public_key_alg_id().as_ref() == key_algorithm.data)
-            .any(|known| known.verify_signature(key, message, signature).is_ok())
+        signature::verify_digest((key_algorithm.data, key), digest, (algorithm, signature))
     }
 
     fn signed(&self, certificate: &ClientCertificate) -> bool {

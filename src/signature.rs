@@ -6,19 +6,31 @@
 
 use rsa::{Pkcs1v15Sign, RsaPublicKey, pkcs1::DecodeRsaPublicKey as _, traits::PublicKeyParts as _};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
-use sha2::{Digest, Sha256, Sha384, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512, digest::DynDigest};
 use std::fmt;
 
 /// Every algorithm a certificate may be signed with: RSA PKCS#1 v1.5 with 2048 to 4096 bits, ECDSA on P-256 and P-384.
-pub static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] = &[
-    &Algorithm { key: alg_id::RSA_ENCRYPTION, signature: alg_id::RSA_PKCS1_SHA256, verify: rsa::<Sha256> },
-    &Algorithm { key: alg_id::RSA_ENCRYPTION, signature: alg_id::RSA_PKCS1_SHA384, verify: rsa::<Sha384> },
-    &Algorithm { key: alg_id::RSA_ENCRYPTION, signature: alg_id::RSA_PKCS1_SHA512, verify: rsa::<Sha512> },
-    &Algorithm { key: alg_id::ECDSA_P256, signature: alg_id::ECDSA_SHA256, verify: p256::<Sha256> },
-    &Algorithm { key: alg_id::ECDSA_P256, signature: alg_id::ECDSA_SHA384, verify: p256::<Sha384> },
-    &Algorithm { key: alg_id::ECDSA_P384, signature: alg_id::ECDSA_SHA256, verify: p384::<Sha256> },
-    &Algorithm { key: alg_id::ECDSA_P384, signature: alg_id::ECDSA_SHA384, verify: p384::<Sha384> },
-];
+pub static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] =
+    &[&RSA_SHA256, &RSA_SHA384, &RSA_SHA512, &P256_SHA256, &P256_SHA384, &P384_SHA256, &P384_SHA384];
+
+/// The same, to be used on a message that comes in pieces.
+static IN_PIECES: &[&Algorithm] =
+    &[&RSA_SHA256, &RSA_SHA384, &RSA_SHA512, &P256_SHA256, &P256_SHA384, &P384_SHA256, &P384_SHA384];
+
+static RSA_SHA256: Algorithm =
+    Algorithm::new(alg_id::RSA_ENCRYPTION, alg_id::RSA_PKCS1_SHA256, hasher::<Sha256>, rsa::<Sha256>);
+static RSA_SHA384: Algorithm =
+    Algorithm::new(alg_id::RSA_ENCRYPTION, alg_id::RSA_PKCS1_SHA384, hasher::<Sha384>, rsa::<Sha384>);
+static RSA_SHA512: Algorithm =
+    Algorithm::new(alg_id::RSA_ENCRYPTION, alg_id::RSA_PKCS1_SHA512, hasher::<Sha512>, rsa::<Sha512>);
+static P256_SHA256: Algorithm =
+    Algorithm::new(alg_id::ECDSA_P256, alg_id::ECDSA_SHA256, hasher::<Sha256>, p256);
+static P256_SHA384: Algorithm =
+    Algorithm::new(alg_id::ECDSA_P256, alg_id::ECDSA_SHA384, hasher::<Sha384>, p256);
+static P384_SHA256: Algorithm =
+    Algorithm::new(alg_id::ECDSA_P384, alg_id::ECDSA_SHA256, hasher::<Sha256>, p384);
+static P384_SHA384: Algorithm =
+    Algorithm::new(alg_id::ECDSA_P384, alg_id::ECDSA_SHA384, hasher::<Sha384>, p384);
 
 /// The RSA key sizes accepted, in bits: below, too weak; above, too slow for a proxy's worker thread.
 pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
@@ -29,18 +41,67 @@ pub fn rsa_public_key(der: &[u8]) -> Option<RsaPublicKey> {
     RSA_BITS.contains(&key.n().bits()).then_some(key)
 }
 
-/// Public key, message, signature: nothing unless they fit.
+/// The digest of a message that comes in pieces.
+pub struct MessageDigest(Box<dyn DynDigest>);
+
+impl MessageDigest {
+    /// Begins a digest as a signature algorithm wants it. `algorithm` is the content of its `AlgorithmIdentifier`.
+    pub fn of(algorithm: &[u8]) -> Option<Self> {
+        let known = IN_PIECES.iter().find(|known| known.signature.as_ref() == algorithm)?;
+        Some(Self((known.hasher)()))
+    }
+
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    pub fn finish(mut self) -> Vec<u8> {
+        let mut digest = vec![0; self.0.output_size()];
+        // It fails for a buffer of another size only, and a digest of zeros is nobody's.
+        let _ = self.0.finalize_into_reset(&mut digest);
+        digest
+    }
+}
+
+/// Whether a key made a signature over a message with this digest. Both algorithms are contents of an
+/// `AlgorithmIdentifier`.
+pub fn verify_digest(
+    (key_algorithm, key): (&[u8], &[u8]),
+    digest: &[u8],
+    (algorithm, signature): (&[u8], &[u8]),
+) -> bool {
+    IN_PIECES
+        .iter()
+        .filter(|known| known.signature.as_ref() == algorithm && known.key.as_ref() == key_algorithm)
+        .any(|known| (known.verify)(key, digest, signature).is_some())
+}
+
+/// Public key, digest, signature: nothing unless they fit.
 type Verify = fn(&[u8], &[u8], &[u8]) -> Option<()>;
 
 struct Algorithm {
     key: AlgorithmIdentifier,
     signature: AlgorithmIdentifier,
+    hasher: fn() -> Box<dyn DynDigest>,
     verify: Verify,
+}
+
+impl Algorithm {
+    const fn new(
+        key: AlgorithmIdentifier,
+        signature: AlgorithmIdentifier,
+        hasher: fn() -> Box<dyn DynDigest>,
+        verify: Verify,
+    ) -> Self {
+        Self { key, signature, hasher, verify }
+    }
 }
 
 impl SignatureVerificationAlgorithm for Algorithm {
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        (self.verify)(key, message, signature).ok_or(InvalidSignature)
+        let mut digest = MessageDigest((self.hasher)());
+        digest.update(message);
+        (self.verify)(key, &digest.finish(), signature).ok_or(InvalidSignature)
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
@@ -58,20 +119,30 @@ impl fmt::Debug for Algorithm {
     }
 }
 
-fn rsa<D: Digest + rsa::pkcs8::AssociatedOid>(key: &[u8], message: &[u8], signature: &[u8]) -> Option<()> {
-    rsa_public_key(key)?.verify(Pkcs1v15Sign::new::<D>(), &D::digest(message), signature).ok()
+impl fmt::Debug for MessageDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MessageDigest(...)")
+    }
 }
 
-fn p256<D: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Option<()> {
+fn hasher<D: DynDigest + Default + 'static>() -> Box<dyn DynDigest> {
+    Box::new(D::default())
+}
+
+fn rsa<D: Digest + rsa::pkcs8::AssociatedOid>(key: &[u8], digest: &[u8], signature: &[u8]) -> Option<()> {
+    rsa_public_key(key)?.verify(Pkcs1v15Sign::new::<D>(), digest, signature).ok()
+}
+
+fn p256(key: &[u8], digest: &[u8], signature: &[u8]) -> Option<()> {
     use p256::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier as _};
     let key = VerifyingKey::from_sec1_bytes(key).ok()?;
-    key.verify_prehash(&D::digest(message), &Signature::from_der(signature).ok()?).ok()
+    key.verify_prehash(digest, &Signature::from_der(signature).ok()?).ok()
 }
 
-fn p384<D: Digest>(key: &[u8], message: &[u8], signature: &[u8]) -> Option<()> {
+fn p384(key: &[u8], digest: &[u8], signature: &[u8]) -> Option<()> {
     use p384::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier as _};
     let key = VerifyingKey::from_sec1_bytes(key).ok()?;
-    key.verify_prehash(&D::digest(message), &Signature::from_der(signature).ok()?).ok()
+    key.verify_prehash(digest, &Signature::from_der(signature).ok()?).ok()
 }
 
 #[cfg(test)]

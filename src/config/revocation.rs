@@ -15,6 +15,9 @@ use schemars::JsonSchema;
 #[cfg(feature = "schema")]
 use serde::Serialize;
 
+/// The largest body that Envoy hands over, in bytes.
+const LARGEST: u32 = 32 * 1024 * 1024;
+
 /// Revocation lists (CRLs), fetched through Envoy and checked on every request.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
@@ -155,8 +158,8 @@ impl Revocation {
                 add(path, format!("{} is outside {} to {}", show(value), show(low), show(high)));
             }
         }
-        if !(1024..=64 * 1024 * 1024).contains(&document.max_size) {
-            add("revocation.max_size", format!("{} is outside 1024 to 67108864 bytes", document.max_size));
+        if !(1024..=LARGEST).contains(&document.max_size) {
+            add("revocation.max_size", format!("{} is outside 1024 to {LARGEST} bytes", document.max_size));
         }
         let mut lists = Vec::new();
         for (index, list) in document.lists.iter().enumerate() {
@@ -257,6 +260,15 @@ mod tests {
         assert_eq!(read("hard".into()), Ok(RevocationMode::Hard));
         for wrong in [true.into(), serde_json::json!(1), "on".into()] {
             assert!(read(wrong).unwrap_err().contains("`soft`"));
+        }
+    }
+
+    #[test]
+    fn no_list_may_be_larger_than_envoy_hands_over() {
+        for (size, fine) in [(1023, false), (1024, true), (32 << 20, true), ((32 << 20) + 1, false)] {
+            let document = RevocationDocument { max_size: size, ..RevocationDocument::default() };
+            let (_, errors) = Revocation::build(&document, &[]);
+            assert_eq!(errors.is_empty(), fine, "{size}: {errors:?}");
         }
     }
 }

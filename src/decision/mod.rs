@@ -41,7 +41,7 @@ pub enum Reason {
     NotPinned,
     /// On a revocation list of its issuer.
     Revoked,
-    /// No current revocation list covers it, and the policy (`hard`) demands one.
+    /// No current revocation list covers it, and the policy (`hard`) demands one; or what is kept of it is damaged.
     RevocationUnknown,
     /// The API has not answered since the proxy started, and could have named this certificate.
     TrustNotLoaded,
@@ -147,12 +147,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether the certificates API, by naming the certificate, could turn this into a yes.
-    pub fn lacks_a_pin(self) -> bool {
+    /// Whether another worker may have fetched since what would turn this into a yes.
+    pub fn may_change_with_news(self) -> bool {
         matches!(
             self,
             Self::Deny(
-                Reason::NotPinned | Reason::TrustNotLoaded | Reason::TrustStale | Reason::TrustUnrefreshed
+                Reason::NotPinned
+                    | Reason::RevocationUnknown
+                    | Reason::TrustNotLoaded
+                    | Reason::TrustStale
+                    | Reason::TrustUnrefreshed
             )
         )
     }
@@ -351,6 +355,11 @@ fn check_authority<'a>(
 fn check_revocation(standing: Standing, mode: RevocationMode) -> Result<(), Refusal> {
     match (standing, mode) {
         (Standing::Revoked, _) => Err(Refusal::new(Reason::Revoked, "its issuer has revoked it")),
+        // Nothing damages shared data by accident: what was done to undo a revocation must not, in either mode.
+        (Standing::Unreadable, _) => Err(Refusal::new(
+            Reason::RevocationUnknown,
+            "what is kept of its revocation list was damaged, and is being fetched again",
+        )),
         (Standing::Unknown, RevocationMode::Hard) => {
             Err(Refusal::new(Reason::RevocationUnknown, "no current revocation list covers it"))
         }

@@ -12,6 +12,7 @@ use testbed::pki::{Leaf, LeafBuilder};
 mod authorities;
 mod missing_trust;
 mod naming;
+mod revoked;
 mod time;
 
 const BY_GENESYS: Outcome = Outcome::Allow { region: 0, authority: AuthorityKind::Genesys };

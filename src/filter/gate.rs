@@ -172,7 +172,7 @@ impl Gate {
         self.follow_trust(now);
         let mut verdict = self.judge(&certificate, now);
         // Another worker may have the answer already, if only since the last tick.
-        if verdict.outcome.lacks_a_pin() && self.sources.borrow_mut().catch_up(now) {
+        if verdict.outcome.may_change_with_news() && self.sources.borrow_mut().catch_up(now) {
             self.follow_trust(now);
             verdict = self.judge(&certificate, now);
         }

@@ -22,24 +22,33 @@ pub struct Lists {
     followed: Vec<RevocationList>,
     /// Named by a certificate of one of our authorities, and not followed yet.
     wished: RefCell<Vec<ListSource>>,
+    /// Whether this VM ever received a list, whole as it came.
+    fetched: bool,
     worker: u64,
 }
 
 impl Lists {
     pub fn new(policy: Rc<Policy>, worker: u64) -> Self {
         let wished = RefCell::new(policy.revocation.lists.clone());
-        Self { policy, followed: Vec::new(), wished, worker }
+        Self { policy, followed: Vec::new(), wished, fetched: false, worker }
     }
 
     /// Begins to follow the lists that were wished for. `secret` finds the secret that seals a region's data.
-    pub fn open(&mut self, secret: impl Fn(&str) -> Option<Secret>, now: Mono) {
+    pub fn open(&mut self, secret: impl Fn(&str) -> Option<Secret>, now: Now) {
         for source in self.wished.take() {
             let list =
                 RevocationList::new(&self.policy, &source, secret(&source.region).as_ref(), self.worker);
             if let Some(mut list) = list {
-                list.learn(&mut SharedData, now);
+                list.learn(authorities(&self.policy, &source), &mut SharedData, now);
                 self.followed.push(list);
             }
+        }
+    }
+
+    /// Reads what other workers have fetched.
+    pub fn learn(&mut self, now: Now) {
+        for list in &mut self.followed {
+            list.learn(authorities(&self.policy, &list.source), &mut SharedData, now);
         }
     }
 
@@ -50,19 +59,15 @@ impl Lists {
     /// One list's turn: the call to make, if any.
     pub fn tick(&mut self, index: usize, now: Now) -> Option<HttpCall> {
         let list = self.followed.get_mut(index)?;
-        let (call, event) = list.tick(&mut SharedData, now);
+        let (call, event) = list.tick(authorities(&self.policy, &list.source), &mut SharedData, now);
         self.report(index, event);
         call
     }
 
     pub fn answered(&mut self, index: usize, response: Result<HttpResponse, Failure>, now: Now) {
-        let policy = self.policy.clone();
         let Some(list) = self.followed.get_mut(index) else { return };
-        let region = policy.regions.iter().find(|region| region.id == list.source.region);
-        let authorities = region.map_or(&[][..], |region| match list.source.authority {
-            AuthorityKind::Genesys => &region.genesys,
-            AuthorityKind::Digicert => region.digicert.as_ref().map_or(&[], |digicert| &digicert.issuers),
-        });
+        self.fetched |= response.is_ok();
+        let authorities = authorities(&self.policy, &list.source);
         let event = list.answered(response, authorities, &mut SharedData, now);
         self.report(index, event);
     }
@@ -83,10 +88,16 @@ impl Lists {
         }
     }
 
+    /// Every worker that follows a list writes its gauges, since all know the same. Lists have gauges of their own, or one
+    /// that is about to run out would hide behind a fresh one.
     pub fn write_gauges(&self, now: Now) {
-        for list in self.followed.iter().filter(|list| list.is_leader(now.mono)) {
+        // Fetching a list takes memory in one VM, which the others must not hide.
+        let role = if self.fetched { "fetching" } else { "serving" };
+        let name = format!("genesys_mtls.{}.vm_memory_peak_bytes.{role}", self.policy.name);
+        host::raise_gauge(&name, host::memory());
+        for list in &self.followed {
             let Some((age, left, entries)) = list.gauges(now) else { continue };
-            let name = |gauge: &str| self.metric(gauge, &list.source);
+            let name = |gauge: &str| self.metric(&format!("{gauge}.{}", list.id), &list.source);
             host::gauge(&name("crl_age_seconds"), age.as_secs());
             host::gauge(&name("crl_seconds_to_next_update"), left);
             host::gauge(&name("crl_entries"), u64::try_from(entries).unwrap_or(u64::MAX));
@@ -100,12 +111,21 @@ impl Lists {
             ListEvent::Failed { failure, .. } => failure.code,
         };
         host::count(&self.metric(&format!("crl_fetches.{code}"), &list.source), 1);
-        log_lines::list(&self.policy.name, &list.source, &event);
+        log_lines::list(&self.policy.name, list, &event);
     }
 
     fn metric(&self, name: &str, source: &ListSource) -> String {
         format!("genesys_mtls.{}.{name}.{}.{}", self.policy.name, source.authority.code(), source.region)
     }
+}
+
+/// The CAs that may sign a list: those of its region and authority.
+fn authorities<'p>(policy: &'p Policy, source: &ListSource) -> &'p [Authority] {
+    let region = policy.regions.iter().find(|region| region.id == source.region);
+    region.map_or(&[], |region| match source.authority {
+        AuthorityKind::Genesys => &region.genesys,
+        AuthorityKind::Digicert => region.digicert.as_ref().map_or(&[], |digicert| &digicert.issuers),
+    })
 }
 
 impl Revocations for Lists {
@@ -125,8 +145,9 @@ impl Revocations for Lists {
         for list in lists {
             match list.standing(signer, certificate, &SharedData, clock) {
                 Some(Standing::Revoked) => return Standing::Revoked,
-                Some(Standing::Good) => standing = Standing::Good,
-                Some(Standing::Unknown) | None => {}
+                Some(Standing::Unreadable) => standing = Standing::Unreadable,
+                Some(Standing::Good) if standing == Standing::Unknown => standing = Standing::Good,
+                Some(Standing::Good | Standing::Unknown) | None => {}
             }
         }
         if standing == Standing::Unknown {

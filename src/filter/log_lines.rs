@@ -9,7 +9,7 @@ use crate::{
     decision::Reason,
     host::SharedData,
     refresh::{Event, PinChange, PinStatus, claim},
-    revocation::ListEvent,
+    revocation::{ListEvent, RevocationList},
     trust::Mono,
     window::UnixSeconds,
 };
@@ -138,17 +138,17 @@ pub fn no_credentials(policy: &Policy, region: &str, variable: &str) -> bool {
 }
 
 /// What fetching a revocation list did.
-pub fn list(policy: &str, source: &ListSource, event: &ListEvent) {
-    let ListSource { region, authority, url, .. } = source;
+pub fn list(policy: &str, list: &RevocationList, event: &ListEvent) {
+    let (id, ListSource { region, authority, url, .. }) = (&list.id, &list.source);
     let authority = authority.code();
     match event {
         ListEvent::Fetched { entries, changed, recovered } if *changed || *recovered => info!(
-            "genesys_mtls: revocation list fetched policy={policy} region={region} authority={authority} url={url:?} \
+            "genesys_mtls: revocation list fetched policy={policy} region={region} authority={authority} list={id} url={url:?} \
              entries={entries} changed={changed} recovered={recovered}"
         ),
         ListEvent::Failed { failure, failures, next_in, new: true } => warn!(
             "genesys_mtls: fetching a revocation list failed policy={policy} region={region} authority={authority} \
-             url={url:?} reason={} detail={:?} failures={failures} next_in={:.1}s; the list there was stays in use",
+             list={id} url={url:?} reason={} detail={:?} failures={failures} next_in={:.1}s; the list there was stays in use",
             failure.code,
             failure.detail,
             next_in.as_secs_f64()

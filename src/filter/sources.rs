@@ -93,7 +93,7 @@ impl Sources {
 
     fn open_lists(&mut self, now: Now) {
         if self.policy.revocation.mode != RevocationMode::Off {
-            self.lists.open(|region| self.secrets.get(region).cloned(), now.mono);
+            self.lists.open(|region| self.secrets.get(region).cloned(), now);
         }
     }
 
@@ -189,14 +189,18 @@ impl Sources {
         }
     }
 
-    /// Reads what other workers have fetched since the last tick. True if there was any news.
+    /// Reads what other workers have fetched since the last tick, lists included that a certificate named just now. True
+    /// if there was any news.
     pub fn catch_up(&mut self, now: Now) -> bool {
         let mut news = false;
         for entry in self.refreshers.iter_mut().flatten().flatten() {
             news |= entry.refresher.learn(&mut SharedData, now);
         }
+        let lists = self.lists.changes();
+        self.open_lists(now);
+        self.lists.learn(now);
         self.gather(now);
-        news
+        news || self.lists.changes() != lists
     }
 
     /// Notes what an answer will belong to. A region, or a list, has one call at a time: the answer to one that was given

@@ -157,6 +157,24 @@ pub fn gauge(name: &str, value: u64) {
     }
 }
 
+/// Raises a gauge to a value; one that is higher stays. For what all VMs measure and the highest of is asked for.
+pub fn raise_gauge(name: &str, value: u64) {
+    if let Ok(metric) = hostcalls::define_metric(MetricType::Gauge, name)
+        && hostcalls::get_metric(metric).is_ok_and(|known| known < value)
+    {
+        let _ = hostcalls::record_metric(metric, value);
+    }
+}
+
+/// Bytes of memory that this VM has taken. They only grow: WebAssembly gives nothing back.
+pub fn memory() -> u64 {
+    #[cfg(target_arch = "wasm32")]
+    let pages = core::arch::wasm32::memory_size::<0>();
+    #[cfg(not(target_arch = "wasm32"))]
+    let pages = 0;
+    u64::try_from(pages).unwrap_or(0) * 64 * 1024
+}
+
 /// The ABI's form of a header map: count, sizes, then names and values, each ended by a zero byte.
 fn serialize(headers: &[(&str, &str)]) -> Vec<u8> {
     let size = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();

@@ -28,13 +28,13 @@ impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
         Some(Self { seal: Seal::new(secret, &key)?, key, sequence: 0, seen: None, value: T::default() })
     }
 
-    /// Takes over what another worker wrote. True if it was news.
+    /// Takes over what another worker wrote. Returns the value that it replaced, if it was news.
     ///
     /// What somebody else damaged or rolled back is written again by the worker that has, or may take, the lease.
-    pub fn learn(&mut self, store: &mut impl Store, lease: &mut Lease, now: Mono) -> bool {
+    pub fn learn(&mut self, store: &mut impl Store, lease: &mut Lease, now: Mono) -> Option<T> {
         let (sealed, version) = store.get(&self.key);
         if version.is_some() && version == self.seen {
-            return false;
+            return None;
         }
         self.seen = version;
         let stored = sealed.as_deref().and_then(|sealed| {
@@ -42,19 +42,19 @@ impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
             Some((u64::from_le_bytes(*sequence), json)).filter(|(sequence, _)| !is_ahead(*sequence, now))
         });
         match stored {
-            Some((sequence, _)) if sequence == self.sequence => false,
+            Some((sequence, _)) if sequence == self.sequence => None,
             Some((sequence, json)) if sequence > self.sequence => match serde_json::from_slice(json) {
                 Ok(value) => {
-                    (self.sequence, self.value) = (sequence, value);
-                    true
+                    self.sequence = sequence;
+                    Some(std::mem::replace(&mut self.value, value))
                 }
-                Err(_) => false,
+                Err(_) => None,
             },
             _ => {
                 if self.sequence > 0 && lease.take(store, now) {
                     self.write(store, now);
                 }
-                false
+                None
             }
         }
     }

@@ -4,10 +4,17 @@
 //! signature (once, on arrival, instead of at every look-up), the issuer's right to sign lists, thisUpdate, the list's
 //! number, and whom the list is about.
 
-use crate::{authority::Authority, window::UnixSeconds};
+use super::Standing;
+use crate::{
+    authority::Authority,
+    certificate::ClientCertificate,
+    signature::MessageDigest,
+    window::{Clock, UnixSeconds},
+};
+use serde::{Deserialize, Serialize};
 use webpki::{BorrowedCertRevocationList, Error as WebpkiError};
 use x509_parser::{
-    asn1_rs::{Any, FromDer as _, Sequence},
+    asn1_rs::{Any, FromDer as _},
     extensions::{DistributionPointName, GeneralName, ParsedExtension, X509Extension},
     prelude::ASN1Time,
 };
@@ -15,15 +22,58 @@ use x509_parser::{
 /// A verified list.
 #[derive(Debug)]
 pub struct CertificateList<'a> {
-    /// The authority that signed it, among those it was verified with.
-    pub signer: usize,
+    pub terms: Terms,
+    /// Digest of what is signed, as its signature algorithm wants it: tells one list from another.
+    pub signed: Vec<u8>,
+    pub(super) parts: Parts<'a>,
+    entries: BorrowedCertRevocationList<'a>,
+}
+
+/// What a list says of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// SHA-256 of the authority that signed it, as hexadecimal digits.
+    pub signer: String,
     pub this_update: UnixSeconds,
     pub next_update: UnixSeconds,
     /// CRL number (section 5.2.3), big-endian without leading zeros.
     pub number: Vec<u8>,
     /// Only certificates naming one of these distribution points are covered; none means all of the issuer's.
     pub distribution_points: Vec<String>,
-    entries: BorrowedCertRevocationList<'a>,
+}
+
+impl Terms {
+    /// Whether the list speaks of certificates like this one, issued by this authority.
+    pub fn cover(&self, signer: &Authority, certificate: &ClientCertificate) -> bool {
+        let points = &self.distribution_points;
+        let named = points.is_empty() || points.iter().any(|point| certificate.crl_urls.contains(point));
+        named && self.signer == signer.fingerprint.to_string()
+    }
+
+    /// What the list says of a certificate that it covers. Whoever was revoked stays so when the list has run out; nobody
+    /// is cleared by such a list.
+    pub fn standing(&self, is_listed: bool, skew: UnixSeconds, clock: &mut Clock) -> Standing {
+        if is_listed {
+            Standing::Revoked
+        } else if clock.is_after(self.next_update.saturating_add(skew)) {
+            Standing::Unknown
+        } else {
+            Standing::Good
+        }
+    }
+}
+
+/// The encoding of a list, taken apart around its entries. Each part but `entries` keeps its headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// Version to nextUpdate.
+    pub before: &'a [u8],
+    /// Content of revokedCertificates, if it is there.
+    pub entries: Option<&'a [u8]>,
+    /// crlExtensions.
+    pub after: &'a [u8],
+    /// signatureAlgorithm and signatureValue.
+    pub behind: &'a [u8],
 }
 
 /// Why a list is refused.
@@ -70,47 +120,37 @@ impl<'a> CertificateList<'a> {
         now: UnixSeconds,
         skew: UnixSeconds,
     ) -> Result<Self, CrlError> {
-        if der.trim_ascii_start().starts_with(b"-----BEGIN") {
-            return Err(CrlError::Pem);
-        }
-        let entries = BorrowedCertRevocationList::from_der(der).map_err(refused)?;
-        let (fields, signature) = Fields::parse(der)?;
-        let named =
-            || authorities.iter().enumerate().filter(|(_, authority)| authority.is_named(fields.issuer));
-        if named().next().is_none() {
-            let issuer = x509_parser::x509::X509Name::from_der(fields.issuer);
-            return Err(CrlError::OtherIssuer(issuer.map(|(_, name)| name.to_string()).unwrap_or_default()));
-        }
-        if !named().any(|(_, authority)| authority.signs_lists) {
-            return Err(CrlError::MayNotSign);
-        }
-        let signer = named()
-            .filter(|(_, authority)| authority.signs_lists)
-            .find(|(_, authority)| authority.has_signed(fields.signed, signature.algorithm, signature.bits))
-            .map(|(index, _)| index)
-            .ok_or(CrlError::BadSignature)?;
-        if fields.this_update > now.saturating_add(skew) {
+        let list = Self::verify_signature(der, authorities)?;
+        if list.terms.this_update > now.saturating_add(skew) {
             return Err(CrlError::NotYetValid);
         }
-        if fields.next_update.saturating_add(skew) < now {
+        if list.terms.next_update.saturating_add(skew) < now {
             return Err(CrlError::Expired);
         }
-        Ok(Self {
-            signer,
-            this_update: fields.this_update,
-            next_update: fields.next_update,
-            number: fields.number,
-            distribution_points: fields.distribution_points,
-            entries,
-        })
+        Ok(list)
+    }
+
+    /// The same without a look at the clock.
+    pub fn verify_signature(der: &'a [u8], authorities: &[Authority]) -> Result<Self, CrlError> {
+        let structure = Structure::read(der)?;
+        let mut digest = structure.begin_digest(authorities)?;
+        digest.update(structure.signed);
+        let signed = digest.finish();
+        let signer = structure.signer(&signed, authorities)?;
+        let terms = structure.terms(signer);
+        Ok(Self { terms, signed, parts: structure.parts, entries: structure.entries })
     }
 
     /// The serial numbers on the list, big-endian without leading zeros. An entry that cannot be read spoils the list.
     pub fn serials(&self) -> impl Iterator<Item = Result<&[u8], CrlError>> {
-        self.entries
-            .into_iter()
-            .map(|entry| entry.map(|entry| significant(entry.serial_number)).map_err(refused))
+        serials(&self.entries)
     }
+}
+
+fn serials<'l>(
+    entries: &'l BorrowedCertRevocationList<'_>,
+) -> impl Iterator<Item = Result<&'l [u8], CrlError>> {
+    entries.into_iter().map(|entry| entry.map(|entry| significant(entry.serial_number)).map_err(refused))
 }
 
 /// A big-endian number without the zeros in front, so that equal numbers have equal bytes.
@@ -134,37 +174,86 @@ fn refused(error: WebpkiError) -> CrlError {
     }
 }
 
-/// The fields around the entries, which webpki reads but does not show. It has read them all by now, so whatever does
-/// not parse here is a difference between two parsers, and reason enough to refuse.
-struct Fields<'a> {
+/// A list that is well-formed and of a kind to judge by; nothing is said of its signature yet.
+///
+/// The fields around the entries are read a second time, since webpki does not show them. It has read them all by then,
+/// so whatever does not parse here is a difference between two parsers, and reason enough to refuse.
+pub(super) struct Structure<'a> {
     /// What the signature covers.
     signed: &'a [u8],
+    parts: Parts<'a>,
     issuer: &'a [u8],
     this_update: UnixSeconds,
     next_update: UnixSeconds,
     number: Vec<u8>,
     distribution_points: Vec<String>,
-}
-
-struct Signature<'a> {
     /// Content of the `AlgorithmIdentifier`.
     algorithm: &'a [u8],
-    bits: &'a [u8],
+    signature: &'a [u8],
+    entries: BorrowedCertRevocationList<'a>,
 }
 
-impl<'a> Fields<'a> {
-    fn parse(der: &'a [u8]) -> Result<(Self, Signature<'a>), CrlError> {
-        Self::parse_with_asn1(der).map_err(|what| CrlError::Malformed(what.to_owned()))?
+impl<'a> Structure<'a> {
+    pub(super) fn read(der: &'a [u8]) -> Result<Self, CrlError> {
+        if der.trim_ascii_start().starts_with(b"-----BEGIN") {
+            return Err(CrlError::Pem);
+        }
+        let entries = BorrowedCertRevocationList::from_der(der).map_err(refused)?;
+        let malformed = |what: &'static str| CrlError::Malformed(what.to_owned());
+        let mut structure = Self::fields(der, entries).map_err(malformed)?;
+        structure.extensions()?;
+        Ok(structure)
     }
 
-    fn parse_with_asn1(der: &'a [u8]) -> Result<Result<(Self, Signature<'a>), CrlError>, &'static str> {
+    /// The serial numbers among its entries.
+    pub(super) fn serials(&self) -> impl Iterator<Item = Result<&[u8], CrlError>> {
+        serials(&self.entries)
+    }
+
+    /// Begins the digest that the signature is made over, if anybody could have made it.
+    pub(super) fn begin_digest(&self, authorities: &[Authority]) -> Result<MessageDigest, CrlError> {
+        let named = || authorities.iter().filter(|authority| authority.is_named(self.issuer));
+        if named().next().is_none() {
+            let issuer = x509_parser::x509::X509Name::from_der(self.issuer);
+            return Err(CrlError::OtherIssuer(issuer.map(|(_, name)| name.to_string()).unwrap_or_default()));
+        }
+        if !named().any(|authority| authority.signs_lists) {
+            return Err(CrlError::MayNotSign);
+        }
+        MessageDigest::of(self.algorithm).ok_or(CrlError::BadSignature)
+    }
+
+    /// The authority whose key signed what has this digest.
+    pub(super) fn signer<'c>(
+        &self,
+        digest: &[u8],
+        authorities: &'c [Authority],
+    ) -> Result<&'c Authority, CrlError> {
+        authorities
+            .iter()
+            .filter(|authority| authority.is_named(self.issuer) && authority.signs_lists)
+            .find(|authority| authority.has_signed(digest, self.algorithm, self.signature))
+            .ok_or(CrlError::BadSignature)
+    }
+
+    pub(super) fn terms(&self, signer: &Authority) -> Terms {
+        Terms {
+            signer: signer.fingerprint.to_string(),
+            this_update: self.this_update,
+            next_update: self.next_update,
+            number: self.number.clone(),
+            distribution_points: self.distribution_points.clone(),
+        }
+    }
+
+    fn fields(der: &'a [u8], entries: BorrowedCertRevocationList<'a>) -> Result<Self, &'static str> {
         let outer = any(der)?.1.data;
-        let (after_tbs, tbs) = any(outer)?;
-        let signed = outer.get(..outer.len() - after_tbs.len()).ok_or("tbsCertList")?;
-        let (bits, algorithm) = any(after_tbs)?;
+        let (behind, tbs) = any(outer)?;
+        let signed = outer.get(..outer.len() - behind.len()).ok_or("tbsCertList")?;
+        let (bits, algorithm) = any(behind)?;
         let (_, bits) = any(bits)?;
         // A signature is whole bytes: no unused bits.
-        let bits = bits.data.strip_prefix(&[0]).ok_or("signature")?;
+        let signature = bits.data.strip_prefix(&[0]).ok_or("signature")?;
 
         let (rest, _version) = any(tbs.data)?;
         let (rest, _algorithm) = any(rest)?;
@@ -172,60 +261,62 @@ impl<'a> Fields<'a> {
         let issuer = rest.get(..rest.len() - after_issuer.len()).ok_or("issuer")?;
         let (rest, this_update) = ASN1Time::from_der(after_issuer).map_err(|_| "thisUpdate")?;
         let (rest, next_update) = ASN1Time::from_der(rest).map_err(|_| "nextUpdate")?;
+        let before = tbs.data.get(..tbs.data.len() - rest.len()).ok_or("nextUpdate")?;
         let (after_entries, next) = any(rest)?;
         // The entries are left out where there are none; the extensions follow, under [0].
-        let extensions = if next.header.is_contextspecific() { next } else { any(after_entries)?.1 };
-
-        let mut fields = Self {
+        let (listed, after) =
+            if next.header.is_contextspecific() { (None, rest) } else { (Some(next.data), after_entries) };
+        Ok(Self {
             signed,
+            parts: Parts { before, entries: listed, after, behind },
             issuer,
             this_update: this_update.timestamp(),
             next_update: next_update.timestamp(),
             number: Vec::new(),
             distribution_points: Vec::new(),
-        };
-        let (_, extensions) = Sequence::from_der(extensions.data).map_err(|_| "crlExtensions")?;
-        let mut rest: &[u8] = match &extensions.content {
-            std::borrow::Cow::Borrowed(content) => content,
-            std::borrow::Cow::Owned(_) => return Err("crlExtensions"),
-        };
+            algorithm: algorithm.data,
+            signature,
+            entries,
+        })
+    }
+
+    fn extensions(&mut self) -> Result<(), CrlError> {
+        let malformed = |what: &'static str| CrlError::Malformed(what.to_owned());
+        let tagged = any(self.parts.after).map_err(malformed)?.1.data;
+        let mut rest = any(tagged).map_err(malformed)?.1.data;
         while !rest.is_empty() {
-            let (after, extension) = X509Extension::from_der(rest).map_err(|_| "extension")?;
+            let (after, extension) = X509Extension::from_der(rest).map_err(|_| malformed("extension"))?;
             rest = after;
             match extension.parsed_extension() {
                 ParsedExtension::CRLNumber(number) => {
-                    fields.number = significant(&number.to_bytes_be()).to_vec();
+                    self.number = significant(&number.to_bytes_be()).to_vec();
                 }
                 ParsedExtension::IssuingDistributionPoint(point) => {
                     if point.only_contains_ca_certs || point.only_contains_attribute_certs {
-                        return Ok(Err(CrlError::Unsupported("a list of CA or attribute certificates")));
+                        return Err(CrlError::Unsupported("a list of CA or attribute certificates"));
                     }
-                    match &point.distribution_point {
+                    self.distribution_points = match &point.distribution_point {
                         Some(DistributionPointName::FullName(names)) => {
-                            fields.distribution_points = names.iter().filter_map(uri).collect();
-                            if fields.distribution_points.is_empty() {
-                                return Ok(Err(CrlError::Unsupported(
-                                    "a list for a distribution point without a URL",
-                                )));
-                            }
+                            names.iter().filter_map(uri).collect()
                         }
                         Some(_) => {
-                            return Ok(Err(CrlError::Unsupported(
-                                "a distribution point with a relative name",
-                            )));
+                            return Err(CrlError::Unsupported("a distribution point with a relative name"));
                         }
-                        None => {}
+                        None => continue,
+                    };
+                    if self.distribution_points.is_empty() {
+                        return Err(CrlError::Unsupported("a list for a distribution point without a URL"));
                     }
                 }
-                ParsedExtension::ParseError { .. } => return Err("extension"),
+                ParsedExtension::ParseError { .. } => return Err(malformed("extension")),
                 _ => {}
             }
         }
-        Ok(Ok((fields, Signature { algorithm: algorithm.data, bits })))
+        Ok(())
     }
 }
 
-fn any(der: &[u8]) -> Result<(&[u8], Any<'_>), &'static str> {
+pub(super) fn any(der: &[u8]) -> Result<(&[u8], Any<'_>), &'static str> {
     Any::from_der(der).map_err(|_| "structure")
 }
 

@@ -1,8 +1,8 @@
 //! One revocation list as one worker sees it: fetched by whoever holds its lease, looked up by all.
 
 use super::{
-    crl::{CertificateList, CrlError, significant},
-    table::{self, BUCKETS, Table},
+    crl::{CertificateList, CrlError, Terms},
+    shelf::{Known, Shelf},
 };
 use crate::{
     authority::Authority,
@@ -29,6 +29,8 @@ pub enum Standing {
     Revoked,
     /// No current list covers it.
     Unknown,
+    /// A list covers it, and somebody damaged what is kept of that list.
+    Unreadable,
 }
 
 /// Something an operator may want to know of a list.
@@ -42,15 +44,24 @@ pub enum ListEvent {
 #[derive(Debug)]
 pub struct RevocationList {
     pub source: ListSource,
+    /// Tells it from the policy's other lists, in metrics and log lines.
+    pub id: String,
     settings: Settings,
-    key: String,
+    shelf: Shelf,
     lease: Lease,
-    buckets: Seal,
+    /// Whether workers share a secret, and can take each other's word.
+    sealed: bool,
     state: Replica<State>,
+    /// The list that this worker believes in: what the shared state names, once it is verified.
+    list: Option<Known>,
     /// An answer has to be here by then; a callback may get lost.
     pending: Option<Mono>,
-    /// A bucket was found damaged: the list has to be fetched again.
+    /// What is shared was found damaged.
     damaged: Cell<bool>,
+    /// When this worker last fetched it because of such damage.
+    repaired: Option<Mono>,
+    /// The next answer is written down even if it brings nothing new.
+    rewrite: bool,
     /// Grows whenever a verdict might turn.
     pub changes: u64,
 }
@@ -65,7 +76,7 @@ struct Settings {
     skew: UnixSeconds,
 }
 
-/// What all workers know of the list. Its serial numbers are in buckets of their own.
+/// What workers tell each other of the list.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     list: Option<Known>,
@@ -74,22 +85,6 @@ struct State {
     failures: u32,
     failing: Option<String>,
     next: u64,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Known {
-    /// SHA-256 of the list, to tell whether an answer is news.
-    digest: String,
-    /// SHA-256 of the CA that signed it.
-    signer: String,
-    this_update: UnixSeconds,
-    next_update: UnixSeconds,
-    /// CRL number, big-endian.
-    number: Vec<u8>,
-    distribution_points: Vec<String>,
-    entries: usize,
-    /// The buckets belong to this version or a later one.
-    generation: u64,
 }
 
 impl RevocationList {
@@ -110,12 +105,16 @@ impl RevocationList {
         Some(Self {
             source: source.clone(),
             settings,
+            id: digest.chars().take(8).collect(),
             lease: Lease::new(lease_key.clone(), worker, Seal::new(secret, &lease_key)?),
-            buckets: Seal::new(secret, &format!("{key}/bucket"))?,
+            sealed: secret.is_some(),
             state: Replica::new(&key, secret)?,
-            key,
+            shelf: Shelf { key },
+            list: None,
             pending: None,
             damaged: Cell::new(false),
+            repaired: None,
+            rewrite: false,
             changes: 0,
         })
     }
@@ -129,16 +128,42 @@ impl RevocationList {
         self.settings.timeout
     }
 
-    /// Reads what another worker wrote.
-    pub fn learn(&mut self, store: &mut impl Store, now: Mono) {
-        if self.state.learn(store, &mut self.lease, now) {
+    /// Reads what another worker wrote. Without a secret that may have been anybody: then the CA's signature is what
+    /// counts, and a list must not be older than the one that this worker knows.
+    pub fn learn(&mut self, authorities: &[Authority], store: &mut impl Store, now: Now) {
+        let Some(before) = self.state.learn(store, &mut self.lease, now.mono) else { return };
+        if self.state.value.list == self.list {
+            return;
+        }
+        let believed = self.state.value.list.take().and_then(|claim| {
+            if self.sealed {
+                return Some(claim);
+            }
+            let known = self.shelf.verify(store, &claim, authorities, self.settings.max_size).ok()?;
+            self.check_order(&known.terms, authorities, now.wall).is_ok().then_some(known)
+        });
+        if believed.is_some() {
+            self.state.value.list.clone_from(&believed);
+            self.list = believed;
             self.changes = self.changes.wrapping_add(1);
+        } else {
+            self.state.value = before;
+            self.damaged.set(true);
         }
     }
 
     /// To be called at every tick.
-    pub fn tick(&mut self, store: &mut impl Store, now: Now) -> (Option<HttpCall>, Option<ListEvent>) {
-        self.learn(store, now.mono);
+    pub fn tick(
+        &mut self,
+        authorities: &[Authority],
+        store: &mut impl Store,
+        now: Now,
+    ) -> (Option<HttpCall>, Option<ListEvent>) {
+        self.learn(authorities, store, now);
+        if self.damaged.take() {
+            let at = u64::try_from(now.mono.as_nanos()).unwrap_or(u64::MAX);
+            store.set(&self.damaged_key(), &at.to_le_bytes(), None);
+        }
         if let Some(deadline) = self.pending {
             self.lease.keep(store, now.mono);
             if now.mono <= deadline {
@@ -147,8 +172,7 @@ impl RevocationList {
             let lost = Failure::new("no_answer", "Envoy reported no outcome of the call in time");
             return (None, Some(self.fail(lost, store, now)));
         }
-        self.repair(store, now.mono);
-        if now.mono < Duration::from_millis(self.state.value.next) {
+        if !self.is_due(store, now.mono) {
             self.lease.keep(store, now.mono);
             return (None, None);
         }
@@ -156,9 +180,12 @@ impl RevocationList {
             return (None, None);
         }
         // The last holder may have fetched it just before its lease ended.
-        self.learn(store, now.mono);
-        if now.mono < Duration::from_millis(self.state.value.next) {
+        self.learn(authorities, store, now);
+        if !self.is_due(store, now.mono) {
             return (None, None);
+        }
+        if self.is_damaged(store, now.mono) {
+            (self.repaired, self.rewrite) = (Some(now.mono), true);
         }
         self.pending = Some(now.mono + self.settings.timeout + Duration::from_secs(5));
         let headers = vec![
@@ -168,6 +195,29 @@ impl RevocationList {
             ("accept", "application/pkix-crl, */*".to_owned()),
         ];
         (Some(HttpCall { cluster: self.source.cluster.clone(), headers, body: b"" }), None)
+    }
+
+    fn is_due(&self, store: &impl Store, now: Mono) -> bool {
+        self.next_fetch() <= now || self.is_damaged(store, now)
+    }
+
+    /// When the next fetch is due. No later than this configuration would have it, whoever set the time.
+    fn next_fetch(&self) -> Mono {
+        let next = Duration::from_millis(self.state.value.next);
+        let longest = period(self.settings.interval, self.settings.jitter, 1.0);
+        match self.state.value.fetched {
+            Some(at) if self.state.value.failures == 0 => next.min(Duration::from_millis(at) + longest),
+            _ => next,
+        }
+    }
+
+    /// Whether a worker reported damage that was not repaired since. At most one fetch in [`REPAIR`] follows from it,
+    /// whoever reports.
+    fn is_damaged(&self, store: &impl Store, now: Mono) -> bool {
+        let told = store.get(&self.damaged_key()).0.and_then(|bytes| bytes.try_into().ok());
+        let Some(told) = told.map(u64::from_le_bytes).map(Duration::from_nanos) else { return false };
+        let fresh = told <= now && now <= told + REPAIR;
+        fresh && self.repaired.is_none_or(|at| told > at && now >= at + REPAIR)
     }
 
     /// The answer to the call, or why it could not be made.
@@ -204,45 +254,48 @@ impl RevocationList {
             |error: &CrlError| Failure::new(error.code(), format!("the revocation list is refused: {error}"));
         let list = CertificateList::verify(body, authorities, now.wall, self.settings.skew)
             .map_err(|e| refused(&e))?;
-        let digest = Fingerprint::of(body).to_string();
-        let changed = self.state.value.list.as_ref().is_none_or(|known| known.digest != digest);
+        let changed = self.list.as_ref().is_none_or(|known| known.signed != list.signed);
         if changed {
-            self.check_order(&list)?;
-            let table = Table::collect(list.serials()).map_err(|error| refused(&error))?;
-            let generation = u64::try_from(now.mono.as_millis()).unwrap_or(u64::MAX);
-            for bucket in 0..BUCKETS {
-                let content =
-                    [&generation.to_le_bytes()[..], &[bucket_byte(bucket)], &table.bucket(bucket)].concat();
-                store.set(&self.bucket_key(bucket), &self.buckets.seal(&content), None);
-            }
-            let signer = authorities.get(list.signer).map(|authority| authority.fingerprint.to_string());
-            self.state.value.list = Some(Known {
-                digest,
-                signer: signer.unwrap_or_default(),
-                this_update: list.this_update,
-                next_update: list.next_update,
-                number: list.number,
-                distribution_points: list.distribution_points,
-                entries: table.entries(),
-                generation,
-            });
+            self.check_order(&list.terms, authorities, now.wall)?;
+        }
+        if changed || self.rewrite {
+            let known = self.shelf.put(store, &list, self.list.as_ref(), self.sealed);
+            self.list = Some(known.map_err(|error| refused(&error))?);
+            self.rewrite = false;
+            self.changes = self.changes.wrapping_add(1);
         }
         let recovered = self.state.value.failures > 0;
         let next_in = period(self.settings.interval, self.settings.jitter, now.roll);
         let state = &mut self.state.value;
         (state.failures, state.failing, state.fetched) = (0, None, Some(millis(now.mono)));
         state.next = millis(now.mono + next_in);
-        self.state.write(store, now.mono);
-        self.changes = self.changes.wrapping_add(u64::from(changed));
-        let entries = self.state.value.list.as_ref().map_or(0, |known| known.entries);
+        self.write(store, now.mono);
+        let entries = self.list.as_ref().map_or(0, |known| known.entries);
         Ok(ListEvent::Fetched { entries, changed, recovered })
     }
 
-    /// A list must not be older than the one at hand: whoever serves an old one may want somebody's revocation undone.
-    fn check_order(&self, list: &CertificateList<'_>) -> Result<(), Failure> {
-        let Some(known) = &self.state.value.list else { return Ok(()) };
-        let number = |number: &[u8]| (number.len(), number.to_vec());
-        if number(&list.number) < number(&known.number) || list.this_update < known.this_update {
+    /// A list must not be older than the one at hand, nor be about other certificates as long as that one is current:
+    /// whoever serves such a list may want somebody's revocation undone.
+    fn check_order(&self, new: &Terms, authorities: &[Authority], now: UnixSeconds) -> Result<(), Failure> {
+        let Some(known) = self.list.as_ref().map(|known| &known.terms) else { return Ok(()) };
+        let covers = |point| new.distribution_points.contains(point);
+        let all = new.distribution_points.is_empty();
+        let narrower =
+            !all && (known.distribution_points.is_empty() || !known.distribution_points.iter().all(covers));
+        if new.signer != known.signer || narrower {
+            let trusted = |authority: &Authority| authority.fingerprint.to_string() == known.signer;
+            let current = now <= known.next_update.saturating_add(self.settings.skew);
+            if current && authorities.iter().any(trusted) {
+                return Err(Failure::new(
+                    "crl_other_scope",
+                    "the revocation list is another CA's, or about other distribution points, than the one at hand, \
+                     which stays in use",
+                ));
+            }
+            return Ok(());
+        }
+        let number = |terms: &Terms| (terms.number.len(), terms.number.clone());
+        if number(new) < number(known) || new.this_update < known.this_update {
             return Err(Failure::new(
                 "crl_rollback",
                 "the revocation list is older than the one at hand (lower CRL number or thisUpdate), which stays in use",
@@ -261,7 +314,7 @@ impl RevocationList {
         let next_in = backoff(state.failures, retry, jitter, now.roll, failure.retry_after, interval);
         state.next = millis(now.mono + next_in);
         let failures = state.failures;
-        self.state.write(store, now.mono);
+        self.write(store, now.mono);
         ListEvent::Failed { failure, failures, next_in, new }
     }
 
@@ -273,44 +326,17 @@ impl RevocationList {
         store: &impl Store,
         clock: &mut Clock,
     ) -> Option<Standing> {
-        let known = self.state.value.list.as_ref()?;
-        let points = &known.distribution_points;
-        let covered = points.is_empty() || points.iter().any(|point| certificate.crl_urls.contains(point));
-        if known.signer != signer.fingerprint.to_string() || !covered {
-            return None;
-        }
-        let bucket = table::bucket_for(&certificate.serial);
-        let sealed = store.get(&self.bucket_key(bucket)).0.unwrap_or_default();
-        let Some(entries) = self.open_bucket(bucket, &sealed, known.generation) else {
+        let known = self.list.as_ref().filter(|known| known.terms.cover(signer, certificate))?;
+        let Some(is_listed) = self.shelf.holds(store, known, &certificate.serial) else {
             self.damaged.set(true);
-            return Some(Standing::Unknown);
+            return Some(Standing::Unreadable);
         };
-        // Whoever was revoked stays so when the list has run out; nobody is cleared by such a list.
-        if table::contains(entries, significant(&certificate.serial)) {
-            return Some(Standing::Revoked);
-        }
-        let current = !clock.is_after(known.next_update.saturating_add(self.settings.skew));
-        Some(if current { Standing::Good } else { Standing::Unknown })
+        Some(known.terms.standing(is_listed, self.settings.skew, clock))
     }
 
-    /// The hashes in a stored bucket, if it is what was written for this version of the list or a later one.
-    fn open_bucket<'s>(&self, bucket: usize, sealed: &'s [u8], generation: u64) -> Option<&'s [u8]> {
-        let (written, content) = self.buckets.open(sealed)?.split_first_chunk::<8>()?;
-        let (number, entries) = content.split_first()?;
-        (u64::from_le_bytes(*written) >= generation && *number == bucket_byte(bucket)).then_some(entries)
-    }
-
-    /// Forgets a list whose buckets somebody damaged, so that it is fetched again; at most once in [`REPAIR`].
-    fn repair(&mut self, store: &mut impl Store, now: Mono) {
-        let recent = |at: u64| now < Duration::from_millis(at) + REPAIR;
-        if self.damaged.take()
-            && !self.state.value.fetched.is_some_and(recent)
-            && self.lease.take(store, now)
-            && let Some(known) = &mut self.state.value.list
-        {
-            known.digest.clear();
-            self.state.value.next = 0;
-        }
+    fn write(&mut self, store: &mut impl Store, now: Mono) {
+        self.state.value.list.clone_from(&self.list);
+        self.state.write(store, now);
     }
 
     pub fn leave(&mut self, store: &mut impl Store, now: Mono) {
@@ -323,19 +349,15 @@ impl RevocationList {
 
     /// Age since the last good fetch, seconds until nextUpdate (zero once past), and entries.
     pub fn gauges(&self, now: Now) -> Option<(Duration, u64, usize)> {
-        let known = self.state.value.list.as_ref()?;
+        let known = self.list.as_ref()?;
         let fetched = Duration::from_millis(self.state.value.fetched?);
-        let left = u64::try_from(known.next_update.saturating_sub(now.wall)).unwrap_or(0);
+        let left = u64::try_from(known.terms.next_update.saturating_sub(now.wall)).unwrap_or(0);
         Some((now.mono.saturating_sub(fetched), left, known.entries))
     }
 
-    fn bucket_key(&self, bucket: usize) -> String {
-        format!("{}/{bucket:02x}", self.key)
+    fn damaged_key(&self) -> String {
+        format!("{}/damaged", self.shelf.key)
     }
-}
-
-fn bucket_byte(bucket: usize) -> u8 {
-    u8::try_from(bucket).unwrap_or(u8::MAX)
 }
 
 fn millis(at: Mono) -> u64 {

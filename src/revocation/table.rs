@@ -4,23 +4,46 @@
 //! serial numbers of one hash (one in 2^64) would make a good certificate a revoked one, never the reverse.
 
 use super::crl::significant;
+use crate::fingerprint::Fingerprint;
 use std::hash::{DefaultHasher, Hasher as _};
 
 /// Buckets of a table. Fixed, since keys of shared data cannot be deleted.
 pub const BUCKETS: usize = 256;
 
 /// Hashes of serial numbers, by bucket.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Table {
     hashes: Vec<u64>,
 }
 
+/// Digest of a bucket's content: the first half of its SHA-256.
+pub type BucketDigest = [u8; 16];
+
 impl Table {
     /// Takes the serial numbers of a list.
     pub fn collect<'s, E>(serials: impl Iterator<Item = Result<&'s [u8], E>>) -> Result<Self, E> {
-        let mut hashes = serials.map(|serial| serial.map(hash)).collect::<Result<Vec<_>, E>>()?;
-        hashes.sort_unstable();
-        Ok(Self { hashes })
+        let mut table = Self::default();
+        table.extend(serials)?;
+        Ok(table.sorted())
+    }
+
+    /// An empty one that need not grow up to so many.
+    pub fn with_room(entries: usize) -> Self {
+        Self { hashes: Vec::with_capacity(entries) }
+    }
+
+    /// Takes some more; [`Table::sorted`] is due after the last.
+    pub fn extend<'s, E>(&mut self, serials: impl Iterator<Item = Result<&'s [u8], E>>) -> Result<(), E> {
+        for serial in serials {
+            self.hashes.push(hash(serial?));
+        }
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn sorted(mut self) -> Self {
+        self.hashes.sort_unstable();
+        self
     }
 
     pub fn entries(&self) -> usize {
@@ -33,6 +56,16 @@ impl Table {
         let end = self.hashes.partition_point(|hash| bucket_of(*hash) <= bucket);
         self.hashes.get(start..end).unwrap_or_default().iter().flat_map(|hash| hash.to_be_bytes()).collect()
     }
+
+    /// The digests of all buckets, by which they are known again.
+    pub fn digests(&self) -> Vec<BucketDigest> {
+        (0..BUCKETS).map(|bucket| digest(&self.bucket(bucket))).collect()
+    }
+}
+
+/// The digest by which a bucket is known again.
+pub fn digest(bucket: &[u8]) -> BucketDigest {
+    Fingerprint::of(bucket).as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
 /// The bucket that a serial number would be in.

@@ -1,14 +1,9 @@
-use super::{CertificateList, CrlError, ListEvent, RevocationList, Standing, crl::significant};
-use crate::{
-    authority::Authority,
-    certificate::ClientCertificate,
-    config::{ListSource, Policy, load},
-    decision::AuthorityKind,
-    refresh::{HttpResponse, Now, Store},
-    window::Clock,
-};
-use std::{collections::HashMap, sync::LazyLock, time::Duration};
-use testbed::pki::{Ca, KeyType, KeyUsagePurpose, Leaf, Pki, serial_of};
+mod workers;
+
+use super::{CertificateList, CrlError, crl::significant, pieces, pieces::Outline};
+use crate::{authority::Authority, certificate::ClientCertificate};
+use std::sync::LazyLock;
+use testbed::pki::{Ca, KeyType, KeyUsagePurpose, Leaf, Pki};
 use time::Duration as Span;
 
 static PKI: LazyLock<Pki> = LazyLock::new(Pki::standard);
@@ -101,155 +96,55 @@ fn ten_thousand_serial_numbers_are_found_as_webpki_finds_them() {
     assert_eq!(revoked, 5_000);
 }
 
-/// Shared data in memory; a key can be spoilt.
-#[derive(Default)]
-struct Shared(HashMap<String, (Vec<u8>, u32)>);
+/// Without a secret workers verify pieces. What they find is what whoever has the whole list finds.
+#[test]
+fn a_list_in_pieces_is_the_list_or_it_is_refused() {
+    let ca = &PKI.us.root;
+    let authorities = [authority(ca)];
+    let cases = [
+        ("without entries", ca.crl().der(), 0),
+        ("one entry", ca.crl().revoke(&[1]).der(), 1),
+        ("several pieces", ca.crl().number(7).distribution_point(URL, None).padding(5_000).der(), 4),
+    ];
+    for (what, der, expected) in cases {
+        let list = CertificateList::verify(&der, &authorities, now(), 60).unwrap();
+        let whole = super::Table::collect(list.serials()).unwrap();
+        let pieces: Vec<Vec<u8>> = pieces::cut(&list.parts).map(<[u8]>::to_vec).collect();
+        assert_eq!(pieces.len(), expected, "{what}");
+        let outline = Outline::of(&list.parts);
+        let verify = |pieces: Vec<Vec<u8>>| outline.verify(pieces.into_iter(), &authorities, der.len(), 0);
+        let verified = verify(pieces.clone()).unwrap();
+        assert_eq!((verified.terms, verified.signed), (list.terms.clone(), list.signed.clone()), "{what}");
+        assert_eq!(verified.table.digests(), whole.digests(), "{what}");
 
-impl Store for Shared {
-    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
-        self.0.get(key).map_or((None, None), |(value, cas)| (Some(value.clone()), Some(*cas)))
-    }
-
-    fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
-        // As the host does: a write creates a key that is missing, whatever version it names.
-        let current = self.0.get(key).map(|(_, cas)| *cas);
-        if cas.zip(current).is_some_and(|(named, current)| named != current) {
-            return false;
+        assert!(
+            outline.verify(pieces.clone().into_iter(), &[authority(&PKI.impostor)], der.len(), 0).is_err()
+        );
+        for at in 0..pieces.len() {
+            let last = pieces[at].len() - 1;
+            let changes: [(&str, &dyn Fn(&mut Vec<Vec<u8>>)); 5] = [
+                ("one bit of a serial number", &|pieces| pieces[at][6] ^= 1),
+                ("its last bit", &|pieces| pieces[at][last] ^= 1),
+                ("left out", &|pieces| drop(pieces.remove(at))),
+                ("emptied", &|pieces| pieces[at].clear()),
+                ("cut short", &|pieces| pieces[at].truncate(last)),
+            ];
+            for (how, change) in changes {
+                let mut changed = pieces.clone();
+                change(&mut changed);
+                assert!(verify(changed).is_err(), "{what}: piece {at}: {how}");
+            }
         }
-        self.0.insert(key.to_owned(), (value.to_vec(), current.unwrap_or(0) + 1));
-        true
+        if expected > 1 {
+            let mut swapped = pieces.clone();
+            swapped.swap(0, 1);
+            assert!(verify(swapped).is_err(), "{what}: in another order");
+            assert!(
+                outline.verify(pieces.into_iter(), &authorities, 1000, usize::MAX).is_err(),
+                "{what}: above max_size"
+            );
+        }
     }
-}
-
-fn policy() -> Policy {
-    let json = serde_json::json!({
-        "regions": {"us-east-1": {"genesys": {"ca_certificates": PKI.us.root.pem}}},
-        "revocation": {"mode": "hard", "lists": [
-            {"region": "us-east-1", "authority": "genesys", "url": URL, "cluster": "crl"},
-        ]},
-    });
-    load(json.to_string().as_bytes()).unwrap()
-}
-
-/// One worker following the list.
-struct Worker {
-    list: RevocationList,
-    authorities: Vec<Authority>,
-}
-
-impl Worker {
-    fn new(number: u64) -> Self {
-        let policy = policy();
-        let source: &ListSource = &policy.revocation.lists[0];
-        assert_eq!(source.authority, AuthorityKind::Genesys);
-        let list = RevocationList::new(&policy, source, None, number).unwrap();
-        Self { list, authorities: vec![authority(&PKI.us.root)] }
-    }
-
-    fn fetch(&mut self, shared: &mut Shared, at: u64, der: &[u8]) -> Option<ListEvent> {
-        let at = moment(at);
-        let call = self.list.tick(shared, at).0?;
-        assert_eq!(call.headers[1].1, "/us.crl");
-        let response = HttpResponse { status: 200, body: Some(der.to_vec()), retry_after: None };
-        self.list.answered(Ok(response), &self.authorities, shared, at)
-    }
-
-    fn standing(&self, shared: &Shared, leaf: &Leaf, at: i64) -> Option<Standing> {
-        self.list.standing(&self.authorities[0], &client(leaf), shared, &mut Clock::at(at))
-    }
-}
-
-fn moment(seconds: u64) -> Now {
-    Now { mono: Duration::from_secs(seconds), wall: now(), roll: 0.5 }
-}
-
-fn code(event: Option<ListEvent>) -> &'static str {
-    match event {
-        Some(ListEvent::Fetched { .. }) => "ok",
-        Some(ListEvent::Failed { failure, .. }) => failure.code,
-        None => "nothing",
-    }
-}
-
-#[test]
-fn what_one_worker_fetched_all_workers_look_up() {
-    let (mut shared, mut one, mut two) = (Shared::default(), Worker::new(1), Worker::new(2));
-    let (revoked, good) = (&PKI.us.genesys, &PKI.us.genesys_expired);
-    assert_eq!(one.standing(&shared, revoked, now()), None);
-    let list = PKI.us.root.crl().revoke(&serial_of(&revoked.der)).padding(1000).der();
-    assert_eq!(code(one.fetch(&mut shared, 100, &list)), "ok");
-    two.list.learn(&mut shared, Duration::from_secs(101));
-    for worker in [&one, &two] {
-        assert_eq!(worker.standing(&shared, revoked, now()), Some(Standing::Revoked));
-        assert_eq!(worker.standing(&shared, good, now()), Some(Standing::Good));
-        // Once nextUpdate has passed nobody is cleared any more, and whoever was revoked stays it.
-        assert_eq!(worker.standing(&shared, good, now() + 2 * 86_400), Some(Standing::Unknown));
-        assert_eq!(worker.standing(&shared, revoked, now() + 2 * 86_400), Some(Standing::Revoked));
-    }
-    assert_eq!(code(two.fetch(&mut shared, 102, &list)), "nothing", "not its turn");
-}
-
-#[test]
-fn an_older_list_does_not_undo_a_revocation() {
-    let (mut shared, mut worker) = (Shared::default(), Worker::new(1));
-    let revoked = &PKI.us.genesys;
-    let list = |number, revoke: bool| {
-        let crl = PKI.us.root.crl().number(number);
-        if revoke { crl.revoke(&serial_of(&revoked.der)).der() } else { crl.der() }
-    };
-    let mut at = 100;
-    let mut fetch = |worker: &mut Worker, shared: &mut Shared, der: &[u8]| {
-        at += 4000;
-        code(worker.fetch(shared, at, der))
-    };
-    assert_eq!(fetch(&mut worker, &mut shared, &list(300, true)), "ok");
-    assert_eq!(fetch(&mut worker, &mut shared, &list(299, false)), "crl_rollback");
-    assert_eq!(fetch(&mut worker, &mut shared, &list(2, false)), "crl_rollback");
-    assert_eq!(worker.standing(&shared, revoked, now()), Some(Standing::Revoked));
-    assert_eq!(fetch(&mut worker, &mut shared, &list(301, false)), "ok");
-    assert_eq!(worker.standing(&shared, revoked, now()), Some(Standing::Good));
-}
-
-#[test]
-fn a_partition_is_about_the_certificates_that_name_it() {
-    let (mut shared, mut worker) = (Shared::default(), Worker::new(1));
-    let leaf = |url: &str| {
-        let leaf = PKI.us.root.leaf().key_name("crl").name(PKI.us.region.certificate_name);
-        if url.is_empty() { leaf.issue() } else { leaf.crl(url).issue() }
-    };
-    let list = PKI.us.root.crl().distribution_point(URL, None).der();
-    assert_eq!(code(worker.fetch(&mut shared, 100, &list)), "ok");
-    assert_eq!(worker.standing(&shared, &leaf(URL), now()), Some(Standing::Good));
-    assert_eq!(worker.standing(&shared, &leaf("http://crl.example/other.crl"), now()), None);
-    assert_eq!(worker.standing(&shared, &leaf(""), now()), None);
-}
-
-#[test]
-fn damaged_tables_clear_nobody_and_are_fetched_again() {
-    let (mut shared, mut worker) = (Shared::default(), Worker::new(1));
-    let list = PKI.us.root.crl().der();
-    assert_eq!(code(worker.fetch(&mut shared, 100, &list)), "ok");
-    assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Good));
-    let older: Vec<(String, Vec<u8>)> = shared
-        .0
-        .iter()
-        .filter(|(key, _)| !key.ends_with("lease") && !key.ends_with("record"))
-        .map(|(key, (value, _))| (key.clone(), value.clone()))
-        .collect();
-    assert_eq!(older.len(), super::table::BUCKETS);
-    for (key, _) in &older {
-        shared.set(key, b"garbage", None);
-    }
-    assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Unknown));
-    assert_eq!(code(worker.fetch(&mut shared, 110, &list)), "nothing", "not more than once in a while");
-    assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Unknown));
-    assert_eq!(code(worker.fetch(&mut shared, 140, &list)), "ok");
-    assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Good));
-    // An older version put back is not believed either.
-    for (key, value) in &older {
-        shared.set(key, value, None);
-    }
-    assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Unknown));
 }
 
 #[test]

@@ -1,0 +1,303 @@
+//! Workers that follow a list: what they share, what they believe of it, and when they fetch.
+
+use super::{PKI, URL, authority, client, now};
+use crate::{
+    authority::Authority,
+    config::{ListSource, Policy, load},
+    decision::AuthorityKind,
+    refresh::{HttpResponse, Now, Secret, Store},
+    revocation::{ListEvent, RevocationList, Standing, table::BUCKETS},
+    window::Clock,
+};
+use std::{collections::HashMap, time::Duration};
+use testbed::pki::{Ca, CrlBuilder, Leaf, serial_of};
+use time::Duration as Span;
+
+/// Shared data in memory; a key can be spoilt.
+#[derive(Default)]
+struct Shared(HashMap<String, (Vec<u8>, u32)>);
+
+impl Store for Shared {
+    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
+        self.0.get(key).map_or((None, None), |(value, cas)| (Some(value.clone()), Some(*cas)))
+    }
+
+    fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
+        // As the host does: a write creates a key that is missing, whatever version it names.
+        let current = self.0.get(key).map(|(_, cas)| *cas);
+        if cas.zip(current).is_some_and(|(named, current)| named != current) {
+            return false;
+        }
+        self.0.insert(key.to_owned(), (value.to_vec(), current.unwrap_or(0) + 1));
+        true
+    }
+}
+
+impl Shared {
+    /// All buckets, of both places.
+    fn buckets(&self) -> Vec<(String, Vec<u8>)> {
+        let is_bucket = |key: &str| key.rsplit('/').next().is_some_and(|end| end.len() == 2);
+        let all = self.0.iter().filter(|(key, _)| is_bucket(key));
+        all.map(|(key, (value, _))| (key.clone(), value.clone())).collect()
+    }
+}
+
+fn policy() -> Policy {
+    let json = serde_json::json!({
+        "regions": {"us-east-1": {"genesys": {"ca_certificates": PKI.us.root.pem}}},
+        "revocation": {"mode": "hard", "lists": [
+            {"region": "us-east-1", "authority": "genesys", "url": URL, "cluster": "crl"},
+        ]},
+    });
+    load(json.to_string().as_bytes()).unwrap()
+}
+
+/// Whether workers share a secret.
+const BOTH: [Option<&str>; 2] = [Some("s3cret"), None];
+
+/// One worker following the list.
+struct Worker {
+    list: RevocationList,
+    authorities: Vec<Authority>,
+}
+
+impl Worker {
+    fn new(number: u64, secret: Option<&str>) -> Self {
+        Self::trusting(number, secret, &[&PKI.us.root])
+    }
+
+    /// A worker that believes these CAs.
+    fn trusting(number: u64, secret: Option<&str>, cas: &[&Ca]) -> Self {
+        let policy = policy();
+        let source: &ListSource = &policy.revocation.lists[0];
+        assert_eq!(source.authority, AuthorityKind::Genesys);
+        let secret = secret.map(|secret| Secret::new(secret.to_owned()));
+        let list = RevocationList::new(&policy, source, secret.as_ref(), number).unwrap();
+        Self { list, authorities: cas.iter().map(|ca| authority(ca)).collect() }
+    }
+
+    fn learn(&mut self, shared: &mut Shared, at: u64) {
+        self.list.learn(&self.authorities, shared, moment(at));
+    }
+
+    /// One tick, and the answer to the call that it makes, if it makes one.
+    fn fetch(&mut self, shared: &mut Shared, at: u64, der: &[u8]) -> &'static str {
+        self.fetch_at(shared, moment(at), der)
+    }
+
+    fn fetch_at(&mut self, shared: &mut Shared, at: Now, der: &[u8]) -> &'static str {
+        let Some(call) = self.list.tick(&self.authorities, shared, at).0 else { return "nothing" };
+        assert_eq!(call.headers[1].1, "/us.crl");
+        let response = HttpResponse { status: 200, body: Some(der.to_vec()), retry_after: None };
+        match self.list.answered(Ok(response), &self.authorities, shared, at) {
+            Some(ListEvent::Fetched { .. }) => "ok",
+            Some(ListEvent::Failed { failure, .. }) => failure.code,
+            None => "no answer was awaited",
+        }
+    }
+
+    fn standing(&self, shared: &Shared, leaf: &Leaf, at: i64) -> Option<Standing> {
+        self.list.standing(&self.authorities[0], &client(leaf), shared, &mut Clock::at(at))
+    }
+}
+
+fn list(number: u64, revoked: &[&Leaf]) -> Vec<u8> {
+    let crl = PKI.us.root.crl().number(number);
+    revoked.iter().fold(crl, |crl, leaf| crl.revoke(&serial_of(&leaf.der))).der()
+}
+
+fn moment(seconds: u64) -> Now {
+    Now { mono: Duration::from_secs(seconds), wall: now(), roll: 0.5 }
+}
+
+#[test]
+fn what_one_worker_fetched_all_workers_look_up() {
+    for secret in BOTH {
+        let (mut shared, mut one, mut two) =
+            (Shared::default(), Worker::new(1, secret), Worker::new(2, secret));
+        let (revoked, good) = (&PKI.us.genesys, &PKI.us.genesys_expired);
+        assert_eq!(one.standing(&shared, revoked, now()), None);
+        let list = PKI.us.root.crl().revoke(&serial_of(&revoked.der)).padding(1000).der();
+        assert_eq!(one.fetch(&mut shared, 100, &list), "ok");
+        two.learn(&mut shared, 101);
+        for worker in [&one, &two] {
+            assert_eq!(worker.standing(&shared, revoked, now()), Some(Standing::Revoked));
+            assert_eq!(worker.standing(&shared, good, now()), Some(Standing::Good));
+            // Once nextUpdate has passed nobody is cleared any more, and whoever was revoked stays it.
+            assert_eq!(worker.standing(&shared, good, now() + 2 * 86_400), Some(Standing::Unknown));
+            assert_eq!(worker.standing(&shared, revoked, now() + 2 * 86_400), Some(Standing::Revoked));
+        }
+        assert_eq!(two.fetch(&mut shared, 102, &list), "nothing", "not its turn");
+    }
+}
+
+#[test]
+fn an_older_list_does_not_undo_a_revocation() {
+    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
+    let revoked = &PKI.us.genesys;
+    let earlier = PKI.us.root.crl().number(400).valid_from_now(Span::hours(-2), Span::hours(20)).der();
+    let steps = [
+        ("the first", list(300, &[revoked]), "ok", Standing::Revoked),
+        ("a number less", list(299, &[]), "crl_rollback", Standing::Revoked),
+        ("a shorter number", list(2, &[]), "crl_rollback", Standing::Revoked),
+        ("a higher number, issued earlier", earlier, "crl_rollback", Standing::Revoked),
+        ("the same number again", list(300, &[revoked]), "ok", Standing::Revoked),
+        ("a newer one", list(301, &[]), "ok", Standing::Good),
+    ];
+    for ((what, der, code, standing), at) in steps.into_iter().zip((1..).map(|n| 4000 * n)) {
+        assert_eq!(worker.fetch(&mut shared, at, &der), code, "{what}");
+        assert_eq!(worker.standing(&shared, revoked, now()), Some(standing), "{what}");
+    }
+}
+
+#[test]
+fn a_partition_is_about_the_certificates_that_name_it() {
+    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
+    let leaf = |url: &str| {
+        let leaf = PKI.us.root.leaf().key_name("crl").name(PKI.us.region.certificate_name);
+        if url.is_empty() { leaf.issue() } else { leaf.crl(url).issue() }
+    };
+    let list = PKI.us.root.crl().distribution_point(URL, None).der();
+    assert_eq!(worker.fetch(&mut shared, 100, &list), "ok");
+    assert_eq!(worker.standing(&shared, &leaf(URL), now()), Some(Standing::Good));
+    assert_eq!(worker.standing(&shared, &leaf("http://crl.example/other.crl"), now()), None);
+    assert_eq!(worker.standing(&shared, &leaf(""), now()), None);
+}
+
+/// Or a list that says nothing of the certificate would undo its revocation as well as an old one.
+#[test]
+fn a_list_about_others_does_not_replace_a_current_one() {
+    let second = Ca::builder("second-root").self_signed();
+    let of = |ca: &Ca, number, change: &dyn Fn(CrlBuilder<'_>) -> Vec<u8>| change(ca.crl().number(number));
+    let whole = |crl: CrlBuilder<'_>| crl.der();
+    let partition = |crl: CrlBuilder<'_>| crl.distribution_point(URL, None).der();
+    let other = |crl: CrlBuilder<'_>| crl.distribution_point("http://crl.example/2.crl", None).der();
+    let first = &PKI.us.root;
+    let cases = [
+        ("another CA's", of(first, 1, &whole), of(&second, 9, &whole), "crl_other_scope"),
+        ("a partition of it", of(first, 1, &whole), of(first, 9, &partition), "crl_other_scope"),
+        ("another partition", of(first, 1, &partition), of(first, 9, &other), "crl_other_scope"),
+        ("all certificates", of(first, 1, &partition), of(first, 9, &whole), "ok"),
+    ];
+    for (what, before, after, code) in cases {
+        let mut shared = Shared::default();
+        let mut worker = Worker::trusting(1, None, &[first, &second]);
+        assert_eq!(worker.fetch(&mut shared, 100, &before), "ok", "{what}");
+        assert_eq!(worker.fetch(&mut shared, 8000, &after), code, "{what}");
+        // A CA that is no longer configured, or a list that has run out, keeps nobody.
+        worker.authorities = vec![authority(&second)];
+        if what == "another CA's" {
+            assert_eq!(worker.fetch(&mut shared, 16_000, &after), "ok", "{what}");
+        }
+    }
+    let mut shared = Shared::default();
+    let mut worker = Worker::trusting(1, None, &[first, &second]);
+    let long = |ca: &Ca| ca.crl().valid_from_now(Span::hours(-1), Span::days(9)).der();
+    assert_eq!(worker.fetch(&mut shared, 100, &of(first, 1, &whole)), "ok");
+    let later = Now { wall: now() + 2 * 86_400, ..moment(8000) };
+    assert_eq!(worker.fetch_at(&mut shared, later, &long(&second)), "ok");
+}
+
+#[test]
+fn damaged_tables_clear_nobody_and_are_fetched_again() {
+    for secret in BOTH {
+        let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
+        let mut other = Worker::new(2, secret);
+        let (first, next) = (list(1, &[]), list(2, &[&PKI.us.genesys]));
+        assert_eq!(worker.fetch(&mut shared, 100, &first), "ok");
+        assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Good));
+        let older = shared.buckets();
+        assert_eq!(older.len(), BUCKETS);
+        assert_eq!(worker.fetch(&mut shared, 8000, &next), "ok");
+        other.learn(&mut shared, 8001);
+        assert_eq!(other.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Revoked));
+        // An older bucket in the place of the new one is no bucket of the new list either.
+        for garbage in [true, false] {
+            let at = if garbage { 9000 } else { 10_000 };
+            assert_eq!(worker.fetch(&mut shared, at - 1, &next), "nothing", "it keeps its lease");
+            for (key, _) in shared.buckets() {
+                let bucket = key.rsplit('/').next().unwrap();
+                let old = &older.iter().find(|(key, _)| key.ends_with(bucket)).unwrap().1;
+                shared.set(&key, if garbage { b"garbage" } else { old }, None);
+            }
+            assert_eq!(other.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Unreadable));
+            // Whoever finds the damage, the one with the lease repairs it.
+            assert_eq!(other.fetch(&mut shared, at, &next), "nothing");
+            assert_eq!(worker.fetch(&mut shared, at + 1, &next), "ok");
+            other.learn(&mut shared, at + 2);
+            assert_eq!(other.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Revoked));
+            for (key, _) in shared.buckets() {
+                shared.set(&key, b"garbage", None);
+            }
+            assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Unreadable));
+            assert_eq!(worker.fetch(&mut shared, at + 3, &next), "nothing", "not more than once in a while");
+            assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Unreadable));
+            assert_eq!(worker.fetch(&mut shared, at + 40, &next), "ok");
+            assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Revoked));
+        }
+    }
+}
+
+/// Without a secret anybody can seal. The forger here is a worker that believes another CA, or knows no newer list.
+#[test]
+fn without_a_secret_workers_believe_the_ca_and_not_each_other() {
+    let revoked = &PKI.us.genesys;
+    let forged = PKI.impostor.crl().number(99).der();
+    for (what, ca, der) in [("forged", &PKI.impostor, forged), ("older", &PKI.us.root, list(1, &[]))] {
+        let mut shared = Shared::default();
+        let (mut leader, mut follower) = (Worker::new(1, None), Worker::new(2, None));
+        assert_eq!(leader.fetch(&mut shared, 100, &list(5, &[revoked])), "ok");
+        follower.learn(&mut shared, 101);
+        assert_eq!(leader.fetch(&mut shared, 198, &der), "nothing", "it keeps its lease");
+        let mut forger = Worker::trusting(3, None, &[ca]);
+        let elsewhere = &mut Shared::default();
+        assert_eq!(forger.fetch(elsewhere, 200, &der), "ok");
+        for (key, (value, _)) in elsewhere.0.iter().filter(|(key, _)| !key.ends_with("lease")) {
+            shared.set(key, value, None);
+        }
+        for worker in [&mut leader, &mut follower] {
+            worker.learn(&mut shared, 201);
+            let standing = worker.standing(&shared, revoked, now());
+            assert!(
+                matches!(standing, Some(Standing::Revoked | Standing::Unreadable)),
+                "{what}: {standing:?}"
+            );
+        }
+        let mut new = Worker::new(4, None);
+        new.learn(&mut shared, 202);
+        let expected = if what == "forged" { None } else { Some(Standing::Good) };
+        assert_eq!(new.standing(&shared, revoked, now()), expected, "{what}: {:?}", new.list);
+        // Those who know better put it right.
+        assert_eq!(follower.fetch(&mut shared, 203, &der), "nothing", "not its turn");
+        assert_eq!(leader.fetch(&mut shared, 204, &list(5, &[revoked])), "ok");
+        for worker in [&mut follower, &mut new] {
+            worker.learn(&mut shared, 205);
+            assert_eq!(worker.standing(&shared, revoked, now()), Some(Standing::Revoked), "{what}");
+        }
+    }
+}
+
+#[test]
+fn with_a_secret_nobody_verifies_twice_and_no_list_is_shared() {
+    for (secret, pieces) in [(Some("s3cret"), 0), (None, 1)] {
+        let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
+        assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[&PKI.us.genesys])), "ok");
+        assert_eq!(shared.0.keys().filter(|key| key.contains("/piece")).count(), pieces);
+        // A worker without the secret of the others has nothing to verify, and believes nothing.
+        let mut stranger = Worker::new(2, None);
+        stranger.learn(&mut shared, 101);
+        let standing = stranger.standing(&shared, &PKI.us.genesys, now());
+        assert_eq!(standing.is_some(), secret.is_none());
+    }
+}
+
+#[test]
+fn a_shorter_interval_counts_from_the_last_fetch() {
+    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
+    assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[])), "ok");
+    let mut policy = policy();
+    policy.revocation.interval = Duration::from_secs(10);
+    worker.list = RevocationList::new(&policy, &policy.revocation.lists[0], None, 1).unwrap();
+    assert_eq!(worker.fetch(&mut shared, 105, &list(1, &[])), "nothing");
+    assert_eq!(worker.fetch(&mut shared, 112, &list(1, &[])), "ok");
+}

@@ -1,0 +1,235 @@
+//! What workers share of a list: how much memory it takes, and what another module can do to it.
+
+use super::{PATH, crl_cluster, leaves, listed, policy, serve};
+use crate::{
+    setup::{PATIENCE, assert_refused, with, world},
+    stage::{Doors, Stage, by_ca},
+};
+use genesys_mtls_filter::{
+    config,
+    refresh::{HttpResponse, Now, Store},
+    revocation::RevocationList,
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use testbed::{
+    World,
+    pki::{Leaf, serial_of},
+};
+
+const MIB: u64 = 1024 * 1024;
+
+/// The policy whose workers have an OAuth secret in common, and the one whose workers have none.
+fn policies(world: &World, revocation: Value) -> [(&'static str, Value); 2] {
+    let sealed = policy(world, revocation.clone());
+    let open = with(by_ca(world), "/revocation", revocation);
+    [("sealed", sealed), ("open", open)]
+}
+
+/// A listener per policy, each of which has a VM of its own.
+fn doors(world: &World, revocation: &Value) -> Doors {
+    let mut doors = Doors::of(world, "envoy/envoy.yaml");
+    let cluster = crl_cluster(world);
+    doors.bootstrap()["static_resources"]["clusters"].as_array_mut().expect("clusters").push(cluster);
+    for (name, policy) in policies(world, revocation.clone()) {
+        doors.add(name, &with(policy, "/name", json!(name)), |door| {
+            door.plugin()["vm_config"]["vm_id"] = name.into();
+        });
+    }
+    doors
+}
+
+fn stat(door: &str, name: &str) -> String {
+    format!("wasmcustom.genesys_mtls.{door}.{name}")
+}
+
+async fn fetches(stage: &Stage, door: &str, more_than: u64) -> u64 {
+    let stat = stat(door, "crl_fetches.ok.genesys.us-east-1");
+    stage.envoy.wait_for_stat(&stat, |n| n > more_than, PATIENCE * 2).await.expect("a fetch")
+}
+
+async fn becomes(stage: &Stage, door: &str, leaf: &Leaf, expected: &str) {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let response = stage.get_as(door, leaf).await;
+        let code = if response.status == 200 { "in".into() } else { response.json()["code"].clone() };
+        if code == expected {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{door}: still {code}, not {expected}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_200_000_entries_fits_the_memory_of_every_worker() {
+    let world = world().await;
+    let [revoked, good] = leaves(&world);
+    let large = |number, entries| {
+        let crl = world.pki.us.root.crl().number(number).padding(entries);
+        crl.revoke(&serial_of(&revoked.der)).der()
+    };
+    // Then a second one, beside the first.
+    let lists = [large(1, 200_000), large(2, 199_999)];
+    world.genesys.set_crl(PATH, 200, lists[0].clone());
+    let revocation = with(listed("hard"), "/max_size", json!(16 * MIB));
+    let doors = doors(&world, &revocation);
+    let stage = doors.open(world).await;
+    for (n, list) in lists.iter().enumerate() {
+        stage.world.genesys.set_crl(PATH, 200, list.clone());
+        for door in ["sealed", "open"] {
+            let entries = 200_001 - n as u64;
+            let gauge = |stats: &BTreeMap<String, u64>| {
+                let prefix = stat(door, "crl_entries.");
+                stats.iter().any(|(name, value)| name.starts_with(&prefix) && *value == entries)
+            };
+            let found =
+                stage.envoy.wait_for_stats(door, |stats| gauge(stats).then_some(()), PATIENCE * 3).await;
+            found.expect("the gauge shows its entries");
+            for _ in 0..8 {
+                becomes(&stage, door, &good, "in").await;
+                becomes(&stage, door, &revoked, "revoked").await;
+            }
+        }
+    }
+    // Whoever has to verify the list builds a table of 1.6 MB, beside what is left of the one before.
+    for (door, serving) in [("sealed", 4 * MIB), ("open", 5 * MIB)] {
+        let stats = stage.envoy.stats().await.expect("statistics");
+        let peak = |role: &str| stats[&stat(door, &format!("vm_memory_peak_bytes.{role}"))];
+        let limit = 4 * MIB + 3 * lists[0].len() as u64;
+        assert!(peak("serving") <= serving, "{door}: {} bytes in a VM that fetches nothing", peak("serving"));
+        assert!(peak("fetching") <= limit, "{door}: {} bytes, of {limit}", peak("fetching"));
+    }
+}
+
+/// The clock that all VMs share, where it can be read from outside.
+fn monotonic() -> Duration {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = uptime.split(' ').next().and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs_f64(seconds.unwrap_or(0.0))
+}
+
+/// What a forger writes: as a worker of ours that believes another CA, and has no secret.
+fn forgery(world: &World, name: &str, at: Duration) -> BTreeMap<String, Vec<u8>> {
+    #[derive(Default)]
+    struct Written(BTreeMap<String, Vec<u8>>);
+    impl Store for Written {
+        fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
+            self.0.get(key).map_or((None, None), |value| (Some(value.clone()), Some(1)))
+        }
+        fn set(&mut self, key: &str, value: &[u8], _: Option<u32>) -> bool {
+            self.0.insert(key.to_owned(), value.to_vec());
+            true
+        }
+    }
+    let ours = with(with(by_ca(world), "/revocation", listed("soft")), "/name", json!(name));
+    let theirs = with(ours, "/regions/us-east-1/genesys/ca_certificates", json!(world.pki.impostor.pem));
+    let policy = config::load(theirs.to_string().as_bytes()).expect("a policy");
+    let cas = &policy.regions[0].genesys;
+    let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
+    let now = Now { mono: at, wall: i64::try_from(wall).unwrap_or(0), roll: 0.5 };
+    let mut list = RevocationList::new(&policy, &policy.revocation.lists[0], None, 7).expect("a list");
+    let mut written = Written::default();
+    assert!(list.tick(cas, &mut written, now).0.is_some());
+    let body = Some(world.pki.impostor.crl().number(1000).der());
+    list.answered(Ok(HttpResponse { status: 200, body, retry_after: None }), cas, &mut written, now);
+    let record = written.0.keys().any(|key| key.ends_with("/record"));
+    assert!(record && written.0.len() > 256, "{:?}", written.0.keys());
+    // Both places of the table.
+    let other: Vec<_> =
+        written.0.iter().map(|(key, value)| (key.replace("/a/", "/b/"), value.clone())).collect();
+    written.0.extend(other);
+    written.0
+}
+
+/// A module that writes these into shared data at each request, and lets it pass.
+fn forger(values: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
+    let mut data = Vec::new();
+    let mut calls = String::new();
+    for (key, value) in values {
+        let (key_at, value_at) = (data.len(), data.len() + key.len());
+        data.extend_from_slice(key.as_bytes());
+        data.extend_from_slice(value);
+        let _ = writeln!(
+            calls,
+            "(drop (call $share (i32.const {key_at}) (i32.const {}) (i32.const {value_at}) (i32.const {}) (i32.const 0)))",
+            key.len(),
+            value.len()
+        );
+    }
+    let bytes = data.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "\\{byte:02x}");
+        text
+    });
+    let pages = data.len() / 65536 + 2;
+    let text = format!(
+        r#"(module
+            (import "env" "proxy_set_shared_data" (func $share (param i32 i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") {pages})
+            (data (i32.const 0) "{bytes}")
+            (func (export "proxy_abi_version_0_2_1"))
+            (func (export "malloc") (param i32) (result i32) (i32.const {}))
+            (func (export "proxy_on_context_create") (param i32 i32))
+            (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (i32.const 1))
+            (func (export "proxy_on_configure") (param i32 i32) (result i32) (i32.const 1))
+            (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+                {calls} (i32.const 0))
+            (func (export "proxy_on_done") (param i32) (result i32) (i32.const 1))
+            (func (export "proxy_on_delete") (param i32)))"#,
+        (pages - 1) * 65536
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_module_in_shared_data_undoes_no_revocation() {
+    let world = world().await;
+    let [revoked, good] = leaves(&world);
+    // Met for the first time when the forger has been at work, so that no cached verdict speaks for it.
+    let [late, _] = leaves(&world);
+    let list = |number| {
+        let crl = world.pki.us.root.crl().number(number);
+        crl.revoke(&serial_of(&revoked.der)).revoke(&serial_of(&late.der))
+    };
+    serve(&world, list(1));
+    let mut doors = doors(&world, &with(listed("soft"), "/interval", json!("1h")));
+    // Later than what a worker has written by then, so that it would win; what is from the future is not believed.
+    let forged_at = monotonic() + Duration::from_secs(5);
+    for name in ["sealed", "open"] {
+        let file = world
+            .write(&format!("{name}.wasm"), forger(&forgery(&world, name, forged_at)))
+            .expect("a module");
+        doors.add(&format!("forger_{name}"), &by_ca(&world), |door| {
+            door.plugin()["vm_config"]["code"] = json!({"local": {"filename": file}});
+            door.plugin()["vm_config"]["vm_id"] = name.into();
+            door.filters().remove(1);
+        });
+    }
+    let stage = doors.open(world).await;
+    for door in ["sealed", "open"] {
+        let before = fetches(&stage, door, 0).await;
+        becomes(&stage, door, &revoked, "revoked").await;
+        stage.assert_in(door, "not revoked", &good).await;
+        while monotonic() < forged_at {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let forge = stage.get_as(&format!("forger_{door}"), &good).await;
+        assert_eq!(forge.status, 200, "{door}: {}", forge.text());
+        // In the moment before the damage is found and repaired nobody is cleared, in soft mode either.
+        for leaf in [&late, &revoked] {
+            let response = stage.get_as(door, leaf).await;
+            let code = response.json()["code"].as_str().unwrap_or_default().to_owned();
+            assert!(
+                ["revoked", "revocation_unknown"].contains(&code.as_str()),
+                "{door}: {}",
+                response.text()
+            );
+            assert_refused(door, &response, 403, &code);
+        }
+        fetches(&stage, door, before).await;
+        for leaf in [&late, &revoked] {
+            becomes(&stage, door, leaf, "revoked").await;
+        }
+        becomes(&stage, door, &good, "in").await;
+    }
+}
