@@ -69,7 +69,7 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
         ),
         (
             us(json!({"digicert": {"pins": ["api"], "issuers": null}})),
-            "regions.us-east-1.digicert.issuers: invalid type: null, expected text",
+            "regions.us-east-1.digicert.issuers: nothing stands here, expected text",
         ),
         (
             us(json!(null)),
