@@ -36,7 +36,7 @@ pub struct RevocationDocument {
     /// Time that fetching a list may take.
     pub timeout: Span,
     /// The largest list read, in bytes.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1024, max = 67_108_864)))]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1024, max = 33_554_432)))]
     pub max_size: u32,
 }
 

@@ -22,7 +22,7 @@ const CALLBACKS: [(&str, &str); 7] = [
     ("proxy_on_done", "a reload waits for its lease to run out"),
     ("proxy_on_delete", "every request leaks memory"),
 ];
-const CALLS: [&str; 21] = [
+const CALLS: [&str; 22] = [
     "proxy_log",
     "proxy_get_property",
     "proxy_set_property",
@@ -37,6 +37,7 @@ const CALLS: [&str; 21] = [
     "proxy_set_shared_data",
     "proxy_define_metric",
     "proxy_increment_metric",
+    "proxy_get_metric",
     "proxy_record_metric",
     "proxy_set_effective_context",
     "proxy_continue_stream",
