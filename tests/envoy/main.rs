@@ -9,6 +9,7 @@ mod istio;
 mod pace;
 mod peer;
 mod profiles;
+mod recipes;
 mod refresh;
 mod reload;
 mod revocation;

@@ -35,6 +35,11 @@ impl Doors {
         listeners(&mut self.bootstrap).push(door.0);
     }
 
+    /// A listener that is none of the file's.
+    pub fn push(&mut self, listener: Value) {
+        listeners(&mut self.bootstrap).push(listener);
+    }
+
     /// The bootstrap, for changes that concern no listener.
     pub fn bootstrap(&mut self) -> &mut Value {
         &mut self.bootstrap

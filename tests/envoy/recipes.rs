@@ -1,0 +1,134 @@
+//! The snippets of `envoy/README.md`, as they stand there, do what it says of them.
+
+use crate::{
+    setup::{assert_refused, world},
+    stage::{Doors, Stage, by_ca},
+};
+use serde_json::Value;
+use std::fs;
+use testbed::{client::Client, config, paths};
+
+/// The YAML blocks under a heading.
+pub fn snippets(heading: &str) -> Vec<Value> {
+    let text = fs::read_to_string(paths::workspace_root().join("envoy/README.md")).expect("envoy/README.md");
+    let (_, after) = text.split_once(&format!("# {heading}\n")).expect(heading);
+    let section = after.split("\n## ").next().unwrap_or_default();
+    let blocks = section.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
+    blocks.map(|block| config::parse_yaml(block).expect(heading)).collect()
+}
+
+fn first(list: &Value) -> Value {
+    list[0].clone()
+}
+
+async fn raw(client: &Client, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let answer = client.raw(request.as_bytes(), std::time::Duration::from_secs(5)).await.expect("an answer");
+    String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_can_ask_for_more_than_the_guard_and_a_refusal_there_is_no_alarm() {
+    let world = world().await;
+    let (us, eu) = (world.pki.us.clone(), world.pki.eu.clone());
+    let mut policy = by_ca(&world);
+    policy["regions"][eu.region.id] = world.region_policy(&eu);
+    policy["regions"][eu.region.id].as_object_mut().expect("a region").remove("digicert");
+    let [filter, route] =
+        snippets("Different rights for different callers").try_into().expect("two snippets");
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    doors.add("ingress", &policy, |door| {
+        door.filters().insert(2, first(&filter));
+        door.routes().insert(0, first(&route));
+        door.hcm()["normalize_path"] = true.into();
+        door.hcm()["merge_slashes"] = true.into();
+    });
+    let stage = doors.open(world).await;
+    let client = |leaf| stage.client("ingress").identity(leaf).build();
+    let paths = ["/admin", "/admin/x", "/admin?x", "//admin", "/x/../admin"];
+    for (path, abroad) in
+        paths.map(|path| (path, 403)).into_iter().chain([("/", 200), ("/administrator", 200)])
+    {
+        assert_eq!(client(&us.genesys).get(path).await.expect("an answer").status, 200, "{path}");
+        assert!(raw(&client(&eu.genesys), path).await.contains(&format!(" {abroad} ")), "{path}");
+        let stranger = client(&stage.world.pki.stranger).get(path).await.expect("an answer");
+        assert_refused(path, &stranger, 403, "wrong_name");
+    }
+    let stats = stage.envoy.stats().await.expect("statistics");
+    assert_eq!(stats["http.ingress.rbac.genesys_guard_.denied"], 0);
+    assert_eq!(stats["http.ingress.rbac.by_route_.denied"], 5);
+}
+
+/// Asks for everything that looks like the health check and is not, without a certificate. None of it may arrive.
+async fn nothing_but_the_health_check(stage: &Stage, client: &Client, refused: u16) {
+    for path in [
+        "/",
+        "/healthz/",
+        "/healthz?x",
+        "/Healthz",
+        "//healthz",
+        "/healthz/../x",
+        "/x/../healthz",
+        "/healthz%2f",
+        "/healthz;x",
+    ] {
+        let line = raw(client, path).await;
+        assert!(line.contains(&format!(" {refused} ")), "{path}: {line}");
+    }
+    for _ in 0..2 {
+        let response = client.get("/healthz").await.expect("an answer");
+        assert_eq!((response.status, response.body.len()), (200, 0));
+        assert!(response.header("x-upstream").is_none(), "Envoy answers by itself");
+    }
+    assert_eq!(stage.world.upstream.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_checks_are_answered_without_a_certificate_and_open_nothing_else() {
+    let world = world().await;
+    let [filter, listener] = snippets("Health checks").try_into().expect("two snippets");
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    doors.add("ingress", &by_ca(&world), |door| door.filters().insert(0, first(&filter)));
+    let mut own = first(&listener);
+    own["address"]["socket_address"] = serde_json::json!({"address": "127.0.0.1", "port_value": 0});
+    doors.push(own);
+    let stage = doors.open(world).await;
+    nothing_but_the_health_check(&stage, &stage.client("ingress").build(), 403).await;
+    nothing_but_the_health_check(&stage, &Client::plain(stage.addr("health")).build(), 404).await;
+    // The verdict is the filter's, whatever the path: the exemption ends with the answer.
+    let stranger = stage.client("ingress").identity(&stage.world.pki.stranger).build();
+    assert_eq!(stranger.get("/healthz").await.expect("an answer").status, 200);
+    assert_eq!(stage.world.upstream.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prometheus_gets_its_one_path_and_no_other_of_the_admin_interface() {
+    let world = world().await;
+    let [listener, cluster] =
+        snippets("Metrics without the admin interface").try_into().expect("two snippets");
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    let mut listener = first(&listener);
+    listener["address"]["socket_address"] = serde_json::json!({"address": "127.0.0.1", "port_value": 0});
+    doors.push(listener);
+    let bootstrap = doors.bootstrap();
+    bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters").push(first(&cluster));
+    // In place of the admin interface, whose port nobody knows beforehand.
+    config::set_endpoint(bootstrap, "admin", world.upstream.addr());
+    let stage = doors.open(world).await;
+    let client = Client::plain(stage.addr("metrics")).build();
+    assert_eq!(client.get("/stats/prometheus").await.expect("an answer").status, 200);
+    for path in [
+        "/",
+        "/stats",
+        "/stats/",
+        "/stats/prometheus/",
+        "/stats/prometheus/../../quitquitquit",
+        "/config_dump",
+        "/quitquitquit",
+    ] {
+        assert!(raw(&client, path).await.contains(" 404 "), "{path}");
+    }
+    let post = http::Request::post("/stats/prometheus").body(Vec::new()).expect("a request");
+    assert_eq!(client.send(post).await.expect("an answer").status, 404);
+    assert_eq!(stage.world.upstream.count(), 1);
+}
