@@ -5,6 +5,8 @@
 #   scripts/provision.sh         everything; the result is .tools/wasm.sh and .tools/env.sh
 #   scripts/provision.sh wasm    only what building the module needs (no Envoy)
 #   scripts/provision.sh envoy   only Envoy
+#   scripts/provision.sh promtool   only Prometheus' promtool, which checks alert rules and metrics; tests do without
+#                                   it where it cannot be had
 #
 # Environment:
 #   ENVOY           path of an Envoy to use; nothing is downloaded then
@@ -269,16 +271,43 @@ provision_envoy() {
     use_envoy "$TOOLS/envoy-$version/envoy" "in .tools"
 }
 
+# ---- promtool ----
+
+# Out of Debian's package, without installing it: that would start a Prometheus. apt verifies what it downloads.
+provision_promtool() {
+    local scratch
+    if [[ -x $TOOLS/promtool ]] || have promtool; then
+        return
+    fi
+    if ! is_debian; then
+        warn "no promtool: alert rules will not be checked (it is part of Prometheus: https://prometheus.io/download)"
+        return
+    fi
+    say "promtool: downloading Debian's"
+    mkdir -p "$TOOLS"
+    scratch=$(mktemp -d "$TOOLS/download.XXXXXX")
+    if (cd "$scratch" && { bounded 120 apt-get -qq download prometheus || { [[ $(id -u) -eq 0 ]] && bounded 120 apt-get -qq update \
+        && bounded 120 apt-get -qq download prometheus; }; }) >&2 \
+        && dpkg-deb --fsys-tarfile "$scratch"/prometheus_*.deb | tar -x -C "$scratch" ./usr/bin/promtool; then
+        mv -f "$scratch/usr/bin/promtool" "$TOOLS/promtool"
+    else
+        warn "downloading promtool failed: alert rules will not be checked"
+    fi
+    rm -rf "$scratch"
+}
+
 case ${1:-all} in
     all)
         provision_cc
         provision_wasm
         provision_envoy
+        provision_promtool
         ;;
     wasm)
         provision_cc
         provision_wasm
         ;;
     envoy) provision_envoy ;;
-    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy]" ;;
+    promtool) provision_promtool ;;
+    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy|promtool]" ;;
 esac

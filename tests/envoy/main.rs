@@ -6,6 +6,7 @@ mod failures;
 mod guard;
 mod hop;
 mod istio;
+mod observability;
 mod pace;
 mod peer;
 mod profiles;

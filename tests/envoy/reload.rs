@@ -16,14 +16,14 @@ const FILTER: &str = "envoy.filters.http.wasm";
 const STATS: &str = "extension_config_discovery.http_filter.envoy.filters.http.wasm";
 
 /// A stage whose one listener, `ingress`, has its filter from a file.
-struct Reloading {
-    stage: Stage,
+pub struct Reloading {
+    pub stage: Stage,
     typed: Value,
     version: u64,
 }
 
 impl Reloading {
-    async fn start(world: testbed::World, policy: &Value) -> Self {
+    pub async fn start(world: testbed::World, policy: &Value) -> Self {
         let mut doors = Doors::of(&world, "envoy/envoy.yaml");
         doors.add("ingress", policy, |_| {});
         let file = world.path("filter.json");
@@ -46,7 +46,7 @@ impl Reloading {
         self.stage.envoy.wait_for_stat(&stat, |n| n > before, PATIENCE).await.expect("Envoy reads the file");
     }
 
-    async fn reload(&mut self, policy: &Value) {
+    pub async fn reload(&mut self, policy: &Value) {
         self.write(policy, "config_reload").await;
     }
 

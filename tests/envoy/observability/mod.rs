@@ -1,0 +1,6 @@
+//! What operators see: metrics with their labels, log lines, and the files that read them.
+
+mod files;
+mod logs;
+mod metrics;
+mod table;
