@@ -14,6 +14,7 @@ mod recipes;
 mod refresh;
 mod reload;
 mod revocation;
+mod rollout;
 mod setup;
 mod shipped;
 mod stage;

@@ -1,8 +1,8 @@
-//! The two shipped profiles as their users get them: TLS, streams, headers, logs, gRPC, and shadow mode.
+//! The two shipped profiles as their users get them: TLS, streams, headers, logs and gRPC.
 
 use crate::{
     setup::{PATIENCE, assert_refused, with, world},
-    stage::{Doors, Stage, assert_guarded, by_ca},
+    stage::{Doors, Stage, by_ca},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Request;
@@ -118,6 +118,10 @@ async fn a_certificate_that_expires_is_denied_on_its_open_connection_and_its_res
     }
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_identity_header_is_the_filters_alone() {
     let world = world().await;
@@ -148,6 +152,20 @@ async fn the_identity_header_is_the_filters_alone() {
         STANDARD.encode(sha256),
         until.unix_timestamp()
     );
+    // RFC 9651, as a service would read it.
+    let identity: sfv::Dictionary = sfv::Parser::new(&expected).parse().expect("a dictionary");
+    let member = |key: &str| match identity.get(key) {
+        Some(sfv::ListEntry::Item(item)) if item.params.is_empty() => item.bare_item.clone(),
+        other => panic!("{key}: {other:?}"),
+    };
+    assert_eq!(member("region").as_string().map(sfv::StringRef::as_str), Some("us-east-1"));
+    assert_eq!(member("authority").as_token().map(sfv::TokenRef::as_str), Some("genesys"));
+    assert_eq!(member("sha256").as_byte_sequence().map(hex), Some(leaf.sha256.clone()));
+    assert_eq!(
+        member("not-after").as_date().map(|date| i64::from(date.unix_seconds())),
+        Some(until.unix_timestamp())
+    );
+    assert_eq!(identity.len(), 4);
     let forged = [
         vec![],
         vec![(IDENTITY, "forged")],
@@ -266,68 +284,4 @@ async fn logged(stage: &Stage, request_id: &str) -> Value {
     let id = format!("\"request_id\":\"{request_id}\"");
     let line = stage.envoy.wait_for_log(&id, PATIENCE).await.expect("an access log");
     serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn shadow_mode_replies_to_nobody_and_half_switched_states_refuse() {
-    let world = world().await;
-    let enforcing = by_ca(&world);
-    let watching = with(enforcing.clone(), "/mode", json!("shadow"));
-    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
-    for (door, policy, guard_watches) in [
-        ("shadow", &watching, true),
-        ("only_filter", &watching, false),
-        ("only_guard", &enforcing, true),
-        ("enforce", &enforcing, false),
-    ] {
-        doors.add(door, policy, |door| {
-            let shows = json!({"header": {"key": "x-verdict", "value": "%FILTER_STATE(wasm.genesys_mtls.default:PLAIN)%"}});
-            door.virtual_host()["response_headers_to_add"] = json!([shows]);
-            if guard_watches {
-                let rules = door.guard()["rules"].take();
-                let guard = door.guard().as_object_mut().expect("an object");
-                guard.remove("rules");
-                guard.insert("shadow_rules".into(), rules);
-                guard.insert("shadow_rules_stat_prefix".into(), "genesys_guard_".into());
-            }
-        });
-    }
-    let stage = doors.open(world).await;
-    let pki = &stage.world.pki;
-    let callers = [
-        ("Genesys", &pki.us.genesys, "allow;us-east-1;genesys"),
-        ("a stranger", &pki.stranger, "deny;wrong_name"),
-        ("an impostor", &pki.impostor_leaf, "deny;bad_signature"),
-        ("another region", &pki.eu.genesys, "deny;wrong_region"),
-    ];
-    for (who, leaf, verdict) in callers {
-        for round in 1..=2 {
-            let what = format!("{who}, round {round}");
-            let response = stage.get_as("shadow", leaf).await;
-            assert_eq!((response.status, response.header("x-verdict")), (200, Some(verdict)), "{what}");
-            let (by_guard, by_filter) =
-                (stage.get_as("only_filter", leaf).await, stage.get_as("only_guard", leaf).await);
-            match verdict.strip_prefix("deny;") {
-                None => assert_eq!((by_guard.status, by_filter.status), (200, 200), "{what}"),
-                Some(reason) => {
-                    assert_guarded(&what, &by_guard);
-                    assert_refused(&what, &by_filter, 403, reason);
-                    assert_refused(&what, &stage.get_as("enforce", leaf).await, 403, reason);
-                }
-            }
-        }
-    }
-    let nobody = stage.client("shadow").build().get("/").await.expect("an answer");
-    assert_eq!((nobody.status, nobody.header("x-verdict")), (200, Some("deny;no_client_certificate")));
-
-    let counted = async |door: &str, stat: &str| {
-        stage.envoy.stat(&format!("http.{door}.rbac.genesys_guard_.{stat}")).await.expect("statistics")
-    };
-    assert_eq!((counted("shadow", "shadow_denied").await, counted("shadow", "shadow_allowed").await), (7, 2));
-    assert_eq!(counted("shadow", "denied").await, 0);
-    assert_eq!((counted("only_filter", "denied").await, counted("only_filter", "allowed").await), (6, 2));
-    assert_eq!(
-        (counted("only_guard", "shadow_denied").await, counted("only_guard", "shadow_allowed").await),
-        (0, 2)
-    );
 }
