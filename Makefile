@@ -1,13 +1,15 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test test-matrix test-compose lint fmt clean
+.PHONY: help provision wasm demo demo-readme test test-matrix test-compose bench bench-counts bench-counts-check lint fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
+# How often `make bench` lets each contender have its turn
+BENCH_SWEEPS ?= 40
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 provision: ## Get what build and tests need: a wasm target, Envoy, a C compiler
 	@scripts/provision.sh
@@ -29,6 +31,16 @@ test-matrix: wasm ## Run the Envoy suite on each supported Envoy, and write docs
 
 test-compose: ## Run envoy/docker-compose.yaml for real (about 10 min without a registry; skipped without Docker)
 	@scripts/test-compose.sh || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }
+
+bench: provision wasm ## Measure what a request costs in Envoy, beside the alternatives (about 6 min), and write docs/costs.md
+	@scripts/build-wasm.sh --rivals
+	@. .tools/env.sh && cargo run --locked -p bench --bin envoy -- $(BENCH_SWEEPS)
+
+bench-counts: wasm ## Count what a request costs, and write docs/costs.md and bench/baseline.json
+	@scripts/bench-counts.sh --write
+
+bench-counts-check: wasm ## Count, and fail if a number grew by more than 2 % or a budget is exceeded
+	@scripts/bench-counts.sh
 
 lint: ## Check formatting, clippy (host and wasm), dependencies (if cargo-deny is installed)
 	cargo fmt --all --check

@@ -1,0 +1,1 @@
+//! Filters to measure ours against; see `examples/`.
