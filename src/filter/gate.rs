@@ -1,6 +1,6 @@
 //! The gate: who is at the door, what was decided on them before, what is decided now, and what Envoy is told.
 
-use super::{log_lines::DenialLog, metrics::Metrics, sources::Sources, stream::refuse};
+use super::{digest::Digest, log_lines::DenialLog, metrics::Metrics, sources::Sources, stream::refuse};
 use crate::{
     cache::{Cached, Hit, VerdictCache},
     certificate::{ClientCertificate, Summary},
@@ -29,9 +29,6 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 const TICK: Duration = Duration::from_millis(250);
 /// The same while something is awaited.
 const QUICK_TICK: Duration = Duration::from_millis(50);
-
-/// SHA-256 of the peer's certificate as Envoy shows it: 64 hexadecimal digits.
-type Digest = [u8; 64];
 
 /// The digest, and the certificate itself where a trusted hop showed it.
 type Identified = (Digest, Option<Vec<u8>>);
@@ -121,7 +118,7 @@ impl Gate {
     pub fn check(&self, context: u32) -> Passage {
         let (digest, shown) = match self.peer_digest() {
             Ok(peer) => peer,
-            Err((reason, hint)) => return self.deny(reason, hint, "", None),
+            Err((reason, hint)) => return self.deny(reason, hint, None, None),
         };
         if let Some(passage) = self.decided_before(&digest) {
             return passage;
@@ -131,7 +128,7 @@ impl Gate {
         let der = shown.map_or_else(|| self.peer_certificate(&digest), Ok);
         let der = match der {
             Ok(der) => der,
-            Err(reason) => return self.deny(reason, self.hint(reason), &text(&digest), None),
+            Err(reason) => return self.deny(reason, self.hint(reason), Some(&digest), None),
         };
         match ClientCertificate::parse(&der) {
             Ok(certificate) => self.judge_new(context, digest, Rc::new(certificate), now),
@@ -139,7 +136,7 @@ impl Gate {
                 let reason = Reason::from(&error);
                 let always = Clock::at(now.wall).window();
                 self.remember_denial(digest, reason, always);
-                self.deny(reason, &error.to_string(), &text(&digest), None)
+                self.deny(reason, &error.to_string(), Some(&digest), None)
             }
         }
     }
@@ -159,7 +156,7 @@ impl Gate {
         };
         metrics.cache_hits += 1;
         drop(state);
-        Some(self.deny(reason, "decided before", &text(digest), None))
+        Some(self.deny(reason, "decided before", Some(digest), None))
     }
 
     fn judge_new(
@@ -237,7 +234,7 @@ impl Gate {
                 if self.turns_away(certificate, reason) {
                     detail.push_str("; it was let in before");
                 }
-                self.deny(reason, &detail, &text(&digest), Some(&certificate.summary))
+                self.deny(reason, &detail, Some(&digest), Some(&certificate.summary))
             }
         }
     }
@@ -267,7 +264,13 @@ impl Gate {
     }
 
     /// Writes, counts and logs a denial, and answers with it unless the policy only watches.
-    fn deny(&self, reason: Reason, detail: &str, digest: &str, certificate: Option<&Summary>) -> Passage {
+    fn deny(
+        &self,
+        reason: Reason,
+        detail: &str,
+        digest: Option<&Digest>,
+        certificate: Option<&Summary>,
+    ) -> Passage {
         host::set_filter_state(&self.verdict_key, &format!("deny;{reason}"));
         if let Some(header) = &self.policy.identity_header {
             host::remove_request_header(header);
@@ -363,15 +366,15 @@ impl Gate {
 
     /// The digest of the peer's certificate, and where a trusted hop shows it, the certificate.
     fn peer_digest(&self) -> Result<Identified, (Reason, &'static str)> {
-        let digest = host::property(&["connection", "sha256_peer_certificate_digest"])
-            .and_then(|digest| Digest::try_from(digest).ok())
+        let digest = host::property("connection\0sha256_peer_certificate_digest")
+            .and_then(|digits| Digest::new(&digits))
             .ok_or((Reason::NoClientCertificate, "the TLS connection has no client certificate"))?;
         let Peer::Hop(hop) = &self.policy.peer else { return Ok((digest, None)) };
         let is_hop = match &hop.peer {
             TrustedPeer::Sha256(fingerprints) => {
-                text(&digest).parse().is_ok_and(|peer: Fingerprint| fingerprints.contains(&peer))
+                digest.fingerprint().is_some_and(|peer| fingerprints.contains(&peer))
             }
-            TrustedPeer::DnsSan(name) => host::property(&["connection", "dns_san_peer_certificate"])
+            TrustedPeer::DnsSan(name) => host::property("connection\0dns_san_peer_certificate")
                 .is_some_and(|san| san.eq_ignore_ascii_case(name.as_bytes())),
         };
         if !is_hop {
@@ -382,8 +385,8 @@ impl Gate {
         let der = peer::from_hop(&header).map_err(|reason| {
             (reason, "the fronting proxy's header does not hold exactly one certificate")
         })?;
-        let digest = Digest::try_from(Fingerprint::of(&der).to_string().into_bytes())
-            .map_err(|_| (Reason::CertificateUnavailable, "no digest"))?;
+        let digest =
+            Digest::of(Fingerprint::of(&der)).ok_or((Reason::CertificateUnavailable, "no digest"))?;
         Ok((digest, Some(der)))
     }
 
@@ -392,12 +395,14 @@ impl Gate {
         let Peer::Connection { source, filter_state_key } = &self.policy.peer else {
             return Err(Reason::CertificateUnavailable);
         };
-        let digest = text(digest).parse().map_err(|_| Reason::CertificateUnavailable)?;
+        let digest = digest.fingerprint().ok_or(Reason::CertificateUnavailable)?;
         let wanted = |kind| *source == PeerSource::Auto || *source == kind;
         let sources = [PeerSource::Attribute, PeerSource::FilterState, PeerSource::Xfcc];
         let shown = sources.into_iter().filter(|kind| wanted(*kind)).filter_map(|kind| match kind {
-            PeerSource::Attribute => host::property(&["connection", "peer_certificate"]).map(Shown::Pem),
-            PeerSource::FilterState => host::property(&["filter_state", filter_state_key]).map(Shown::Pem),
+            PeerSource::Attribute => host::property("connection\0peer_certificate").map(Shown::Pem),
+            PeerSource::FilterState => {
+                host::property(&format!("filter_state\0{filter_state_key}")).map(Shown::Pem)
+            }
             PeerSource::Xfcc | PeerSource::Auto => {
                 host::request_header("x-forwarded-client-cert").map(Shown::Xfcc)
             }
@@ -423,8 +428,4 @@ impl Gate {
             }
         }
     }
-}
-
-fn text(digest: &Digest) -> String {
-    String::from_utf8_lossy(digest).into_owned()
 }

@@ -1,6 +1,6 @@
 //! Log lines: one line each, `key=value`, text from outside quoted and escaped, at most so many per cause and minute.
 
-use super::stream::request_id;
+use super::{digest::Digest, stream::request_id};
 use crate::{
     BUILD,
     authority::Authority,
@@ -41,7 +41,7 @@ impl DenialLog {
         policy: &Policy,
         reason: Reason,
         detail: &str,
-        digest: &str,
+        digest: Option<&Digest>,
         certificate: Option<&Summary>,
         now: Mono,
     ) {
@@ -55,6 +55,7 @@ impl DenialLog {
         }
         budget.written += 1;
         let request_id = request_id().unwrap_or_default();
+        let digest = digest.map(Digest::to_string).unwrap_or_default();
         let mut line = format!(
             "genesys_mtls: denied policy={} mode={} reason={reason} request_id={request_id:?} detail={detail:?} \
              sha256={digest:?}",

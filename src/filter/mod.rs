@@ -3,6 +3,7 @@
 //! All state hangs off the plugin. A VM outlives reloads and may serve several policies, so a `static` would let one
 //! policy see another's verdicts.
 
+mod digest;
 mod gate;
 mod gauges;
 mod lists;
@@ -86,12 +87,13 @@ impl Context for Plugin {
         sources.borrow_mut().answered(token, headers, body_size, now);
         gate.tick(now);
     }
+}
 
-    fn on_done(&mut self) -> bool {
-        if let Some(running) = &self.running {
-            running.gate.flush();
-            running.sources.borrow_mut().leave(host::monotonic());
-        }
-        true
+/// This configuration ends, here. Envoy then deletes the context; asking for `on_done` as well would have it enter the VM
+/// once more for every request.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.gate.flush();
+        self.sources.borrow_mut().leave(host::monotonic());
     }
 }

@@ -6,6 +6,7 @@ use proxy_wasm::{
     traits::{Context, HttpContext},
     types::Action,
 };
+use serde::Serialize;
 use std::rc::Rc;
 
 pub struct Stream {
@@ -54,6 +55,18 @@ pub fn request_id() -> Option<String> {
     })
 }
 
+/// The body of a denial (RFC 9457).
+#[derive(Serialize)]
+struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    status: u16,
+    code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+}
+
 /// Answers the current request with a denial. False if the host could not: the request then has to go on, without a
 /// verdict, to the guard.
 pub fn refuse(reason: Reason) -> bool {
@@ -61,15 +74,13 @@ pub fn refuse(reason: Reason) -> bool {
         503 => (503, "Service Unavailable"),
         status => (status, "Forbidden"),
     };
-    let mut problem = serde_json::json!({
-        "type": "about:blank", "title": title, "status": status, "code": reason.code(),
-    });
-    if let (Some(id), Some(members)) = (request_id(), problem.as_object_mut()) {
-        members.insert("request_id".to_owned(), id.into());
-    }
+    let problem =
+        Problem { kind: "about:blank", title, status, code: reason.code(), request_id: request_id() };
+    // Cannot fail: texts and a number.
+    let body = serde_json::to_string(&problem).unwrap_or_default();
     let mut headers = vec![("content-type", "application/problem+json"), ("cache-control", "no-store")];
     if status == 503 {
         headers.push(("retry-after", "5"));
     }
-    host::reply(status, &headers, &problem.to_string(), &format!("genesys_mtls:{}", reason.code()))
+    host::reply(status, &headers, &body, &format!("genesys_mtls:{}", reason.code()))
 }

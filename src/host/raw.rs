@@ -1,8 +1,9 @@
-//! Host calls that the SDK lacks. The only module with `unsafe`: each block hands the host pointers and lengths of
+//! Host calls that the SDK lacks, and the two that every request pays for: the SDK's own allocate a copy of each argument.
+//! The only module with `unsafe`: each block hands the host pointers and lengths of
 //! slices and integers that outlive the call, as the proxy-wasm ABI 0.2.1 and WASI preview 1 define them.
 #![allow(unsafe_code)]
 
-use std::time::Duration;
+use std::{ptr, time::Duration};
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -16,6 +17,13 @@ unsafe extern "C" {
         headers_size: usize,
         grpc_status: i32,
     ) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
+    fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -55,4 +63,19 @@ pub fn send_local_response(status: u16, details: &str, headers: &[u8], body: &[u
         )
     };
     result == 0
+}
+
+/// A property of the current request; the parts of its path are separated by zero bytes.
+pub fn property(path: &str) -> Option<Vec<u8>> {
+    let (mut value, mut size) = (ptr::null_mut(), 0);
+    let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &raw mut value, &raw mut size) };
+    if status != 0 || value.is_null() {
+        return None;
+    }
+    // The host wrote into memory that it got from `proxy_on_memory_allocate`: a boxed slice of this size, and ours now.
+    Some(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(value, size)) }.into_vec())
+}
+
+pub fn set_property(path: &str, value: &[u8]) -> bool {
+    unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) == 0 }
 }
