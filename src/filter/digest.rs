@@ -29,7 +29,8 @@ impl Hash for Digest {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [low, high] = [self.0.first_chunk(), self.0.last_chunk()]
             .map(|digits| u64::from_le_bytes(*digits.unwrap_or(&[0; 8])));
-        state.write_u64(low ^ high.rotate_left(32));
+        // A digit is in the lower half of its byte: shifted by as much, the others fall beside it.
+        state.write_u64(low ^ high.rotate_left(4));
     }
 }
 
