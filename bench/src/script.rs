@@ -32,7 +32,8 @@ pub struct Script {
     pub dispatched: Vec<(u32, String)>,
     pub log: Vec<String>,
     shared: BTreeMap<Vec<u8>, (Vec<u8>, u32)>,
-    metrics: Vec<String>,
+    /// Name and value.
+    metrics: Vec<(String, u64)>,
     random: u64,
     tokens: u32,
 }
@@ -134,12 +135,22 @@ pub fn answer(name: &str, guest: &mut Guest<'_, '_>) -> Option<i32> {
         "proxy_define_metric" => {
             let name = text(&guest.bytes(1));
             let metrics = &mut guest.script().metrics;
-            let known = metrics.iter().position(|metric| *metric == name);
+            let known = metrics.iter().position(|(metric, _)| *metric == name);
             let id = known.unwrap_or_else(|| {
-                metrics.push(name);
+                metrics.push((name, 0));
                 metrics.len() - 1
             });
             guest.write(3, &u32::try_from(id).expect("few metrics").to_le_bytes());
+        }
+        "proxy_increment_metric" | "proxy_record_metric" => {
+            let (id, value) = (guest.number(0), guest.number(1));
+            let (_, now) = guest.script().metrics.get_mut(usize::try_from(id).ok()?)?;
+            *now = if name == "proxy_record_metric" { value } else { now.wrapping_add(value) };
+        }
+        "proxy_get_metric" => {
+            let id = usize::try_from(guest.number(0)).ok()?;
+            let value = guest.script().metrics.get(id)?.1;
+            guest.write(1, &value.to_le_bytes());
         }
         "proxy_log" => {
             let line = text(&guest.bytes(1));
@@ -175,8 +186,6 @@ pub fn answer(name: &str, guest: &mut Guest<'_, '_>) -> Option<i32> {
         | "proxy_remove_header_map_value"
         | "proxy_replace_header_map_value"
         | "proxy_set_tick_period_milliseconds"
-        | "proxy_increment_metric"
-        | "proxy_record_metric"
         | "proxy_set_effective_context"
         | "proxy_continue_stream" => {}
         _ => return None,
