@@ -1,5 +1,6 @@
 //! `genesys-mtls explain`: the decision on one certificate, row by row, taken by the filter's own code.
 
+mod lists;
 mod log_value;
 mod meaning;
 mod rows;
@@ -19,6 +20,7 @@ use genesys_mtls_filter::{
     trust::Mono,
     window::{UnixSeconds, Window},
 };
+use lists::Lists;
 use rows::{ROWS, Row, State};
 use serde_json::{Value, json};
 use shown::Presented;
@@ -31,11 +33,13 @@ use std::fmt::Write as _;
     after_help = "\
 Without --api-pin or --pins the decision is that of a proxy whose certificates API has not answered yet.
 With one of them it is that of a proxy whose last refresh brought exactly these pins.
+Without --crl it is that of a proxy that has fetched no revocation list.
 
 Examples:
   genesys-mtls explain --config envoy.yaml --cert client.pem
   genesys-mtls explain -c envoy.yaml --cert client.der --at 2027-01-01
   genesys-mtls pins --region us-east-1 > pins.txt && genesys-mtls explain -c envoy.yaml --cert client.pem --pins pins.txt
+  genesys-mtls explain -c envoy.yaml --cert client.pem --crl ca.crl
   genesys-mtls explain -c envoy.yaml --xfcc 'Hash=...;Cert=\"...\"' --sha256 <the connection's digest>
   genesys-mtls explain -c envoy.yaml --access-log 'deny;not_pinned'
   kubectl logs gateway | tail -1 | genesys-mtls explain -c envoy.yaml --access-log -
@@ -71,6 +75,9 @@ pub struct Arguments {
     /// Pins as if the API had named them: what `genesys-mtls pins` printed (text, yaml or json)
     #[arg(long, value_name = "FILE")]
     pins: Option<String>,
+    /// A revocation list (DER or PEM) as if the proxy had fetched it; may be repeated
+    #[arg(long, value_name = "FILE", conflicts_with = "access_log")]
+    crl: Vec<String>,
 }
 
 fn fingerprint(text: &str) -> Result<Fingerprint, String> {
@@ -94,24 +101,37 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     } else {
         return Err(Usage::new("give one of --cert, --xfcc, --sha256 and --access-log"));
     };
-    Ok(explain(&presented, &policy, &trust, at))
+    let lists = Lists::read(&arguments.crl, &policy, at)?;
+    Ok(explain(&presented, &policy, &trust, &lists, at))
 }
 
 /// What came out, and each row on the way.
-fn explain(presented: &Presented, policy: &Policy, trust: &trust::Assumed, at: UnixSeconds) -> Report {
+fn explain(
+    presented: &Presented,
+    policy: &Policy,
+    trust: &trust::Assumed,
+    lists: &Lists,
+    at: UnixSeconds,
+) -> Report {
     let certificate =
         presented.der.as_ref().map_err(|reason| *reason).map(|der| ClientCertificate::parse(der));
     let (verdict, parsed) = match certificate {
         Err(reason) => (refusal(reason, presented.note.clone()), None),
         Ok(Err(error)) => (refusal(Reason::from(&error), error.to_string()), None),
         Ok(Ok(certificate)) => {
-            (decide(&certificate, policy, &trust.trust, &(), at, Mono::ZERO), Some(certificate))
+            (decide(&certificate, policy, &trust.trust, lists, at, Mono::ZERO), Some(certificate))
         }
     };
-    let rows = rows::tell(presented, parsed.as_ref(), policy, trust, at, &verdict);
+    let region = parsed.as_ref().and_then(|certificate| rows::region_of(certificate, policy));
+    let told = parsed.as_ref().zip(region).map(|(certificate, region)| lists.tell(region, certificate));
+    let told = told.unwrap_or_default();
+    let rows = rows::tell(presented, parsed.as_ref(), policy, trust, &told, at, &verdict);
     let allowed = matches!(verdict.outcome, Outcome::Allow { .. });
     let text = render(&rows, parsed.as_ref(), policy, trust, at, &verdict);
-    let json = to_json(&rows, parsed.as_ref(), policy, at, &verdict);
+    let mut json = to_json(&rows, parsed.as_ref(), policy, at, &verdict);
+    if !told.is_empty() {
+        json["revocation_lists"] = told.iter().map(lists::Told::json).collect();
+    }
     Report { text, json, good: allowed }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Which row failed comes from the verdict; what stands under a row is commentary and decides nothing.
 
-use super::{shown::Presented, trust::Assumed};
+use super::{lists::Told, shown::Presented, trust::Assumed};
 use crate::times;
 use genesys_mtls_filter::{
     authority::{Authority, NotVouched, vouch},
@@ -74,6 +74,7 @@ pub fn tell(
     certificate: Option<&ClientCertificate>,
     policy: &Policy,
     trust: &Assumed,
+    lists: &[Told],
     at: UnixSeconds,
     verdict: &Verdict,
 ) -> Vec<Row> {
@@ -90,7 +91,7 @@ pub fn tell(
         (5, Some(certificate)) => {
             region.map_or_else(Vec::new, |region| vouchers(certificate, region, trust, at))
         }
-        (REVOCATION, Some(_)) => revocation(policy),
+        (REVOCATION, Some(_)) => revocation(policy, lists, at),
         _ => Vec::new(),
     };
     (0..ROWS.len())
@@ -112,7 +113,7 @@ pub fn tell(
         .collect()
 }
 
-fn region_of<'p>(certificate: &ClientCertificate, policy: &'p Policy) -> Option<&'p RegionPolicy> {
+pub fn region_of<'p>(certificate: &ClientCertificate, policy: &'p Policy) -> Option<&'p RegionPolicy> {
     let names = name::names(certificate, policy.names);
     policy.regions.iter().find(|region| names.iter().any(|n| region.certificate_name.eq_ignore_ascii_case(n)))
 }
@@ -141,13 +142,18 @@ fn validity(certificate: &ClientCertificate, policy: &Policy, at: UnixSeconds) -
     )]
 }
 
-fn revocation(policy: &Policy) -> Vec<String> {
-    let words = match policy.revocation.mode {
-        RevocationMode::Off => "revocation is off",
-        RevocationMode::Soft => "soft: no list is at hand here, so none speaks against it",
-        RevocationMode::Hard => "hard: no list is at hand here, and one is demanded",
+fn revocation(policy: &Policy, lists: &[Told], at: UnixSeconds) -> Vec<String> {
+    let words = match (policy.revocation.mode, lists.is_empty()) {
+        (RevocationMode::Off, true) => "revocation is off",
+        (RevocationMode::Off, false) => "revocation is off: what the list says does not count",
+        (RevocationMode::Soft, true) => {
+            "soft: no list is at hand here (give --crl), so none speaks against it"
+        }
+        (RevocationMode::Hard, true) => "hard: no list is at hand here (give --crl), and one is demanded",
+        (RevocationMode::Soft, false) => "soft: refused if a list names it",
+        (RevocationMode::Hard, false) => "hard: refused if a list names it, or no current list is about it",
     };
-    vec![words.to_owned()]
+    std::iter::once(words.to_owned()).chain(lists.iter().flat_map(|list| list.lines(at))).collect()
 }
 
 fn vouchers(

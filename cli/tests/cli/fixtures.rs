@@ -2,7 +2,7 @@
 
 use crate::run::directory;
 use std::{fs, io::Write as _};
-use testbed::pki::{Ca, EU_CENTRAL_1, Eku, KeyType, LeafBuilder, US_EAST_1};
+use testbed::pki::{Ca, CrlBuilder, EU_CENTRAL_1, Eku, KeyType, LeafBuilder, US_EAST_1, serial_of};
 use time::OffsetDateTime;
 
 /// 2026-01-01, a year later, and ten years around them: what the golden files say.
@@ -78,4 +78,53 @@ fn make_fixtures() {
         archive.write_all(bytes).expect("its bytes");
     }
     archive.finish().expect("an archive");
+}
+
+const CRL_URL: &str = "http://crl.example/us-east-1.crl";
+
+fn in_june(crl: CrlBuilder<'_>) -> CrlBuilder<'_> {
+    let day = 86_400;
+    crl.valid(at(START + 150 * day), at(START + 160 * day)).number(42)
+}
+
+/// Makes the revocation lists, the certificates that they are about, and the policies again. They have a CA of their
+/// own, so that they need not follow the other fixtures.
+#[test]
+#[ignore = "rewrites the fixtures"]
+fn make_revocation_fixtures() {
+    let root = Ca::builder("fixture-crl")
+        .key(KeyType::P256)
+        .dn(&[("C", "US"), ("O", "Example Genesys"), ("CN", "Example Revoking Root")])
+        .valid(at(START - 5 * YEAR), at(START + 5 * YEAR))
+        .self_signed();
+    let other = Ca::builder("fixture-crl-other").key(KeyType::P256).self_signed();
+    let leaf = |name: &str| {
+        let leaf = root.leaf().key(KeyType::P256).key_name(name).name(US_EAST_1.certificate_name);
+        in_2026(leaf.crl(CRL_URL)).issue()
+    };
+    let (revoked, good) = (leaf("revoked"), leaf("good"));
+    let list = in_june(root.crl()).padding(3).revoke(&serial_of(&revoked.der));
+    let partition = in_june(root.crl()).distribution_point("http://crl.example/2.crl", None);
+    let directory = directory("fixtures");
+    let files = [
+        ("crl-root.pem", root.pem.clone().into_bytes()),
+        ("crl-revoked.pem", revoked.cert_pem.clone().into_bytes()),
+        ("crl-good.pem", good.cert_pem.clone().into_bytes()),
+        ("list.crl", list.clone().der()),
+        ("list.pem", list.pem().into_bytes()),
+        ("partition.crl", partition.der()),
+        ("other.crl", in_june(other.crl()).der()),
+    ];
+    for (name, bytes) in files {
+        fs::write(directory.join(name), bytes).expect("a fixture");
+    }
+    let indented = root.pem.replace('\n', "\n        ");
+    for mode in ["soft", "hard"] {
+        let policy = format!(
+            "regions:\n  us-east-1:\n    genesys:\n      ca_certificates: |\n        {}\nrevocation:\n  mode: {mode}\n  lists:\n  \
+             - {{region: us-east-1, authority: genesys, url: \"{CRL_URL}\", cluster: crl}}\n",
+            indented.trim_end()
+        );
+        fs::write(directory.join(format!("revocation-{mode}.yaml")), policy).expect("a fixture");
+    }
 }

@@ -64,6 +64,12 @@ impl<'a> CrlBuilder<'a> {
         self
     }
 
+    /// thisUpdate and nextUpdate.
+    pub fn valid(mut self, this_update: OffsetDateTime, next_update: OffsetDateTime) -> Self {
+        (self.this_update, self.next_update) = (this_update, next_update);
+        self
+    }
+
     /// A critical issuingDistributionPoint: a list for that URL, and that scope, only.
     pub fn distribution_point(mut self, url: &str, scope: Option<CrlScope>) -> Self {
         self.distribution_point = Some((url.into(), scope));

@@ -1,0 +1,186 @@
+//! Row 7 from revocation lists in files, as if the proxy had fetched them.
+
+use crate::{
+    output::{self, Usage},
+    times,
+};
+use genesys_mtls_filter::{
+    authority::Authority,
+    certificate::ClientCertificate,
+    config::{Policy, RegionPolicy},
+    decision::{AuthorityKind, Revocations},
+    revocation::{CertificateList, CrlError, Standing, Terms, significant},
+    window::{Clock, UnixSeconds},
+};
+use rustls::pki_types::{CertificateRevocationListDer, pem::PemObject as _};
+use serde_json::{Value, json};
+
+/// The lists that were given.
+#[derive(Debug)]
+pub struct Lists {
+    files: Vec<File>,
+    at: UnixSeconds,
+    skew: UnixSeconds,
+}
+
+#[derive(Debug)]
+struct File {
+    path: String,
+    der: Vec<u8>,
+    was_pem: bool,
+}
+
+/// What one list says of a certificate, or why it says nothing.
+#[derive(Debug)]
+pub struct Told {
+    path: String,
+    was_pem: bool,
+    list: Result<Said, CrlError>,
+}
+
+#[derive(Debug)]
+struct Said {
+    issuer: String,
+    terms: Terms,
+    entries: usize,
+    covers: bool,
+    is_listed: bool,
+}
+
+impl Lists {
+    pub fn read(paths: &[String], policy: &Policy, at: UnixSeconds) -> Result<Self, Usage> {
+        let files = paths.iter().map(|path| {
+            let bytes = output::read(path)?;
+            let was_pem = bytes.windows(11).any(|window| window == b"-----BEGIN ");
+            let der = if was_pem {
+                let list = CertificateRevocationListDer::from_pem_slice(&bytes);
+                list.map_err(|error| Usage::new(format!("{path}: no revocation list in PEM: {error}")))?
+                    .to_vec()
+            } else {
+                bytes
+            };
+            Ok(File { path: path.clone(), der, was_pem })
+        });
+        Ok(Self { files: files.collect::<Result<_, Usage>>()?, at, skew: policy.clock_skew })
+    }
+
+    /// What each list says of a certificate of this region. All CAs of the region may have signed a list.
+    pub fn tell(&self, region: &RegionPolicy, certificate: &ClientCertificate) -> Vec<Told> {
+        let digicert = region.digicert.as_ref().map_or(&[][..], |digicert| &digicert.issuers);
+        let say = |file: &File| {
+            let tries = [&region.genesys[..], digicert].map(|cas| self.ask(file, cas, certificate));
+            let [genesys, digicert] = tries;
+            let not_its = |said: &Result<Said, CrlError>| matches!(said, Err(CrlError::OtherIssuer(_)));
+            let list = if not_its(&genesys) { digicert } else { genesys };
+            Told { path: file.path.clone(), was_pem: file.was_pem, list }
+        };
+        self.files.iter().map(say).collect()
+    }
+
+    fn ask(&self, file: &File, cas: &[Authority], certificate: &ClientCertificate) -> Result<Said, CrlError> {
+        let list = CertificateList::verify_signature(&file.der, cas)?;
+        let terms = &list.terms;
+        if terms.this_update > self.at.saturating_add(self.skew) {
+            return Err(CrlError::NotYetValid);
+        }
+        let (mut entries, mut is_listed) = (0, false);
+        for serial in list.serials() {
+            entries += 1;
+            is_listed |= serial? == significant(&certificate.serial);
+        }
+        let signer = cas.iter().find(|ca| ca.fingerprint.to_string() == terms.signer);
+        Ok(Said {
+            issuer: signer.map(|ca| ca.name.clone()).unwrap_or_default(),
+            covers: signer.is_some_and(|ca| terms.cover(ca, certificate) && ca.is_named(&certificate.issuer)),
+            terms: list.terms,
+            entries,
+            is_listed,
+        })
+    }
+}
+
+impl Revocations for Lists {
+    fn standing(
+        &self,
+        region: &RegionPolicy,
+        authority: AuthorityKind,
+        signer: &Authority,
+        certificate: &ClientCertificate,
+        clock: &mut Clock,
+    ) -> Standing {
+        let cas = match authority {
+            AuthorityKind::Genesys => &region.genesys[..],
+            AuthorityKind::Digicert => region.digicert.as_ref().map_or(&[][..], |digicert| &digicert.issuers),
+        };
+        let said = self.files.iter().filter_map(|file| self.ask(file, cas, certificate).ok());
+        let said = said.filter(|said| said.terms.cover(signer, certificate));
+        let said: Vec<Standing> =
+            said.map(|said| said.terms.standing(said.is_listed, self.skew, clock)).collect();
+        let strongest =
+            [Standing::Revoked, Standing::Good].into_iter().find(|standing| said.contains(standing));
+        strongest.unwrap_or(Standing::Unknown)
+    }
+}
+
+impl Told {
+    /// Step by step, for people.
+    pub fn lines(&self, at: UnixSeconds) -> Vec<String> {
+        let mut lines = vec![match &self.list {
+            Ok(said) => format!("{}: issued by {}, signature verified", self.path, said.issuer),
+            Err(error) => format!("{}: refused ({}): {error}", self.path, error.code()),
+        }];
+        if self.was_pem {
+            lines.push("  read from PEM; a proxy accepts DER only".to_owned());
+        }
+        let Ok(said) = &self.list else { return lines };
+        let terms = &said.terms;
+        let (from, until) = (times::rfc3339(terms.this_update), times::rfc3339(terms.next_update));
+        let past = if terms.next_update < at { ": it has run out, and clears nobody" } else { "" };
+        lines.push(format!(
+            "  number {}, thisUpdate {from}, nextUpdate {until} ({}){past}",
+            number(&terms.number),
+            times::away(terms.next_update, at)
+        ));
+        lines.push(format!("  entries: {}", said.entries));
+        if !terms.distribution_points.is_empty() {
+            lines.push(format!(
+                "  only for certificates that name {}",
+                terms.distribution_points.join(" or ")
+            ));
+        }
+        lines.push(match (said.covers, said.is_listed) {
+            (false, _) => "  not about this certificate: another issuer's, or another partition".to_owned(),
+            (true, true) => "  the certificate's serial number is on it: revoked".to_owned(),
+            (true, false) => "  the certificate's serial number is not on it".to_owned(),
+        });
+        lines
+    }
+
+    pub fn json(&self) -> Value {
+        match &self.list {
+            Err(error) => {
+                json!({"file": self.path, "refused": error.code(), "detail": error.to_string(), "pem": self.was_pem})
+            }
+            Ok(said) => json!({
+                "file": self.path, "pem": self.was_pem, "issuer": said.issuer,
+                "number": number(&said.terms.number), "this_update": times::rfc3339(said.terms.this_update),
+                "next_update": times::rfc3339(said.terms.next_update),
+                "distribution_points": said.terms.distribution_points, "entries": said.entries,
+                "covers_certificate": said.covers, "lists_certificate": said.is_listed,
+            }),
+        }
+    }
+}
+
+/// A CRL number: in decimal where it is of a size that people count in.
+fn number(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        return "0".to_owned();
+    }
+    let value =
+        bytes.iter().try_fold(0_u64, |value, byte| value.checked_mul(256)?.checked_add(u64::from(*byte)));
+    value.map_or_else(
+        || bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"),
+        |value| value.to_string(),
+    )
+}
