@@ -28,8 +28,8 @@ pub struct Authority {
     pub name: String,
     /// Whether the subject's organisation is DigiCert, whose CAs sign for the public.
     pub is_digicert: bool,
-    /// SHA-256 of its certificate.
-    pub fingerprint: Fingerprint,
+    /// SHA-256 of name and key: the same for every certificate of one CA, the renewed one included.
+    pub ca: Fingerprint,
     /// Whether it may sign revocation lists (keyUsage cRLSign).
     pub signs_lists: bool,
 }
@@ -125,7 +125,7 @@ impl Authority {
                 .iter_organization()
                 .filter_map(|organization| organization.as_str().ok())
                 .any(|organization| organization.to_ascii_lowercase().contains("digicert")),
-            fingerprint: Fingerprint::of(der),
+            ca: Fingerprint::of(&[parsed.subject().as_raw(), parsed.public_key().raw].concat()),
             signs_lists,
             name,
         })

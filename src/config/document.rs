@@ -94,6 +94,7 @@ pub struct DigicertDocument {
     pub pins: Vec<Pin>,
     /// PEM of the issuing CA. If given, a pinned certificate must carry its verified signature as well.
     #[serde(default, deserialize_with = "given")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub issuers: Option<String>,
 }
 

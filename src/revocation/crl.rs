@@ -32,7 +32,7 @@ pub struct CertificateList<'a> {
 /// What a list says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Terms {
-    /// SHA-256 of the authority that signed it, as hexadecimal digits.
+    /// [`Authority::ca`] of the one that signed it, as hexadecimal digits.
     pub signer: String,
     pub this_update: UnixSeconds,
     pub next_update: UnixSeconds,
@@ -47,7 +47,7 @@ impl Terms {
     pub fn cover(&self, signer: &Authority, certificate: &ClientCertificate) -> bool {
         let points = &self.distribution_points;
         let named = points.is_empty() || points.iter().any(|point| certificate.crl_urls.contains(point));
-        named && self.signer == signer.fingerprint.to_string()
+        named && self.signer == signer.ca.to_string()
     }
 
     /// What the list says of a certificate that it covers. Whoever was revoked stays so when the list has run out; nobody
@@ -238,7 +238,7 @@ impl<'a> Structure<'a> {
 
     pub(super) fn terms(&self, signer: &Authority) -> Terms {
         Terms {
-            signer: signer.fingerprint.to_string(),
+            signer: signer.ca.to_string(),
             this_update: self.this_update,
             next_update: self.next_update,
             number: self.number.clone(),

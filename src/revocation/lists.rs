@@ -91,8 +91,9 @@ impl RevocationList {
     pub fn new(policy: &Policy, source: &ListSource, secret: Option<&Secret>, worker: u64) -> Option<Self> {
         let named =
             [source.region.as_str(), source.authority.code(), &source.url, &source.cluster].join("\0");
-        let digest: String = Fingerprint::of(named.as_bytes()).to_string().chars().take(16).collect();
-        let key = format!("genesys_mtls/{}/crl/{digest}", policy.name);
+        // Whoever has another secret has other keys, or old and new workers would go on replacing what the others cannot open.
+        let sealed = Seal::new(secret, &named)?.digest();
+        let key = format!("genesys_mtls/{}/crl/{sealed}", policy.name);
         let lease_key = format!("{key}/lease");
         let settings = Settings {
             interval: policy.revocation.interval,
@@ -105,7 +106,7 @@ impl RevocationList {
         Some(Self {
             source: source.clone(),
             settings,
-            id: digest.chars().take(8).collect(),
+            id: Fingerprint::of(named.as_bytes()).to_string().chars().take(8).collect(),
             lease: Lease::new(lease_key.clone(), worker, Seal::new(secret, &lease_key)?),
             sealed: secret.is_some(),
             state: Replica::new(&key, secret)?,
@@ -283,7 +284,7 @@ impl RevocationList {
         let narrower =
             !all && (known.distribution_points.is_empty() || !known.distribution_points.iter().all(covers));
         if new.signer != known.signer || narrower {
-            let trusted = |authority: &Authority| authority.fingerprint.to_string() == known.signer;
+            let trusted = |authority: &Authority| authority.ca.to_string() == known.signer;
             let current = now <= known.next_update.saturating_add(self.settings.skew);
             if current && authorities.iter().any(trusted) {
                 return Err(Failure::new(

@@ -88,7 +88,7 @@ impl Lists {
             entries += 1;
             is_listed |= serial? == significant(&certificate.serial);
         }
-        let signer = cas.iter().find(|ca| ca.fingerprint.to_string() == terms.signer);
+        let signer = cas.iter().find(|ca| ca.ca.to_string() == terms.signer);
         Ok(Said {
             issuer: signer.map(|ca| ca.name.clone()).unwrap_or_default(),
             covers: signer.is_some_and(|ca| terms.cover(ca, certificate) && ca.is_named(&certificate.issuer)),

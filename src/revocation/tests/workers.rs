@@ -301,3 +301,42 @@ fn a_shorter_interval_counts_from_the_last_fetch() {
     assert_eq!(worker.fetch(&mut shared, 105, &list(1, &[])), "nothing");
     assert_eq!(worker.fetch(&mut shared, 112, &list(1, &[])), "ok");
 }
+
+#[test]
+fn workers_with_another_secret_leave_each_others_data_alone() {
+    // As after a reload with another OAuth client, while old connections are still served by the old configuration.
+    let revoked = &PKI.us.genesys;
+    let mut shared = Shared::default();
+    let mut old = Worker::new(1, Some("old"));
+    assert_eq!(old.fetch(&mut shared, 100, &list(1, &[revoked])), "ok");
+    let before = shared.0.clone();
+    let mut new = Worker::new(2, Some("new"));
+    assert_eq!(new.fetch(&mut shared, 101, &list(1, &[revoked])), "ok");
+    for (key, value) in before {
+        assert_eq!(shared.0.get(&key), Some(&value), "{key}");
+    }
+    for worker in [&mut old, &mut new] {
+        assert_eq!(worker.fetch(&mut shared, 110, &[]), "nothing");
+        assert_eq!(worker.standing(&shared, revoked, now()), Some(Standing::Revoked));
+    }
+}
+
+#[test]
+fn a_list_is_the_cas_whichever_of_its_certificates_is_at_hand() {
+    // One name, one key, two certificates: the CA renewed its own.
+    let of_one_key = |days| {
+        let ca = Ca::builder("crl-renewed").dn(&[("CN", "Renewed")]);
+        ca.valid_from_now(-Span::days(days), Span::days(365)).self_signed()
+    };
+    let (old, new) = (of_one_key(300), of_one_key(1));
+    assert_ne!(old.der, new.der);
+    let leaf = new.leaf().name("dataactions.prod.us-east-1.mypurecloud.com").issue();
+    let list = old.crl().revoke(&serial_of(&leaf.der)).der();
+    let mut shared = Shared::default();
+    let mut worker = Worker::trusting(1, Some("s3cret"), &[&new, &old]);
+    assert_eq!(worker.fetch(&mut shared, 100, &list), "ok");
+    for ca in [&old, &new] {
+        let standing = worker.list.standing(&authority(ca), &client(&leaf), &shared, &mut Clock::at(now()));
+        assert_eq!(standing, Some(Standing::Revoked));
+    }
+}
