@@ -34,12 +34,15 @@ const SWEEPS: usize = 40;
 #[tokio::main]
 async fn main() {
     let sweeps = env::args().nth(1).and_then(|sweeps| sweeps.parse().ok()).unwrap_or(SWEEPS);
+    // Of others: it tells how far to trust the rest.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
     let bench = Bench::start().await;
     let first_sight = bench.first_sight().await;
     let open = bench.open(sweeps).await;
     let (new, resumed) = bench.per_connection(sweeps / 2).await;
     let mut text = format!(
-        "Envoy {}, {sweeps} sweeps, times in microseconds.\n\nRequests on open connections:\n\n{}\n{}\n",
+        "Envoy {}, {sweeps} sweeps, times in microseconds. The machine's load when it began: {load} (0 is a quiet one).\n\nRequests on open connections:\n\n{}\n{}\n",
         envoy::full_version(),
         report::table(&open),
         report::chart(&open),
