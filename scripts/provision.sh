@@ -7,6 +7,7 @@
 #   scripts/provision.sh envoy   only Envoy
 #   scripts/provision.sh promtool   only Prometheus' promtool, which checks alert rules and metrics; tests do without
 #                                   it where it cannot be had
+#   scripts/provision.sh debootstrap   what scripts/test-compose.sh makes stand-ins for base images with
 #
 # Environment:
 #   ENVOY           path of an Envoy to use; nothing is downloaded then
@@ -296,6 +297,14 @@ provision_promtool() {
     rm -rf "$scratch"
 }
 
+# ---- stand-ins for base images ----
+
+provision_debootstrap() {
+    # Debian has it in a directory that is on root's PATH only.
+    if PATH=$PATH:/usr/sbin have debootstrap; then return; fi
+    is_debian && apt_install debootstrap || die "debootstrap is missing" "On Debian: as root, apt-get install debootstrap"
+}
+
 case ${1:-all} in
     all)
         provision_cc
@@ -309,5 +318,6 @@ case ${1:-all} in
         ;;
     envoy) provision_envoy ;;
     promtool) provision_promtool ;;
-    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy|promtool]" ;;
+    debootstrap) provision_debootstrap ;;
+    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy|promtool|debootstrap]" ;;
 esac

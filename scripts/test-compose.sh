@@ -68,7 +68,7 @@ make_image() {
 
 # Debian as on its image, with the CAs of this machine: it may sit behind a proxy that has its own.
 make_debian() {
-    have debootstrap || die "debootstrap is missing (apt-get install debootstrap)"
+    scripts/provision.sh debootstrap
     say "debootstrap"
     debootstrap --variant=minbase --include=ca-certificates bookworm "$scratch/root" http://deb.debian.org/debian \
         >"$scratch/debootstrap.log" 2>&1 || { tail -n 20 "$scratch/debootstrap.log" >&2; die "debootstrap failed"; }
@@ -129,9 +129,9 @@ say "build"
     || { tail -n 40 "$scratch/build.log" >&2; die "the build failed"; }
 say "up"
 code=0
-"${compose[@]}" -f "$COMPOSE_FILE" -p "$PROJECT" up --no-build --exit-code-from client >"$scratch/up.log" 2>&1 || code=$?
-# Each line begins with the container's name and a bar.
-sed -n 's/^client[^|]*| *//p' "$scratch/up.log" >"$scratch/table.txt"
+"${compose[@]}" -f "$COMPOSE_FILE" -p "$PROJECT" up --no-build --no-color --exit-code-from client >"$scratch/up.log" 2>&1 || code=$?
+# Each line begins with the service's or the container's name, with a number, and a bar.
+sed -n 's/^[^|]*client[-_]1 *| *//p' "$scratch/up.log" >"$scratch/table.txt"
 cat "$scratch/table.txt"
 
 failed() {
