@@ -9,6 +9,7 @@ pub mod config;
 pub mod envoy;
 pub mod genesys;
 mod http1;
+pub mod kustomize;
 mod net;
 pub mod paths;
 pub mod pki;

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod decisions;
+mod envoy_gateway;
 mod failures;
 mod guard;
 mod hop;

@@ -1,12 +1,10 @@
 //! The manifests under `envoy/istio`, as a gateway's Envoy gets them from Istio.
 
-mod kustomize;
 mod pilot;
 
 use crate::setup::{PATIENCE, assert_refused, with, world};
 use genesys_mtls_filter::{config::load, regions::REGIONS};
 use http::Request;
-use kustomize::{render, strings};
 use pilot::kind;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -16,6 +14,7 @@ use testbed::{
     config,
     envoy::Envoy,
     genesys::{Endpoint, ServerIdentity},
+    kustomize::{render, strings},
     pki::Leaf,
     upstream::echoed,
 };

@@ -4,10 +4,9 @@
 //! the filter by extension discovery, `outbound|443||<host>` clusters with their secrets from files, XFCC with `Cert`,
 //! no idle timeout, the RBAC of authorization policies before the router and behind the plugins of phase AUTHN.
 
-use super::kustomize::strings;
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use testbed::{World, config, paths};
+use testbed::{World, config, kustomize::strings, paths};
 
 /// Istio's name for the listener.
 pub const LISTENER: &str = "0.0.0.0_443";

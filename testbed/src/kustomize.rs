@@ -1,8 +1,10 @@
 //! The part of kustomize that the shipped kustomizations use: resources and JSON patches.
 
-use serde_json::Value;
 use std::{fs, path::Path};
-use testbed::{config, paths};
+
+use serde_json::Value;
+
+use crate::{config, paths};
 
 const ROOT: &str = "envoy/istio";
 
