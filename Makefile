@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test test-matrix test-compose bench bench-counts bench-counts-check lint fmt clean
+.PHONY: help provision wasm demo demo-readme test test-matrix test-compose bench bench-counts bench-counts-check oci dist reproducible lint fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -41,6 +41,15 @@ bench-counts: wasm ## Count what a request costs, and write docs/costs.md and be
 
 bench-counts-check: wasm ## Count, and fail if a number grew by more than 2 % or a budget is exceeded
 	@scripts/bench-counts.sh
+
+oci: wasm ## Pack the module as OCI images for oci:// URLs: target/oci, target/oci.tar (no registry, no daemon)
+	@scripts/oci.sh
+
+dist: ## Make what a release consists of: module, images, tool, schema, manifests, SBOMs, checksums in target/dist
+	@scripts/dist.sh
+
+reproducible: ## Build the module twice, in different directories, and compare
+	@scripts/reproducible.sh
 
 lint: ## Check formatting, clippy (host and wasm), dependencies (if cargo-deny is installed)
 	cargo fmt --all --check
