@@ -16,7 +16,7 @@ export GENESYS_MTLS_COMMIT
 sums=()
 for copy in "$scratch/one" "$scratch/another place, further down/two"; do
     mkdir -p "$copy"
-    tar --create --exclude=./target --exclude=./.git . | tar --extract --directory "$copy"
+    tar --create --exclude=./target --exclude=./.git --exclude='./.tools/envoy-*' . | tar --extract --directory "$copy"
     (unset CARGO_TARGET_DIR && "$copy/scripts/build-wasm.sh") | tail -n 1
     sums+=("$(sha256sum "$copy/target/wasm32-wasip1/release/genesys_mtls_filter.wasm" | cut -d' ' -f1)")
     rm -rf "$copy/target"
