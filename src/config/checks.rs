@@ -1,6 +1,6 @@
 //! Checks of single fields, and the list of everything found wrong.
 
-use super::{Clusters, ConfigError, OAuth, Refresh, Span};
+use super::{ConfigError, OAuth, Refresh, Span};
 use std::{ops::RangeInclusive, time::Duration};
 
 pub(super) const HOUR: Duration = Duration::from_hours(1);
@@ -48,8 +48,9 @@ impl Errors {
     }
 }
 
-pub(super) fn check_clusters(path: &str, clusters: &Clusters, errors: &mut Errors) {
-    for (field, template) in [("api", &clusters.api), ("login", &clusters.login)] {
+pub(super) fn check_clusters(path: &str, api: Option<&String>, login: Option<&String>, errors: &mut Errors) {
+    for (field, template) in [("api", api), ("login", login)] {
+        let Some(template) = template else { continue };
         let path = format!("{path}.clusters.{field}");
         let rest = template.replace("{host}", "").replace("{region}", "");
         if template.is_empty() {
@@ -63,12 +64,9 @@ pub(super) fn check_clusters(path: &str, clusters: &Clusters, errors: &mut Error
     }
 }
 
-pub(super) fn check_oauth(path: &str, oauth: &OAuth, errors: &mut Errors) {
-    let OAuth::Environment(variables) = oauth else { return };
-    for (field, variable) in
-        [("client_id_env", &variables.client_id_env), ("client_secret_env", &variables.client_secret_env)]
-    {
-        if !is_variable(variable) {
+pub(super) fn check_oauth(path: &str, id: Option<&String>, secret: Option<&String>, errors: &mut Errors) {
+    for (field, variable) in [("client_id_env", id), ("client_secret_env", secret)] {
+        if variable.is_some_and(|variable| !is_variable(variable)) {
             errors.add(
                 &format!("{path}.oauth.{field}"),
                 "is not the name of an environment variable (capital letters, digits and _); what it holds never \
@@ -79,8 +77,10 @@ pub(super) fn check_oauth(path: &str, oauth: &OAuth, errors: &mut Errors) {
 }
 
 pub(super) fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
-    check_clusters("refresh", &refresh.clusters, errors);
-    check_oauth("refresh", &refresh.oauth, errors);
+    check_clusters("refresh", Some(&refresh.clusters.api), Some(&refresh.clusters.login), errors);
+    if let OAuth::Environment(variables) = &refresh.oauth {
+        check_oauth("refresh", Some(&variables.client_id_env), Some(&variables.client_secret_env), errors);
+    }
     let second = Duration::from_secs(1);
     errors.check_span("refresh.interval", refresh.interval.0, second..=7 * DAY);
     errors.check_span("refresh.timeout", refresh.timeout.0, Duration::from_millis(100)..=60 * second);
@@ -93,13 +93,14 @@ pub(super) fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
     errors.check_span("refresh.keep_removed", refresh.keep_removed.0, Duration::ZERO..=30 * DAY);
     if let Some(bound) = refresh.max_staleness.0 {
         errors.check_span("refresh.max_staleness", bound, second..=366 * DAY);
-        if bound <= refresh.interval.0 {
-            let (bound, interval) = (Span(bound), refresh.interval);
+        let between = Span(refresh.interval.0 * (100 + refresh.jitter.0) / 100 + refresh.timeout.0);
+        if bound <= between.0 {
+            let bound = Span(bound);
             errors.add(
                 "refresh.max_staleness",
                 format!(
-                    "{bound} is not above refresh.interval, {interval}, so pins would lapse between refreshes: give it \
-                     several intervals"
+                    "{bound} is not above {between}, the longest time between two refreshes (interval, its jitter and \
+                     timeout), so pins would lapse between them: give it several intervals"
                 ),
             );
         }

@@ -1,6 +1,7 @@
 //! The configuration as written: one type per object, with its defaults. `config.schema.json` is generated from here.
 
 use super::{
+    overrides::RegionRefresh,
     revocation::RevocationDocument,
     values::{Bound, Percent, Pin, Span},
 };
@@ -9,7 +10,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
 };
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
 #[cfg(feature = "schema")]
 use super::schema;
@@ -140,8 +141,8 @@ pub struct Clusters {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(untagged))]
-pub enum OAuth {
-    Environment(OAuthEnvironment),
+pub enum OAuth<Environment = OAuthEnvironment> {
+    Environment(Environment),
     Injected(Injected),
 }
 
@@ -187,17 +188,6 @@ pub struct UnknownCertificate {
     /// How many requests of one worker may wait at a time.
     #[cfg_attr(feature = "schema", schemars(range(max = 10_000)))]
     pub max_held: u32,
-}
-
-/// Per-region part of `refresh`.
-#[derive(Debug, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
-#[serde(deny_unknown_fields, expecting = "an object with `clusters` and `oauth`")]
-pub struct RegionRefresh {
-    /// Instead of `refresh.clusters`, as a whole.
-    pub clusters: Option<Clusters>,
-    /// Instead of `refresh.oauth`, as a whole.
-    pub oauth: Option<OAuth>,
 }
 
 /// Where the peer certificate is read.
@@ -353,29 +343,29 @@ impl Default for UnknownCertificate {
 }
 
 /// Written by hand so that an error inside the object keeps its own words; serde's untagged enums lose them.
-impl<'de> Deserialize<'de> for OAuth {
+impl<'de, E: Deserialize<'de>> Deserialize<'de> for OAuth<E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = OAuth;
+        struct Either<E>(PhantomData<E>);
+        impl<'de, E: Deserialize<'de>> Visitor<'de> for Either<E> {
+            type Value = OAuth<E>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("`injected`, or an object with `client_id_env` and `client_secret_env`")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<OAuth, E> {
+            fn visit_str<Error: de::Error>(self, text: &str) -> Result<Self::Value, Error> {
                 if text == "injected" {
                     Ok(OAuth::Injected(Injected::Injected))
                 } else {
-                    Err(E::invalid_value(de::Unexpected::Str(text), &self))
+                    Err(Error::invalid_value(de::Unexpected::Str(text), &self))
                 }
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OAuth, A::Error> {
-                OAuthEnvironment::deserialize(MapAccessDeserializer::new(map)).map(OAuth::Environment)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                E::deserialize(MapAccessDeserializer::new(map)).map(OAuth::Environment)
             }
         }
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(Either(PhantomData))
     }
 }
 

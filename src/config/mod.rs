@@ -4,6 +4,7 @@
 
 mod checks;
 mod document;
+mod overrides;
 mod parse;
 mod policy;
 mod revocation;

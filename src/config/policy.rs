@@ -214,13 +214,13 @@ impl RegionPolicy {
             let own = document.refresh.as_ref();
             let own_path = format!("{path}.refresh");
             if let Some(clusters) = own.and_then(|own| own.clusters.as_ref()) {
-                check_clusters(&own_path, clusters, errors);
+                check_clusters(&own_path, clusters.api.as_ref(), clusters.login.as_ref(), errors);
             }
-            if let Some(oauth) = own.and_then(|own| own.oauth.as_ref()) {
-                check_oauth(&own_path, oauth, errors);
+            if let Some(OAuth::Environment(own)) = own.and_then(|own| own.oauth.as_ref()) {
+                check_oauth(&own_path, own.client_id_env.as_ref(), own.client_secret_env.as_ref(), errors);
             }
-            let clusters = own.and_then(|own| own.clusters.as_ref()).unwrap_or(&refresh.clusters);
-            let oauth = own.and_then(|own| own.oauth.as_ref()).unwrap_or(&refresh.oauth);
+            let clusters = own.map_or_else(|| refresh.clusters.clone(), |own| own.clusters(&refresh.clusters));
+            let oauth = own.map_or_else(|| refresh.oauth.clone(), |own| own.oauth(&refresh.oauth));
             if matches!(oauth, OAuth::Injected(_)) && digicert.issuers.is_empty() {
                 errors.add(
                     &format!("{path}.digicert.issuers"),
@@ -228,7 +228,7 @@ impl RegionPolicy {
                      between workers only if it can verify who issued them",
                 );
             }
-            Some(source(id, &name, &domain, clusters, oauth))
+            Some(source(id, &name, &domain, &clusters, &oauth))
         });
         if document.refresh.is_some() && source.is_none() {
             errors.add(

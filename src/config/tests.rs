@@ -253,3 +253,50 @@ fn the_digest_tells_one_configuration_from_another() {
     assert_ne!(policy(&one).digest, policy(&two).digest);
     assert!(load(&json!({})).is_err());
 }
+
+#[test]
+fn a_region_sets_what_it_names_and_has_the_rest_in_common() {
+    let general = json!({"clusters": {"api": "api_of_all", "login": "login_of_all"}});
+    let variables = json!({"client_id_env": "ID_OF_ALL", "client_secret_env": "SECRET_OF_ALL"});
+    let source = |general: &Value, own: &Value| {
+        let region =
+            json!({"digicert": {"pins": ["api"], "issuers": cast().digicert_ca.pem}, "refresh": own});
+        let document = json!({"regions": {"us-east-1": region}, "refresh": general});
+        policy(&document).regions.remove(0).source.unwrap()
+    };
+    for (own, api, login) in [
+        (json!({}), "api_of_all", "login_of_all"),
+        (json!({"clusters": {}}), "api_of_all", "login_of_all"),
+        (json!({"clusters": {"api": "{region}"}}), "us-east-1", "login_of_all"),
+        (json!({"clusters": {"login": "{host}"}}), "api_of_all", "login.mypurecloud.com"),
+    ] {
+        let source = source(&general, &own);
+        assert_eq!((source.api_cluster.as_str(), source.login_cluster.as_str()), (api, login), "{own}");
+    }
+    for (general, own, expected) in [
+        (json!({"oauth": variables}), json!({}), Some(("ID_OF_ALL", "SECRET_OF_ALL"))),
+        (
+            json!({"oauth": variables}),
+            json!({"oauth": {"client_id_env": "OWN"}}),
+            Some(("OWN", "SECRET_OF_ALL")),
+        ),
+        (
+            json!({"oauth": variables}),
+            json!({"oauth": {"client_secret_env": "OWN"}}),
+            Some(("ID_OF_ALL", "OWN")),
+        ),
+        (json!({"oauth": variables}), json!({"oauth": "injected"}), None),
+        (json!({"oauth": "injected"}), json!({}), None),
+        (
+            json!({"oauth": "injected"}),
+            json!({"oauth": {"client_id_env": "OWN"}}),
+            Some(("OWN", "GENESYS_CLIENT_SECRET")),
+        ),
+    ] {
+        let expected = expected.map_or(Credentials::Injected, |(id, secret)| Credentials::Environment {
+            client_id: id.to_owned(),
+            client_secret: secret.to_owned(),
+        });
+        assert_eq!(source(&general, &own).credentials, expected, "{general} {own}");
+    }
+}

@@ -179,8 +179,8 @@ impl Gate {
             let settings = &self.policy.refresh.on_unknown_certificate;
             let mut state = self.state.borrow_mut();
             let room = state.held.len() < usize::try_from(settings.max_held).unwrap_or(usize::MAX);
-            if room && !settings.hold.0.is_zero() && sources.expects_news(region, now) {
-                let deadline = now.mono + settings.hold.0;
+            let deadline = now.mono + settings.hold.0;
+            if room && !settings.hold.0.is_zero() && sources.expects_news(region, deadline, now) {
                 let version = sources.trust.version;
                 state.held.push(Held { context, digest, certificate, region, version, deadline });
                 state.metrics.held += 1;
@@ -316,7 +316,7 @@ impl Gate {
     fn release(&self, mut held: Held, now: Now) -> Option<Held> {
         let (may_wait, version) = {
             let sources = self.sources.borrow();
-            let may_wait = now.mono < held.deadline && sources.expects_news(held.region, now);
+            let may_wait = now.mono < held.deadline && sources.expects_news(held.region, held.deadline, now);
             (may_wait, sources.trust.version)
         };
         if may_wait && held.version == version {

@@ -225,11 +225,10 @@ impl Sources {
         }
     }
 
-    /// Whether waiting may help: news of this region are likely within the time that requests are held.
-    pub fn expects_news(&self, index: usize, now: Now) -> bool {
-        let hold = self.policy.refresh.on_unknown_certificate.hold.0;
+    /// Whether waiting may help: news of this region are likely before the request has waited as long as it may.
+    pub fn expects_news(&self, index: usize, deadline: Mono, now: Now) -> bool {
         let entry = self.refreshers.as_ref().and_then(|all| all.get(index)?.as_ref());
-        entry.is_some_and(|entry| entry.refresher.expects_news(hold, now.mono))
+        entry.is_some_and(|entry| entry.refresher.expects_news(deadline, now.mono))
     }
 
     /// Whether a first answer is still awaited.
@@ -292,9 +291,14 @@ impl Sources {
     }
 }
 
+/// Envoy knows no cluster of that name, or one without an address: a host that does not resolve, mostly.
 fn not_dispatched(call: &HttpCall, status: &str) -> Failure {
+    let cluster = &call.cluster;
     Failure::new(
         "dispatch_failed",
-        format!("Envoy would not call cluster `{}` ({status}): does it exist?", call.cluster),
+        format!(
+            "Envoy would not call cluster `{cluster}` ({status}): either there is none of that name, or it has no \
+             address, because its host does not resolve (cluster.{cluster}.membership_total is 0)"
+        ),
     )
 }

@@ -65,8 +65,10 @@ impl Record {
         self.early.map(Duration::from_millis)
     }
 
+    /// From here on a refresh is due until one has ended: should this worker die or leave, the next one makes up for it.
     pub fn early_begins(&mut self, now: Mono) {
         self.early = Some(millis(now));
+        self.next = self.next.min(millis(now));
     }
 
     /// A refresh that brought home both halves: what it names is in, what it stopped naming is on its way out.

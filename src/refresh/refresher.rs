@@ -179,15 +179,18 @@ impl Refresher {
         }
     }
 
-    /// Whether waiting up to `hold` is likely to bring news: a refresh is under way, due, or may be asked for.
-    pub fn expects_news(&self, hold: Duration, now: Mono) -> bool {
+    /// Whether waiting until `deadline` is likely to bring news: a refresh is under way, due by then, or may be asked for
+    /// by then.
+    pub fn expects_news(&self, deadline: Mono, now: Mono) -> bool {
+        // One that takes longer than requests are held is not waited for any more.
+        let hold = self.settings.on_unknown_certificate.hold.0;
         let done = |at: Mono| self.record.last_success().is_some_and(|ended| ended >= at);
         let under_way = |at: Option<Mono>| at.is_some_and(|at| now <= at + hold && !done(at));
         self.pending.is_some()
-            || self.early_is_allowed(now)
             || under_way(self.asked)
             || under_way(self.record.last_early())
-            || self.next_attempt() <= now + hold
+            || self.early_is_allowed(deadline)
+            || self.next_attempt() <= deadline
     }
 
     /// What the decision may rely on now.

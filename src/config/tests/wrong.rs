@@ -217,9 +217,9 @@ fn values_that_make_no_sense_are_told_with_the_bounds() {
         ),
         (refresh(json!({"keep_removed": "31d"})), "refresh.keep_removed: 31d is outside 0s to 30d"),
         (
-            refresh(json!({"max_staleness": "1h"})),
-            "refresh.max_staleness: 1h is not above refresh.interval, 1h, so pins would lapse between refreshes: give it \
-             several intervals",
+            refresh(json!({"max_staleness": "3965s"})),
+            "refresh.max_staleness: 3965s is not above 3965s, the longest time between two refreshes (interval, its \
+             jitter and timeout), so pins would lapse between them: give it several intervals",
         ),
         (
             refresh(json!({"on_unknown_certificate": {"min_interval": "0s"}})),

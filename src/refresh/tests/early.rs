@@ -20,7 +20,7 @@ fn ask(proxy: &mut Proxy, worker: usize) {
 }
 
 fn expects_news(proxy: &Proxy, worker: usize) -> bool {
-    proxy.workers[worker].expects_news(HOLD, proxy.now)
+    proxy.workers[worker].expects_news(proxy.now + HOLD, proxy.now)
 }
 
 #[test]
@@ -117,4 +117,50 @@ fn a_server_that_asked_to_be_left_alone_is() {
     proxy.api.current_status = None;
     proxy.run(Duration::from_mins(2));
     assert_eq!(proxy.api.sets, asked + 1);
+}
+
+#[test]
+fn a_request_that_comes_shortly_before_the_next_early_refresh_may_wait_for_it() {
+    let mut proxy = settled();
+    ask(&mut proxy, 0);
+    proxy.run(TICK * 2);
+    assert_eq!(proxy.api.sets, 2);
+    let began = proxy.now;
+    while !expects_news(&proxy, 1) {
+        proxy.run(TICK);
+        assert!(proxy.now < began + Duration::from_secs(30), "never");
+    }
+    proxy.run(TICK * 2);
+    // The request waits and its worker asks at every tick, as long as it may wait.
+    let deadline = proxy.now + HOLD;
+    while proxy.api.sets == 2 {
+        assert!(proxy.now < deadline && proxy.workers[1].expects_news(deadline, proxy.now));
+        ask(&mut proxy, 1);
+        proxy.run(TICK);
+    }
+    assert!(proxy.now + TICK * 2 >= began + Duration::from_secs(30), "{:?}", proxy.now - began);
+}
+
+#[test]
+fn an_early_refresh_whose_worker_dies_or_leaves_is_made_up_for_by_the_next() {
+    for leaves in [false, true] {
+        let mut proxy = settled();
+        let leader = proxy.workers.iter().position(|worker| worker.is_leader(proxy.now)).unwrap();
+        proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
+        proxy.api.silent = true;
+        ask(&mut proxy, (leader + 1) % 3);
+        proxy.run(TICK);
+        assert_eq!(proxy.api.unanswered, 1, "the early refresh is under way");
+        let mut gone = proxy.workers.remove(leader);
+        if leaves {
+            gone.leave(&mut proxy.shared, proxy.now);
+        }
+        proxy.api.silent = false;
+        // Nobody asks again: it is due until it has ended, and then not any more.
+        proxy.run(if leaves { TICK * 2 } else { Duration::from_secs(11) });
+        assert!(proxy.has_pin(0, &PKI.us.digicert_upcoming), "leaves: {leaves}");
+        let asked = proxy.api.sets;
+        proxy.run(Duration::from_mins(5));
+        assert_eq!(proxy.api.sets, asked);
+    }
 }
