@@ -291,14 +291,16 @@ impl Sources {
     }
 }
 
-/// Envoy knows no cluster of that name, or one without an address: a host that does not resolve, mostly.
 fn not_dispatched(call: &HttpCall, status: &str) -> Failure {
     let cluster = &call.cluster;
-    Failure::new(
-        "dispatch_failed",
+    let detail = if status == "BadArgument" {
+        format!("Envoy has no cluster `{cluster}`")
+    } else {
+        // The call has ended before it began, so its answer cannot be read.
         format!(
-            "Envoy would not call cluster `{cluster}` ({status}): either there is none of that name, or it has no \
-             address, because its host does not resolve (cluster.{cluster}.membership_total is 0)"
-        ),
-    )
+            "Envoy could not begin the call to cluster `{cluster}` ({status}): it has no address, since its host does not \
+             resolve (cluster.{cluster}.membership_total is 0), or a filter on it has no credentials to add"
+        )
+    };
+    Failure::new("dispatch_failed", detail)
 }

@@ -4,7 +4,7 @@
 //! schedule  when to ask            lease   who asks          fetch  what is said: token, then certificates
 //! oauth     the token call         api     the answers       pins   what of an answer becomes a pin
 //! record    what all workers share, sealed                   refresher  one region's state, driven by ticks
-//! pin_news  what became of which pin, told once
+//! pin_news  what became of which pin, told once              wanted     a question for an early refresh
 //! ```
 //!
 //! All of it is pure: shared data is behind [`Store`], calls are returned to be made, times are arguments.
@@ -20,6 +20,7 @@ mod refresher;
 mod replica;
 mod schedule;
 mod seal;
+mod wanted;
 
 pub use api::{Entity, MAX_BODY as MAX_ANSWER};
 pub use fetch::{Client, Fetch, Harvest, HttpCall, HttpResponse, Parties, Party, Progress};

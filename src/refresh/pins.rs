@@ -30,7 +30,7 @@ pub struct Criteria<'a> {
     pub certificate_name: &'a str,
     pub names: NameRule,
     pub issuers: &'a [Authority],
-    /// Leaves found good before: their signature is not verified again.
+    /// Leaves found good before: their signature is not verified again, and they stay pinned as long as they are named.
     pub known: &'a [Fingerprint],
     pub now: UnixSeconds,
 }
@@ -82,6 +82,9 @@ pub fn select<'e>(entities: impl IntoIterator<Item = &'e Entity>, criteria: Crit
     for entity in entities {
         match pin_of(entity, criteria, &mut budget) {
             Ok((leaf, authorities)) => {
+                if leaf.not_after < criteria.now {
+                    selection.skipped.push(Skipped::Expired);
+                }
                 selection.add_issuer(&leaf, authorities, criteria.now, &mut budget);
                 let pin = ApiPin { not_before: leaf.not_before, not_after: leaf.not_after };
                 selection.pins.insert(leaf.fingerprint, pin);
@@ -103,6 +106,11 @@ impl Budget {
 }
 
 impl Selection {
+    /// Whether any of the pins is still good for something.
+    pub fn is_usable(&self, now: UnixSeconds) -> bool {
+        self.pins.values().any(|pin| pin.not_after >= now)
+    }
+
     /// Keeps the CA that signed the leaf. One that came along before is not verified again.
     fn add_issuer(
         &mut self,
@@ -126,14 +134,16 @@ impl Selection {
 
 fn check(der: &[u8], criteria: Criteria<'_>, budget: &mut Budget) -> Result<ClientCertificate, Skipped> {
     let leaf = ClientCertificate::parse(der).map_err(|_| Skipped::Malformed)?;
-    // One whose validity lies ahead is kept: the decision looks at the time.
-    if leaf.not_after < criteria.now {
+    let is_known = criteria.known.contains(&leaf.fingerprint);
+    // The decision looks at the time. So one whose validity lies ahead is kept, and so is a known one, or a wall clock that
+    // is ahead for a while would take pins away for longer.
+    if leaf.not_after < criteria.now && !is_known {
         return Err(Skipped::Expired);
     }
     if !name::is_of_region(&leaf, criteria.names, criteria.certificate_name) {
         return Err(Skipped::WrongName);
     }
-    let unverified = !criteria.issuers.is_empty() && !criteria.known.contains(&leaf.fingerprint);
+    let unverified = !criteria.issuers.is_empty() && !is_known;
     if unverified && !budget.spend() {
         return Err(Skipped::TooMany);
     }

@@ -9,7 +9,6 @@ use crate::{
     authority::Authority,
     fingerprint::Fingerprint,
     trust::{ApiPin, ApiState, ApiTrust, Mono},
-    window::UnixSeconds,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -76,7 +75,6 @@ impl Record {
         &mut self,
         selection: &Selection,
         (began, now): (Mono, Mono),
-        wall: UnixSeconds,
         keep_removed: Duration,
         next_in: Duration,
     ) {
@@ -85,10 +83,8 @@ impl Record {
                 kept.removed = kept.removed.or(Some(millis(now)));
             }
         }
-        // Only here does the wall clock forget a pin, and only one the API forgot: a clock that jumps costs nothing.
-        self.kept.retain(|kept| {
-            kept.lapses(keep_removed).is_none_or(|lapse| now < lapse && kept.pin.not_after >= wall)
-        });
+        // Not by its notAfter: the decision sees to that, and a wall clock that jumps must cost nothing.
+        self.kept.retain(|kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse));
         self.add(selection);
         if !selection.issuers.is_empty() {
             self.hints = encode(&selection.issuers);

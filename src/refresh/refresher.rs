@@ -11,6 +11,7 @@ use super::{
     replica::is_ahead,
     schedule,
     seal::Seal,
+    wanted::Wanted,
 };
 use crate::{
     config::{DigicertPolicy, NameRule, Policy, Refresh, Source},
@@ -174,8 +175,8 @@ impl Refresher {
     pub fn ask_early(&mut self, store: &mut impl Store, now: Mono) {
         if self.early_is_allowed(now) && self.asked.is_none_or(|at| now > at + Duration::from_millis(200)) {
             self.asked = Some(now);
-            let at = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-            store.set(&self.wanted_key(), &at.to_le_bytes(), None);
+            let wanted = Wanted { at: now, known: self.record.last_success() };
+            store.set(&self.wanted_key(), &wanted.to_bytes(), None);
         }
     }
 
@@ -257,7 +258,7 @@ impl Refresher {
             Ok(harvest) => {
                 let halves = [&harvest.current, &harvest.upcoming];
                 let selection = pins::select(halves.into_iter().flatten().flatten(), criteria);
-                let nothing = selection.pins.is_empty().then(|| nothing_usable(&selection));
+                let nothing = (!selection.is_usable(now.wall)).then(|| nothing_usable(&selection));
                 (selection, harvest.current.err().or(harvest.upcoming.err()).or(nothing))
             }
         };
@@ -279,7 +280,7 @@ impl Refresher {
                     Some(_) => schedule::period(interval, jitter, now.roll),
                 };
                 let keep_removed = self.settings.keep_removed.0;
-                self.record.succeed(&selection, (pending.began, now.mono), now.wall, keep_removed, next_in);
+                self.record.succeed(&selection, (pending.began, now.mono), keep_removed, next_in);
                 let (named, kept) = self.record.count();
                 let changed = self.trust(now.mono).pins != before;
                 events.push(Event::Refreshed { named, kept, changed, recovered });
@@ -350,17 +351,17 @@ impl Refresher {
         }
     }
 
-    /// Whether a worker asked for an early refresh, and none has ended since.
+    /// Whether a worker asked for an early refresh that knew the last one, and none has begun since.
     fn early_is_due(&self, store: &impl Store, now: Now) -> bool {
         if !self.early_is_allowed(now.mono) {
             return false;
         }
-        let wanted = store.get(&self.wanted_key()).0.and_then(|bytes| bytes.try_into().ok());
-        let Some(wanted) = wanted.map(u64::from_le_bytes).map(Duration::from_nanos) else { return false };
-        let fresh =
-            wanted <= now.mono && now.mono <= wanted + self.settings.on_unknown_certificate.min_interval.0;
-        let done = self.record.last_early().max(self.record.last_success());
-        fresh && done.is_none_or(|at| wanted > at)
+        let wanted = store.get(&self.wanted_key()).0.as_deref().and_then(Wanted::from_bytes);
+        let Some(Wanted { at, known }) = wanted else { return false };
+        let fresh = at <= now.mono && now.mono <= at + self.settings.on_unknown_certificate.min_interval.0;
+        fresh
+            && known == self.record.last_success()
+            && self.record.last_early().is_none_or(|early| at > early)
     }
 
     fn early_is_allowed(&self, now: Mono) -> bool {

@@ -187,7 +187,7 @@ fn issuers_must_have_signed_where_they_are_configured() {
 }
 
 #[test]
-fn a_known_leaf_skips_the_signature_and_nothing_else() {
+fn a_known_leaf_skips_the_signature_and_stays_though_it_has_expired() {
     let issuers = [authority(&cast().digicert_ca)];
     let (us, eu) = (us_leaf(&cast().stranger_ca), leaf(&cast().stranger_ca).name(EU).issue());
     let known = [client(&us).fingerprint, client(&eu).fingerprint];
@@ -195,7 +195,11 @@ fn a_known_leaf_skips_the_signature_and_nothing_else() {
     assert_pin("known", &entity(us.cert_pem.clone()), demanding, &us);
     assert_eq!(outcome(&entity(eu.cert_pem), demanding), Err(Skipped::WrongName));
     let later = Criteria { now: END + 1, ..demanding };
-    assert_eq!(outcome(&entity(us.cert_pem), later), Err(Skipped::Expired));
+    let selection = select([&entity(us.cert_pem.clone())], later);
+    assert!(selection.pins.contains_key(&known[0]) && !selection.is_usable(later.now));
+    assert_eq!(selection.skipped, [Skipped::Expired], "and is told of");
+    let unknown = Criteria { known: &[], issuers: &[], ..later };
+    assert_eq!(outcome(&entity(us.cert_pem), unknown), Err(Skipped::Expired));
 }
 
 #[test]

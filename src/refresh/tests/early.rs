@@ -63,7 +63,11 @@ fn a_module_that_forges_requests_is_bound_by_the_same_limit() {
         let before = proxy.api.sets;
         let end = proxy.now + Duration::from_mins(2);
         while proxy.now < end {
-            super::Store::set(&mut proxy.shared, &key, &forged.to_le_bytes(), None);
+            // The end of the last refresh stands in the record, for anybody to read.
+            let known = proxy.now.saturating_sub(proxy.workers[0].age(proxy.now).unwrap());
+            let known = u64::try_from(known.as_nanos()).unwrap();
+            let question = [forged, known].map(u64::to_le_bytes).concat();
+            super::Store::set(&mut proxy.shared, &key, &question, None);
             proxy.run(TICK);
         }
         assert!(proxy.api.sets - before <= 1, "{forged}: {}", proxy.api.sets - before);
@@ -138,7 +142,7 @@ fn a_request_that_comes_shortly_before_the_next_early_refresh_may_wait_for_it() 
         ask(&mut proxy, 1);
         proxy.run(TICK);
     }
-    assert!(proxy.now + TICK * 2 >= began + Duration::from_secs(30), "{:?}", proxy.now - began);
+    assert!(proxy.now + TICK * 2 >= began + Duration::from_secs(30), "{:?}", proxy.now.saturating_sub(began));
 }
 
 #[test]
@@ -163,4 +167,22 @@ fn an_early_refresh_whose_worker_dies_or_leaves_is_made_up_for_by_the_next() {
         proxy.run(Duration::from_mins(5));
         assert_eq!(proxy.api.sets, asked);
     }
+}
+
+#[test]
+fn a_question_of_a_worker_that_has_missed_the_answer_is_void() {
+    let mut proxy = Proxy::new(2, &json!({"interval": "1h"}));
+    proxy.now += TICK;
+    proxy.tick(0);
+    assert_eq!(proxy.api.sets, 1);
+    // The other one reads its clock, and what is shared, right before that answer is.
+    proxy.now += Duration::from_millis(1);
+    ask(&mut proxy, 1);
+    proxy.run(Duration::from_secs(1));
+    assert_eq!(proxy.api.sets, 1, "the answer is there, and what it does not cure is asked again");
+    proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
+    ask(&mut proxy, 1);
+    proxy.run(TICK * 2);
+    assert_eq!(proxy.api.sets, 2);
+    assert!(proxy.has_pin(1, &PKI.us.digicert_upcoming));
 }

@@ -1,6 +1,8 @@
 //! Refreshers of one proxy against shared data and an API made for tests: time passes when a test says so.
 
+mod clock;
 mod early;
+mod fleet;
 mod pins_over_time;
 mod sharing;
 
