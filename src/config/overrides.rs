@@ -12,7 +12,9 @@ use schemars::JsonSchema;
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with `clusters` and `oauth`")]
 pub struct RegionRefresh {
+    /// Over `refresh.clusters`, field by field.
     pub clusters: Option<RegionClusters>,
+    /// Over `refresh.oauth`, field by field.
     pub oauth: Option<OAuth<RegionOAuthEnvironment>>,
 }
 
@@ -21,7 +23,9 @@ pub struct RegionRefresh {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with `api` and `login`")]
 pub struct RegionClusters {
+    /// The cluster of `api.<domain>`.
     pub api: Option<String>,
+    /// The cluster of `login.<domain>`.
     pub login: Option<String>,
 }
 
@@ -30,7 +34,9 @@ pub struct RegionClusters {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, expecting = "an object with `client_id_env` and `client_secret_env`")]
 pub struct RegionOAuthEnvironment {
+    /// The variable that holds the client id.
     pub client_id_env: Option<String>,
+    /// The variable that holds the client secret.
     pub client_secret_env: Option<String>,
 }
 

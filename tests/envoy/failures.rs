@@ -74,6 +74,8 @@ fn api_rows() -> Vec<Row> {
         api("API 301", Fault::redirect(301, "https://evil.example/"), "api_redirected"),
         api("API 307", Fault::redirect(307, "https://api.mypurecloud.com/"), "api_redirected"),
         api("API 429", Fault::too_many_requests(None), "api_rate_limited"),
+        // As long as it wants, but no longer than an interval.
+        api("API 429 for a year", Fault::too_many_requests(Some(365 * 24 * 3600)), "api_rate_limited"),
         api("API 500", Fault::api_error(500, "internal.server.error"), "api_unavailable"),
         api("API 503", Fault::api_error(503, "service.unavailable"), "api_unavailable"),
         api("API 504", Fault::api_error(504, "gateway.timeout"), "api_unavailable"),
@@ -83,6 +85,7 @@ fn api_rows() -> Vec<Row> {
         api("API silent", Fault::Hang, "api_unavailable"),
         api("API slower than the timeout", Fault::Delay(Duration::from_secs(5)), "api_unavailable"),
         api("not HTTP", Fault::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "api_unavailable"),
+        row("Upcoming 500", Trouble::Answer(Endpoint::Upcoming, Fault::Status(500)), "api_unavailable"),
         row("nobody listens", Trouble::Refused, "login_unavailable"),
     ]
 }
@@ -248,6 +251,12 @@ async fn check(run: &Running, Row { name, trouble, code }: &Row) {
         assert_eq!(reached, 0, "{name}: a secret went to a host that could not prove its name: {during:?}");
     }
     logged(run, "refresh failed", failed + 1, name).await;
+    // The first retry is after `base`, or an interval if it was asked for more.
+    let next = if *name == "API 429 for a year" { "1.0s" } else { "0.1s" };
+    logged(run, &line, by_code + 1, name).await;
+    let log = run.envoy.log();
+    let last = log.lines().rfind(|text| text.contains(&line)).unwrap_or_default();
+    assert!(last.contains(&format!("failures=1 next_in={next};")), "{name}: {last}");
 
     trouble.end(&run.world, &usual).await;
     more(run, "ok", 1).await;

@@ -1,11 +1,16 @@
 //! The filter in a real Envoy: real handshakes, real callouts, the shipped configuration files.
 
+mod answers;
 mod attacks;
+mod bounds;
 mod decisions;
+mod early;
 mod envoy_gateway;
 mod failures;
 mod guard;
+mod handover;
 mod hop;
+mod injected;
 mod istio;
 mod observability;
 mod pace;
@@ -13,9 +18,11 @@ mod peer;
 mod profiles;
 mod recipes;
 mod refresh;
+mod regions;
 mod reload;
 mod revocation;
 mod rollout;
+mod rotation;
 mod setup;
 mod shipped;
 mod stage;

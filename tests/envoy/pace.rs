@@ -24,6 +24,14 @@ pub fn fast(world: &World) -> Value {
     with(world.policy(), "/refresh", refresh)
 }
 
+/// The world's policy with DigiCert's issuer, refreshing every hour only, and these settings for unknown certificates.
+/// The API may take its time, so that a test can make it answer when it wants to.
+pub fn unhurried(world: &World, on_unknown_certificate: &Value) -> Value {
+    let refresh = json!({"timeout": "1m", "on_unknown_certificate": on_unknown_certificate});
+    let policy = with(world.policy(), "/refresh", refresh);
+    with(policy, &format!("/regions/{REGION}/digicert/issuers"), json!(world.pki.digicert_ca.pem))
+}
+
 /// An Envoy with the shipped *explain* profile, this policy, and a last change to how it is started.
 pub async fn run(
     world: World,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use testbed::{
     client::{Connection, Response, TlsVersions},
     config,
+    envoy::EnvoyBuilder,
     genesys::Endpoint,
     pki::Leaf,
 };
@@ -24,11 +25,19 @@ pub struct Reloading {
 
 impl Reloading {
     pub async fn start(world: testbed::World, policy: &Value) -> Self {
+        Self::start_with(world, policy, |envoy| envoy).await
+    }
+
+    pub async fn start_with(
+        world: testbed::World,
+        policy: &Value,
+        start: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
+    ) -> Self {
         let mut doors = Doors::of(&world, "envoy/envoy.yaml");
         doors.add("ingress", policy, |_| {});
         let file = world.path("filter.json");
         let typed = config::filter_from_file(doors.bootstrap(), FILTER, &file).expect("the filter is moved");
-        Self { stage: doors.open(world).await, typed, version: 1 }
+        Self { stage: doors.open_with(world, start).await, typed, version: 1 }
     }
 
     async fn stat(&self, name: &str) -> u64 {

@@ -7,7 +7,7 @@ use testbed::{
     World,
     client::{ClientBuilder, Response},
     config,
-    envoy::Envoy,
+    envoy::{Envoy, EnvoyBuilder},
     pki::Leaf,
 };
 
@@ -47,7 +47,12 @@ impl Doors {
 
     /// Starts Envoy with them.
     pub async fn open(self, world: World) -> Stage {
-        let envoy = self.launch(&world).await;
+        self.open_with(world, |envoy| envoy).await
+    }
+
+    /// The same, with a last change to how it is started.
+    pub async fn open_with(self, world: World, start: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder) -> Stage {
+        let envoy = start(world.envoy(self.bootstrap)).start().await.expect("Envoy starts");
         Stage { world, envoy }
     }
 
