@@ -138,7 +138,8 @@ impl Refresher {
         if !self.is_due(store, now) {
             return (None, Vec::new());
         }
-        if self.early_is_due(store, now) {
+        // One that is due anyway answers the question as well, and leaves the early one for later.
+        if now.mono < self.next_attempt() {
             self.record.early_begins(now.mono);
             self.write(store, now.mono);
         }
@@ -320,8 +321,9 @@ impl Refresher {
                 self.changed(now);
                 return true;
             }
-            // Somebody else damaged what was written, or put an older copy back: whoever leads, or may, writes it again.
-            _ if self.record.sequence > 0 && self.lease.take(store, now.mono) => self.write(store, now.mono),
+            // Somebody else damaged what was written, or put an older copy back: whoever leads writes it again,
+            // and nobody else: others may know less.
+            _ if self.record.sequence > 0 && self.lease.is_held(now.mono) => self.write(store, now.mono),
             _ => self.seen = None,
         }
         false

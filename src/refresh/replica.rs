@@ -30,7 +30,8 @@ impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
 
     /// Takes over what another worker wrote. Returns the value that it replaced, if it was news.
     ///
-    /// What somebody else damaged or rolled back is written again by the worker that has, or may take, the lease.
+    /// What somebody else damaged or rolled back is written again by the worker that has the lease: others may
+    /// know less.
     pub fn learn(&mut self, store: &mut impl Store, lease: &mut Lease, now: Mono) -> Option<T> {
         let (sealed, version) = store.get(&self.key);
         if version.is_some() && version == self.seen {
@@ -51,7 +52,7 @@ impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
                 Err(_) => None,
             },
             _ => {
-                if self.sequence > 0 && lease.take(store, now) {
+                if self.sequence > 0 && lease.is_held(now) {
                     self.write(store, now);
                 }
                 None

@@ -241,6 +241,10 @@ async fn a_foreign_module_and_other_policies_of_the_same_vm_id_change_nothing_bu
         .wait_for_stat(&stat("slow", "refreshes.ok"), |n| n == 2, PATIENCE)
         .await
         .expect("an early refresh");
+    // Enough connections for every worker to have met the certificate, and so to have looked for news.
+    for _ in 0..60 {
+        stage.assert_in("slow", "named now", &pki.us.digicert_upcoming).await;
+    }
     for (nth, (damage, _)) in (1..).zip(&damages) {
         // Several times, and between the ticks of all workers.
         for _ in 0..5 {

@@ -239,6 +239,8 @@ async fn whoever_was_revoked_stays_so_when_the_list_has_run_out() {
         // Within the clock skew of a minute it is believed; then it ends.
         scene.loaded().await;
         let mut good = scene.connect(&scene.good).await;
+        let mut revoked = scene.connect(&scene.revoked).await;
+        scene.becomes("while it is current", &mut revoked, 403).await;
         scene.run.assert_out("while it is current", &scene.revoked, 403, "revoked").await;
         scene.becomes("afterwards", &mut good, if mode == "soft" { 200 } else { 403 }).await;
         if mode == "hard" {

@@ -13,14 +13,13 @@ use serde_json::Value;
 const ENVIRONMENTS_SINCE: (u64, u64) = (1, 39);
 
 /// What the filter needs where capabilities are restricted, and what comes of leaving it out.
-const CALLBACKS: [(&str, &str); 7] = [
+const CALLBACKS: [(&str, &str); 6] = [
     ("proxy_on_request_headers", "the filter is never asked, and requests pass it by"),
     ("proxy_on_configure", "it never loads its policy"),
     ("proxy_on_context_create", "it cannot be asked"),
     ("proxy_on_tick", "it never refreshes, and held requests never go on"),
     ("proxy_on_http_call_response", "it never learns what the API answers"),
-    ("proxy_on_done", "a reload waits for its lease to run out"),
-    ("proxy_on_delete", "every request leaks memory"),
+    ("proxy_on_delete", "every request leaks memory, and a reload waits for its lease to run out"),
 ];
 const CALLS: [&str; 22] = [
     "proxy_log",

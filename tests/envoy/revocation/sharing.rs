@@ -7,7 +7,7 @@ use crate::{
 };
 use genesys_mtls_filter::{
     config,
-    refresh::{HttpResponse, Now, Store},
+    refresh::{HttpResponse, Now, Secret, Store},
     revocation::RevocationList,
 };
 use serde_json::{Value, json};
@@ -135,11 +135,22 @@ fn forgery(world: &World, name: &str, at: Duration) -> BTreeMap<String, Vec<u8>>
     list.answered(Ok(HttpResponse { status: 200, body, retry_after: None }), cas, &mut written, now);
     let record = written.0.keys().any(|key| key.ends_with("/record"));
     assert!(record && written.0.len() > 256, "{:?}", written.0.keys());
-    // Both places of the table.
-    let other: Vec<_> =
-        written.0.iter().map(|(key, value)| (key.replace("/a/", "/b/"), value.clone())).collect();
-    written.0.extend(other);
-    written.0
+    // Both places of the table, under the keys that the workers of this door use.
+    let secret = Secret::new(world.genesys.credentials("us-east-1").client_secret);
+    let secret = (name == "sealed").then_some(&secret);
+    let mut ours = RevocationList::new(&policy, &policy.revocation.lists[0], secret, 7).expect("a list");
+    let mut keys = Written::default();
+    ours.tick(cas, &mut keys, now);
+    let source = |written: &Written| {
+        let key = written.0.keys().next().expect("a lease");
+        key.split('/').nth(3).expect("a digest of the source").to_owned()
+    };
+    let (theirs, ours) = (source(&written), source(&keys));
+    let renamed = written.0.iter().flat_map(|(key, value)| {
+        let key = key.replace(&theirs, &ours);
+        [(key.replace("/a/", "/b/"), value.clone()), (key, value.clone())]
+    });
+    renamed.collect()
 }
 
 /// A module that writes these into shared data at each request, and lets it pass.
