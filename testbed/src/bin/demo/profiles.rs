@@ -57,7 +57,7 @@ pub async fn strict(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
 }
 
 /// What the filter needs of Envoy, but for the callback that decides.
-const CAPABILITIES: [&str; 31] = [
+const CAPABILITIES: [&str; 32] = [
     "proxy_on_context_create",
     "proxy_on_configure",
     "proxy_on_tick",
@@ -78,6 +78,7 @@ const CAPABILITIES: [&str; 31] = [
     "proxy_get_shared_data",
     "proxy_set_shared_data",
     "proxy_define_metric",
+    "proxy_get_metric",
     "proxy_increment_metric",
     "proxy_record_metric",
     "proxy_get_current_time_nanoseconds",
