@@ -7,6 +7,10 @@ use std::time::Duration;
 /// How long a lease lasts unless renewed: the time a dead holder blocks the others.
 pub const TERM: Duration = Duration::from_secs(10);
 
+/// How long ago the clock may have been read with which a callback works: it reads it once, as it begins. What another
+/// worker wrote meanwhile is that much ahead of it, and no less true.
+pub const CALLBACK: Duration = Duration::from_secs(5);
+
 /// A version that no value ever has: the host counts up from 1.
 const NO_VERSION: u32 = u32::MAX;
 
@@ -55,7 +59,9 @@ impl Lease {
         let held_by_other = stored
             .and_then(|stored| self.seal.open(&stored).and_then(decode))
             // No holder takes more than a term: an expiry further ahead is not a lease.
-            .is_some_and(|(owner, until)| owner != self.owner && now < until && until <= now + TERM);
+            .is_some_and(|(owner, until)| {
+                owner != self.owner && now < until && until <= now + TERM + CALLBACK
+            });
         let until = now + TERM;
         let taken = !held_by_other
             && store.set(&self.key, &self.seal.seal(&encode(self.owner, until)), Some(version));

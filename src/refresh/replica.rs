@@ -1,6 +1,11 @@
 //! A value that all workers of a proxy share: one writes it, the others read it when its version moves.
 
-use super::{lease::Lease, oauth::Secret, refresher::Store, seal::Seal};
+use super::{
+    lease::{CALLBACK, Lease},
+    oauth::Secret,
+    refresher::Store,
+    seal::Seal,
+};
 use crate::trust::Mono;
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -19,7 +24,7 @@ pub struct Replica<T> {
 /// Whether what has this number cannot have been written yet: numbers are milliseconds of the clock that all workers share,
 /// or hardly more. Nothing that claims to be from the future may outrank what is true now.
 pub fn is_ahead(sequence: u64, now: Mono) -> bool {
-    Mono::from_millis(sequence) > now + Mono::from_secs(1)
+    Mono::from_millis(sequence) > now + CALLBACK
 }
 
 impl<T: Default + Serialize + DeserializeOwned> Replica<T> {

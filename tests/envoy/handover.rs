@@ -1,7 +1,7 @@
 //! What one worker knows outlives it: its death, an update of its listener, and whatever else lives in its VM's memory.
 
 use crate::{
-    pace::{PATIENCE, REGION, fast, run, seen},
+    pace::{PATIENCE, REGION, fast, run, seen, unhurried},
     setup::{asked, digicert, with, world},
     stage::{Doors, Stage},
     stand_in::{crashing_once, vandal},
@@ -10,6 +10,7 @@ use genesys_mtls_filter::{
     config::load,
     refresh::{HttpResponse, Now, Refresher, Secret, Store},
 };
+use http::Request;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, time::Duration};
 use testbed::{
@@ -112,6 +113,55 @@ async fn an_update_of_the_listener_keeps_the_pins_and_their_age_and_asks_for_not
         .iter()
         .filter(|(name, n)| name.contains("default.refreshes.") && !name.contains(".ok.") && *n > 0);
     assert_eq!(failed.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_are_held_outlive_an_update_of_their_listener() {
+    let world = world().await;
+    let policy = unhurried(&world, &json!({"hold": "20s"}));
+    let file = world.path("listeners.json");
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    doors.add("ingress", &policy, |_| {});
+    let mut listeners =
+        config::listeners_from_file(doors.bootstrap(), &file).expect("the listeners are moved");
+    let mut stage = doors.open_with(world, |envoy| envoy.concurrency(4)).await;
+    let loaded = stage.envoy.wait_for_stat(&stat("default", "refreshes.ok"), |n| n == 1, PATIENCE).await;
+    loaded.expect("a refresh succeeds");
+    let new = stage.world.pki.us.digicert_upcoming.clone();
+    stage.world.genesys.set_entities(REGION, Status::Current, vec![digicert(&stage.world, &new)]);
+    let gate = Gate::new();
+    stage.world.genesys.fault(None, Some(Endpoint::Current), Fault::Gate(gate.clone()));
+    let client = stage.client("ingress").identity(&new).timeout(PATIENCE).build();
+    let mut waiting = Vec::new();
+    let mut connections = Vec::new();
+    for _ in 0..8 {
+        let mut connection = client.connect().await.expect("a handshake");
+        let request = Request::post("/").body(vec![b'x'; 100_000]).expect("a request");
+        waiting.push(tokio::spawn(connection.start(request).await.expect("a request")));
+        connections.push(connection);
+    }
+    let held = "wasmcustom.genesys_mtls.default.held_requests";
+    stage.envoy.wait_for_stat(held, |n| n == 8, PATIENCE).await.expect("all are held");
+
+    for n in 1..=2 {
+        let policy = with(policy.clone(), "/clock_skew", json!(format!("{n}s")));
+        for listener in &mut listeners {
+            config::set_plugin_configuration(listener, &policy);
+        }
+        config::write_listeners(&file, n + 1, &listeners).expect("the file is written");
+        let modified = "listener_manager.listener_modified";
+        stage.envoy.wait_for_stat(modified, |seen| seen == n, PATIENCE).await.expect("Envoy reads the file");
+        let warm = "listener_manager.total_listeners_warming";
+        stage.envoy.wait_for_stat(warm, |n| n == 0, PATIENCE).await.expect("the listener is in use");
+    }
+    stage.envoy.refresh_listeners().await.expect("listeners");
+    gate.open();
+    for answer in waiting {
+        let response = answer.await.expect("an answer").expect("an answer");
+        assert_eq!(response.status, 200, "{}", response.text());
+        assert_eq!(response.json()["body"].as_str().map(str::len), Some(100_000));
+    }
+    stage.assert_in("ingress", "by the new policy", &new).await;
 }
 
 /// The shared data of one VM id, as one worker of ours would fill them by itself.

@@ -3,6 +3,7 @@
 mod answers;
 mod attacks;
 mod bounds;
+mod clock;
 mod decisions;
 mod early;
 mod envoy_gateway;

@@ -1,5 +1,5 @@
-//! A wall clock that jumps, with the refresh and the decision both looking at it. Envoy's own cannot be moved in a test
-//! without moving that of everything around it; both take the time as an argument, so this is all there is to it.
+//! A wall clock that jumps, with the refresh and the decision both looking at it. `tests/envoy/clock.rs` does the same to a real
+//! Envoy's.
 
 use super::{PKI, Proxy, fingerprint};
 use crate::{

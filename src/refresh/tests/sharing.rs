@@ -82,6 +82,32 @@ fn two_workers_that_find_no_lease_do_not_both_get_it() {
 }
 
 #[test]
+fn a_worker_that_read_the_clock_before_the_holder_did_sees_the_lease_nevertheless() {
+    let lease = |owner| Lease::new("lease".to_owned(), owner, Seal::new(None, "lease").unwrap());
+    let (now, mut shared) = (Duration::from_secs(100), Shared::default());
+    assert!(lease(1).take(&mut shared, now));
+    for (earlier, taken) in [(0, false), (1, false), (1_000, false), (5_000, false), (5_001, true)] {
+        let read = now.saturating_sub(Duration::from_millis(earlier));
+        // Further ahead than any callback lasts, it is from before a restart, or somebody's.
+        assert_eq!(lease(2).take(&mut shared.clone(), read), taken, "{earlier} ms before");
+    }
+    assert!(lease(2).take(&mut shared, now + TERM), "over");
+}
+
+#[test]
+fn workers_whose_clocks_were_read_at_slightly_different_times_still_ask_once() {
+    let mut proxy = Proxy::new(4, &json!({"interval": "1m", "jitter": "0%"}));
+    for late in [0, 1, 700, 4_000] {
+        proxy.now -= Duration::from_millis(late);
+        proxy.tick(late as usize % 4);
+        proxy.now += Duration::from_millis(late);
+    }
+    proxy.run(Duration::from_secs(1));
+    assert_eq!((proxy.api.tokens, proxy.api.sets), (1, 1));
+    assert!((0..4).all(|worker| proxy.has_pin(worker, &PKI.us.digicert)));
+}
+
+#[test]
 fn a_dead_holders_lease_passes_on_when_its_term_is_over() {
     let mut proxy = Proxy::new(3, &json!({"interval": "30s", "jitter": "0%"}));
     proxy.run(Duration::from_secs(1));

@@ -2,6 +2,7 @@
 
 mod admin;
 mod process;
+mod wall_clock;
 
 use std::{
     collections::BTreeMap,
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 pub use process::{binary, full_version, version};
+pub use wall_clock::WallClock;
 
 use crate::client::Client;
 use process::Process;
