@@ -222,16 +222,19 @@ pub fn decide(
             policy.regions.get(index).ok_or_else(|| Refusal::new(Reason::WrongName, String::new()))?;
         let unasked = ApiTrust::default();
         let api = trust.regions.get(index).unwrap_or(&unasked);
-        let vouched = check_authority(certificate, region, api, first_seen, &mut clock);
-        let (authority, signer) = vouched.inspect_err(|refusal| {
+        let Vouched { authority, signer, missing } =
+            check_authority(certificate, region, api, first_seen, &mut clock)?;
+        let standing = match (policy.revocation.mode, signer) {
+            (RevocationMode::Off, _) => Standing::Good,
+            (_, None) => Standing::Unknown,
+            (_, Some(signer)) => revocations.standing(region, authority, signer, certificate, &mut clock),
+        };
+        // What is revoked waits for no pin: none would let it in.
+        if let Some(refusal) = missing.filter(|_| standing != Standing::Revoked) {
             worth_asking = refusal.worth_asking.then_some(index);
-        })?;
-        if policy.revocation.mode != RevocationMode::Off {
-            let standing = signer.map_or(Standing::Unknown, |signer| {
-                revocations.standing(region, authority, signer, certificate, &mut clock)
-            });
-            check_revocation(standing, policy.revocation.mode)?;
+            return Err(refusal);
         }
+        check_revocation(standing, policy.revocation.mode)?;
         Ok(Outcome::Allow { region: index, authority })
     });
     let (outcome, detail) = match result {
@@ -310,17 +313,28 @@ fn check_validity(
     Ok(())
 }
 
+/// An authority of the region stands for the certificate, or would, had the API named it.
+struct Vouched<'a> {
+    authority: AuthorityKind,
+    /// The configured CA that signed, if one did.
+    signer: Option<&'a Authority>,
+    /// The last row's refusal, of a certificate that lacks nothing but its pin.
+    missing: Option<Refusal>,
+}
+
 /// Row 6 and the last: an authority of *this* region vouches, or its missing trust is the only thing that stands
-/// against it. Returns the authority, and its certificate that signed.
+/// against it.
 fn check_authority<'a>(
     certificate: &ClientCertificate,
     region: &'a RegionPolicy,
     api: &ApiTrust,
     first_seen: Mono,
     clock: &mut Clock,
-) -> Result<(AuthorityKind, Option<&'a Authority>), Refusal> {
+) -> Result<Vouched<'a>, Refusal> {
     let by_ca = match vouch(&region.genesys, certificate, clock) {
-        Ok(signer) => return Ok((AuthorityKind::Genesys, Some(signer))),
+        Ok(signer) => {
+            return Ok(Vouched { authority: AuthorityKind::Genesys, signer: Some(signer), missing: None });
+        }
         Err(refusal) => refusal,
     };
     let Some(digicert) = &region.digicert else { return Err(refused_by_issuer(by_ca, region)) };
@@ -337,8 +351,9 @@ fn check_authority<'a>(
             refusal
         })?),
     };
+    let vouched = |missing| Vouched { authority: AuthorityKind::Digicert, signer: issuer, missing };
     if pinned {
-        return Ok((AuthorityKind::Digicert, issuer));
+        return Ok(vouched(None));
     }
     // A certificate that claims the Genesys CA is not one that the API could add a pin for.
     if issuer.is_none() && by_ca == NotVouched::BadSignature {
@@ -348,7 +363,8 @@ fn check_authority<'a>(
         return Err(Refusal::new(Reason::NotPinned, "its fingerprint is not among digicert.pins"));
     }
     let verified = issuer.is_some() || vouch(&api.hints, certificate, clock).is_ok();
-    Err(missing_pin(api, verified, first_seen))
+    let refusal = missing_pin(api, verified, first_seen);
+    if refusal.reason == Reason::NotPinned { Err(refusal) } else { Ok(vouched(Some(refusal))) }
 }
 
 /// Row 7: not revoked, as far as the policy wants to know.

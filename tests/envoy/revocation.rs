@@ -3,7 +3,7 @@
 mod sessions;
 mod sharing;
 
-use crate::setup::{PATIENCE, Running, start_with, with, world};
+use crate::setup::{PATIENCE, Running, assert_refused, start_with, with, world};
 use serde_json::{Value, json};
 use std::time::Duration;
 use testbed::{
@@ -271,6 +271,42 @@ async fn a_list_that_is_awaited_makes_no_request_wait() {
         let mut good = scene.connect(&scene.good).await;
         scene.becomes("with the list", &mut good, 200).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_revoked_waits_for_no_pin_while_the_api_is_down() {
+    let world = world().await;
+    let leaf = |name| {
+        let leaf = world.pki.digicert_ca.leaf().key_name(name).name(world.pki.us.region.certificate_name);
+        leaf.crl(URL).issue()
+    };
+    let (revoked, unknown) = (leaf("revoked"), leaf("good"));
+    serve(&world, world.pki.digicert_ca.crl().number(1).revoke(&serial_of(&revoked.der)));
+    world.genesys.fault(None, Some(Endpoint::Token), Fault::Hang);
+    let list = json!({"region": "us-east-1", "authority": "digicert", "url": URL, "cluster": "crl"});
+    let policy = policy(&world, json!({"mode": "soft", "interval": "1s", "lists": [list]}));
+    let policy = with(policy, "/refresh/on_unknown_certificate", json!({"hold": "1s"}));
+    let cluster = crl_cluster(&world);
+    let run = start_with(world, "envoy/envoy.yaml", &policy, 2, |bootstrap| {
+        bootstrap["static_resources"]["clusters"].as_array_mut().unwrap().push(cluster);
+    })
+    .await;
+    run.envoy.wait_for_log("revocation list fetched", PATIENCE).await.expect("a list");
+    let get = async |leaf: &Leaf| {
+        run.world.client(run.ingress).identity(leaf).build().get("/").await.expect("an answer")
+    };
+    assert_refused("lacks its pin", &get(&unknown).await, 503, "trust_not_loaded");
+    let held = "wasmcustom.genesys_mtls.default.held_requests";
+    let before = run.envoy.stat(held).await.expect("statistics");
+    assert_eq!(before, 1);
+    // Either worker has the list within a tick.
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while get(&revoked).await.status == 503 && tokio::time::Instant::now() < deadline {}
+    let held_so_far = run.envoy.stat(held).await.expect("statistics");
+    for _ in 0..10 {
+        assert_refused("on the list", &get(&revoked).await, 403, "revoked");
+    }
+    assert_eq!(run.envoy.stat(held).await.expect("statistics"), held_so_far);
 }
 
 fn asked_for_a_list(seen: &[Seen]) -> bool {

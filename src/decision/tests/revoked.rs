@@ -15,8 +15,12 @@ impl Revocations for Always {
         _: &ClientCertificate,
         _: &mut Clock,
     ) -> Standing {
-        assert_eq!((region.id.as_str(), authority), ("us-east-1", AuthorityKind::Genesys));
-        assert_eq!(signer.name, region.genesys[0].name);
+        assert_eq!(region.id, "us-east-1");
+        let signers = match authority {
+            AuthorityKind::Genesys => &region.genesys,
+            AuthorityKind::Digicert => &region.digicert.as_ref().unwrap().issuers,
+        };
+        assert_eq!(signer.name, signers[0].name);
         self.0
     }
 }
@@ -45,6 +49,47 @@ fn each_mode_refuses_what_it_says_it_refuses() {
             };
             assert_eq!(reason, expected, "{mode}: {standing:?}");
             assert_eq!(verdict.worth_asking, None);
+        }
+    }
+}
+
+/// No pin would let in what is revoked. Otherwise the missing pin comes first: it may bring the list's answer with it.
+#[test]
+fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
+    let (not_pinned, revoked) = (Reason::NotPinned, Reason::Revoked);
+    let (not_loaded, unrefreshed) = (Reason::TrustNotLoaded, Reason::TrustUnrefreshed);
+    let leaf = client(&us_leaf(&cast().digicert_ca));
+    let loaded = Some(Mono::ZERO);
+    let later = Some(Mono::from_secs(1));
+    for (state, refreshed, good, on_the_list) in [
+        (ApiState::NotLoaded, None, not_loaded, revoked),
+        (ApiState::Stale, loaded, Reason::TrustStale, revoked),
+        (ApiState::Loaded, loaded, unrefreshed, revoked),
+        // The API was asked since, and did not name it: row 6.
+        (ApiState::Loaded, later, not_pinned, not_pinned),
+    ] {
+        for (standing, expected) in [
+            (Standing::Good, good),
+            (Standing::Unknown, good),
+            (Standing::Unreadable, good),
+            (Standing::Revoked, on_the_list),
+        ] {
+            for mode in ["soft", "hard"] {
+                let digicert = json!({"pins": ["api"], "issuers": cast().digicert_ca.pem});
+                let policy = json!({
+                    "regions": {"us-east-1": {"digicert": digicert}},
+                    "revocation": {"mode": mode, "discover": {"crl.example": "crl"}},
+                });
+                let policy = load(policy.to_string().as_bytes()).unwrap();
+                let trust = trust(vec![ApiTrust { refreshed, ..api_trust(state, &[]) }]);
+                let verdict = decide(&leaf, &policy, &trust, &Always(standing), NOW, Mono::ZERO);
+                assert_eq!(verdict.outcome, Outcome::Deny(expected), "{state:?}, {standing:?}, {mode}");
+                assert_eq!(
+                    verdict.worth_asking.is_some(),
+                    expected.status() == 503,
+                    "{state:?}, {standing:?}"
+                );
+            }
         }
     }
 }
