@@ -97,9 +97,9 @@ fn a_worker_that_read_the_clock_before_the_holder_did_sees_the_lease_nevertheles
 #[test]
 fn workers_whose_clocks_were_read_at_slightly_different_times_still_ask_once() {
     let mut proxy = Proxy::new(4, &json!({"interval": "1m", "jitter": "0%"}));
-    for late in [0, 1, 700, 4_000] {
+    for (worker, late) in [0, 1, 700, 4_000].into_iter().enumerate() {
         proxy.now -= Duration::from_millis(late);
-        proxy.tick(late as usize % 4);
+        proxy.tick(worker);
         proxy.now += Duration::from_millis(late);
     }
     proxy.run(Duration::from_secs(1));
