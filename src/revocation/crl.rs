@@ -169,6 +169,9 @@ fn refused(error: WebpkiError) -> CrlError {
         WebpkiError::UnsupportedCriticalExtension => {
             CrlError::Unsupported("a critical extension nobody here knows")
         }
+        WebpkiError::UnsupportedCrlIssuingDistributionPoint => {
+            CrlError::Unsupported("a distribution point without a full name")
+        }
         WebpkiError::UnsupportedCrlVersion => CrlError::Unsupported("a list before version 2"),
         other => CrlError::Malformed(other.to_string()),
     }

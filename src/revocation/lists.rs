@@ -21,16 +21,16 @@ use std::{cell::Cell, time::Duration};
 /// Least time between two fetches because shared data was damaged.
 const REPAIR: Duration = Duration::from_secs(30);
 
-/// What is known of a certificate's revocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is known of a certificate's revocation. In this order: of what several lists say, the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
-    /// A current list covers it and does not name it.
-    Good,
-    Revoked,
     /// No current list covers it.
     Unknown,
+    /// A current list covers it and does not name it.
+    Good,
     /// A list covers it, and somebody damaged what is kept of that list.
     Unreadable,
+    Revoked,
 }
 
 /// Something an operator may want to know of a list.

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod config;
+pub mod document;
 pub mod envoy;
 pub mod genesys;
 mod http1;
@@ -15,6 +16,7 @@ pub mod paths;
 pub mod pki;
 mod tls;
 pub mod upstream;
+pub mod vectors;
 mod world;
 
 pub use client::Client;

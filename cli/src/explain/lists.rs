@@ -114,11 +114,8 @@ impl Revocations for Lists {
         };
         let said = self.files.iter().filter_map(|file| self.ask(file, cas, certificate).ok());
         let said = said.filter(|said| said.terms.cover(signer, certificate));
-        let said: Vec<Standing> =
-            said.map(|said| said.terms.standing(said.is_listed, self.skew, clock)).collect();
-        let strongest =
-            [Standing::Revoked, Standing::Good].into_iter().find(|standing| said.contains(standing));
-        strongest.unwrap_or(Standing::Unknown)
+        let said = said.map(|said| said.terms.standing(said.is_listed, self.skew, clock));
+        said.max().unwrap_or(Standing::Unknown)
     }
 }
 

@@ -1,0 +1,52 @@
+//! Tables in the documentation, written by the commands and tests that find their numbers.
+
+use std::{env, fs, path::Path};
+
+/// Replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a file.
+pub fn replace(path: &Path, name: &str, text: &str) -> Result<(), String> {
+    let new = replaced(&read(path)?, path, name, text)?;
+    fs::write(path, new).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Fails if something else stands there; `UPDATE_GOLDEN=1` writes it instead.
+///
+/// # Panics
+/// If the document is out of date, or has no such marks.
+pub fn check(path: &Path, name: &str, text: &str) {
+    if env::var_os("UPDATE_GOLDEN").is_some() {
+        return replace(path, name, text).unwrap_or_else(|error| panic!("{error}"));
+    }
+    let old = read(path).unwrap_or_else(|error| panic!("{error}"));
+    let new = replaced(&old, path, name, text).unwrap_or_else(|error| panic!("{error}"));
+    let path = path.display();
+    assert!(old == new, "{path}: `{name}` is out of date; UPDATE_GOLDEN=1 writes what follows\n{text}");
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn replaced(old: &str, path: &Path, name: &str, text: &str) -> Result<String, String> {
+    between(old, name, text).ok_or_else(|| format!("{}: no marks of `{name}`", path.display()))
+}
+
+fn between(old: &str, name: &str, text: &str) -> Option<String> {
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->"));
+    let (before, rest) = old.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{}\n\n{end}{after}", text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stands_between_the_marks_is_replaced() {
+        let old = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n";
+        let new = "a\n<!-- x -->\n\nnew\n\n<!-- /x -->\nb\n";
+        assert_eq!(between(old, "x", "new\n").as_deref(), Some(new));
+        assert_eq!(between(new, "x", "new").as_deref(), Some(new), "a second time changes nothing");
+        assert_eq!(between(old, "y", "new"), None);
+    }
+}
