@@ -6,6 +6,7 @@ mod errors;
 mod fixtures;
 mod golden;
 mod markdown;
+mod odd;
 mod pins;
 mod readme;
 mod run;

@@ -90,7 +90,12 @@ impl World {
 
     /// `allow`, or the code of the reason against it.
     fn decide(&mut self, end_entity: &str) -> &'static str {
-        let der = &self.end_entities.get(end_entity).unwrap_or_else(|| panic!("no {end_entity}"));
+        let der = self.end_entities.get(end_entity).unwrap_or_else(|| panic!("no {end_entity}"));
+        self.decide_on(&der.clone())
+    }
+
+    /// The same, for a certificate whose name the policy wants.
+    fn decide_on(&mut self, der: &[u8]) -> &'static str {
         let certificate = match ClientCertificate::parse(der) {
             Ok(certificate) => certificate,
             Err(error) => return Reason::from(&error).code(),
@@ -225,6 +230,19 @@ fn each_case_comes_out_as_nist_says_or_has_its_reason() {
     }
     assert!(wrong.is_empty(), "{} of PKITS:\n{}", wrong.len(), wrong.join("\n"));
     document::check(&paths::workspace_root().join("docs/assurance.md"), "pkits", &report(&world, rest.len()));
+}
+
+#[test]
+fn no_byte_of_a_certificate_can_be_changed() {
+    let Some(vectors) = vectors::directory() else { return };
+    let mut world = World::load(&vectors.join("x509/PKITS_data"));
+    let der = world.end_entities["ValidCertificatePathTest1EE"].clone();
+    assert_eq!(world.decide_on(&der), "allow");
+    for at in 0..der.len() {
+        let mut changed = der.clone();
+        changed[at] ^= 1 << (at % 8);
+        assert_ne!(world.decide_on(&changed), "allow", "byte {at}");
+    }
 }
 
 /// The tables of the documentation.
