@@ -22,38 +22,12 @@ use testbed::{
     client::Response,
     config,
     envoy::{Envoy, EnvoyBuilder},
-    paths,
     pki::Leaf,
+    shipped::{BOOTSTRAPS, PARTS, bootstrap, directory, installed},
 };
-
-const BOOTSTRAPS: [&str; 10] = [
-    "envoy.yaml",
-    "strict.yaml",
-    "filter-state.yaml",
-    "regions.yaml",
-    "behind-proxy.yaml",
-    "http3.yaml",
-    "scope/host.yaml",
-    "scope/listener.yaml",
-    "scope/port.yaml",
-    "xds/bootstrap.yaml",
-];
-
-/// What a bootstrap refers to.
-const PARTS: [&str; 5] = [
-    "xds/cds.yaml",
-    "xds/client-cas.yaml",
-    "xds/genesys_mtls.yaml",
-    "xds/lds.yaml",
-    "xds/server-certificate.yaml",
-];
 
 /// Manifests and files for other programs have tests of their own.
 const ELSEWHERE: [&str; 4] = ["docker-compose.yaml", "istio/", "envoy-gateway/", "observability/"];
-
-fn directory() -> PathBuf {
-    paths::workspace_root().join("envoy")
-}
 
 fn yaml_files(directory: &Path, found: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(directory).expect("a directory") {
@@ -77,23 +51,6 @@ fn no_shipped_file_is_left_out() {
     assert_eq!(found, BOOTSTRAPS.into_iter().chain(PARTS).collect());
 }
 
-/// The text of a file, with this world's files in place of those that it names.
-fn installed(world: &World, name: &str) -> String {
-    let text = fs::read_to_string(directory().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let at = |name: &str| world.path(name).to_str().expect("UTF-8").to_owned();
-    [
-        ("/etc/envoy/certs/server.pem", at("server.crt")),
-        ("/etc/envoy/certs/server.key", at("server.key")),
-        ("/etc/envoy/certs/client-cas.pem", at("client-ca.crt")),
-        ("/etc/envoy/certs/proxy-ca.pem", at("client-ca.crt")),
-        ("/etc/envoy/xds", world.dir().to_str().expect("UTF-8").to_owned()),
-        ("/etc/envoy/genesys_mtls_filter.wasm", paths::wasm_module().to_str().expect("UTF-8").to_owned()),
-        ("/etc/ssl/certs/ca-certificates.crt", at("api-ca.crt")),
-    ]
-    .iter()
-    .fold(text, |text, (shipped, here)| text.replace(shipped, here))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_accepts_each_file_as_it_is_shipped() {
     let world = world().await;
@@ -110,28 +67,6 @@ async fn envoy_accepts_each_file_as_it_is_shipped() {
         assert!(output.status.success(), "{name}: {said}");
         assert!(!said.contains("[critical]") && !said.contains("deprecated"), "{name}: {said}");
     }
-}
-
-/// Puts this world's CA and pin where the file has its examples, and touches nothing else of the policies.
-fn fit_policies(config: &mut Value, world: &World) {
-    let us = &world.pki.us;
-    config::each_plugin(config, |plugin| {
-        let region = &mut plugin["configuration"]["value"]["regions"][us.region.id];
-        if let Some(root) = region.pointer_mut("/genesys/ca_certificates") {
-            *root = us.root.pem.clone().into();
-        }
-        let pin = region.pointer_mut("/digicert/pins/0").expect("a pin");
-        if pin != "api" {
-            *pin = us.digicert.pin().into();
-        }
-    });
-}
-
-/// A shipped bootstrap, fitted to the world.
-fn shipped(world: &World, name: &str) -> Value {
-    let mut bootstrap = world.bootstrap(&format!("envoy/{name}"));
-    fit_policies(&mut bootstrap, world);
-    bootstrap
 }
 
 /// A running Envoy with a shipped file.
@@ -153,7 +88,7 @@ impl Site {
     ) -> Self {
         let world = world().await;
         let others = Upstream::start().await.expect("a service of somebody else's");
-        let mut bootstrap = shipped(&world, name);
+        let mut bootstrap = bootstrap(&world, name);
         if config::clusters(&bootstrap).iter().any(|(cluster, _)| cluster == "others") {
             config::set_endpoint(&mut bootstrap, "others", others.addr());
         }

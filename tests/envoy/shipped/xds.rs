@@ -1,46 +1,21 @@
 //! The shipped files that Envoy watches.
 
-use super::{directory, fit_policies, installed};
 use crate::setup::{PATIENCE, assert_refused, world};
 use serde_json::{Value, json};
-use testbed::{World, config, envoy};
-
-fn part(world: &World, file: &str) -> Value {
-    config::parse_yaml(&installed(world, &format!("xds/{file}"))).expect("YAML")
-}
+use testbed::{
+    World, config,
+    shipped::{bootstrap, directory, part},
+};
 
 fn replace(world: &World, file: &str, content: &Value) {
     world.write(file, content.to_string()).expect("a file");
 }
 
-/// The shipped files in the world's directory; addresses, CA and paths are the world's.
-fn install(world: &World) -> Value {
-    let (mut listeners, mut clusters) = (part(world, "lds.yaml"), part(world, "cds.yaml"));
-    let mut resources = json!({"static_resources": {
-        "listeners": listeners["resources"].take(), "clusters": clusters["resources"].take(),
-    }});
-    world.localize(&mut resources);
-    if envoy::version() < (1, 39) {
-        config::show_certificate_in_xfcc(&mut resources);
-    }
-    listeners["resources"] = resources["static_resources"]["listeners"].take();
-    clusters["resources"] = resources["static_resources"]["clusters"].take();
-    replace(world, "lds.yaml", &listeners);
-    replace(world, "cds.yaml", &clusters);
-    let mut filter = part(world, "genesys_mtls.yaml");
-    fit_policies(&mut filter, world);
-    replace(world, "genesys_mtls.yaml", &filter);
-    for file in ["server-certificate.yaml", "client-cas.yaml"] {
-        replace(world, file, &part(world, file));
-    }
-    filter
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_envoy_watches_serve_and_change_without_a_restart() {
     let world = world().await;
-    let mut filter = install(&world);
-    let bootstrap = part(&world, "bootstrap.yaml");
+    let bootstrap = bootstrap(&world, "xds/bootstrap.yaml");
+    let mut filter = config::load_yaml(&world.path("genesys_mtls.yaml"));
     let envoy = world.envoy(bootstrap).concurrency(2).start().await.expect("Envoy starts");
     let ok = "wasmcustom.genesys_mtls.default.refreshes.ok.us-east-1";
     envoy.wait_for_stat(ok, |n| n >= 1, PATIENCE).await.expect("a refresh succeeds");

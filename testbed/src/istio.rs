@@ -2,11 +2,12 @@
 //!
 //! Written after Istio's own translation, as far as it concerns these manifests: `StringValue` configuration, no VM id,
 //! the filter by extension discovery, `outbound|443||<host>` clusters with their secrets from files, XFCC with `Cert`,
-//! no idle timeout, the RBAC of authorization policies before the router and behind the plugins of phase AUTHN.
+//! no idle timeout, the RBAC of authorization policies behind the plugins of phase AUTHN, Istio's own filters before the
+//! router.
 
+use crate::{World, config, kustomize::strings, paths};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use testbed::{World, config, kustomize::strings, paths};
 
 /// Istio's name for the listener.
 pub const LISTENER: &str = "0.0.0.0_443";
@@ -17,11 +18,15 @@ const ROUTER: &str = "envoy.filters.http.router";
 pub fn gateway(manifests: &[Value], world: &World) -> Value {
     let server = &kind(manifests, "Gateway")[0]["spec"]["servers"][0];
     assert_eq!(server["port"]["protocol"], "HTTPS");
-    let mut manager = connection_manager(manifests, server, world);
+    let mut chain = json!({
+        "filter_chain_match": {"server_names": server["hosts"]},
+        "filters": [connection_manager(manifests, server, world)],
+        "transport_socket": downstream_tls(server, world),
+    });
     for patch in
         kind(manifests, "EnvoyFilter").iter().filter_map(|m| m["spec"]["configPatches"].as_array()).flatten()
     {
-        apply_patch(patch, &mut manager);
+        apply_patch(patch, &mut chain);
     }
     let mut clusters = external_clusters(manifests, world);
     clusters.push(cluster("outbound|8080||service.default.svc.cluster.local", world.upstream.addr()));
@@ -31,7 +36,9 @@ pub fn gateway(manifests: &[Value], world: &World) -> Value {
             "listeners": [{
                 "name": LISTENER,
                 "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-                "filter_chains": [{"filters": [manager], "transport_socket": downstream_tls(server, world)}],
+                "listener_filters": [{"name": "envoy.filters.listener.tls_inspector", "typed_config":
+                    {"@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"}}],
+                "filter_chains": [chain],
             }],
             "clusters": clusters,
         },
@@ -106,6 +113,10 @@ fn connection_manager(manifests: &[Value], server: &Value, world: &World) -> Val
         }}));
     }
     filters.extend(kind(manifests, "AuthorizationPolicy").into_iter().map(rbac));
+    for (name, message) in [("fault", "fault.v3.HTTPFault"), ("cors", "cors.v3.Cors")] {
+        filters.push(json!({"name": format!("envoy.filters.http.{name}"),
+            "typed_config": {"@type": format!("type.googleapis.com/envoy.extensions.filters.http.{message}")}}));
+    }
     filters.push(json!({"name": ROUTER,
         "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}));
     json!({
@@ -275,15 +286,27 @@ fn rbac(manifest: &Value) -> Value {
 }
 
 /// A patch of Envoy's configuration, where it matches.
-fn apply_patch(patch: &Value, manager: &mut Value) {
+fn apply_patch(patch: &Value, chain: &mut Value) {
     assert_eq!(patch["match"]["context"], "GATEWAY");
     let (operation, value) = (patch["patch"]["operation"].as_str(), &patch["patch"]["value"]);
     let filter = &patch["match"]["listener"]["filterChain"]["filter"];
-    assert_eq!(filter["name"], manager["name"]);
     match (patch["applyTo"].as_str(), operation) {
-        (Some("NETWORK_FILTER"), Some("MERGE")) => merge(manager, value),
+        (Some("FILTER_CHAIN"), Some("MERGE")) => {
+            // Without a name the patch would give TLS to chains that have none.
+            let sni = &patch["match"]["listener"]["filterChain"]["sni"];
+            assert_eq!(json!([sni]), chain["filter_chain_match"]["server_names"]);
+            // A transport socket is merged into the one of its name, and a patch with one changes nothing else.
+            assert_eq!(value["transport_socket"]["name"], chain["transport_socket"]["name"]);
+            merge(&mut chain["transport_socket"], &value["transport_socket"]);
+        }
+        (Some("NETWORK_FILTER"), Some("MERGE")) => {
+            assert_eq!(filter["name"], chain["filters"][0]["name"]);
+            merge(&mut chain["filters"][0], value);
+        }
         (Some("HTTP_FILTER"), Some("INSERT_BEFORE")) => {
-            let filters = manager["typed_config"]["http_filters"].as_array_mut().expect("filters");
+            assert_eq!(filter["name"], chain["filters"][0]["name"]);
+            let filters =
+                chain["filters"][0]["typed_config"]["http_filters"].as_array_mut().expect("filters");
             // Without such a filter Istio leaves the patch out.
             if let Some(at) = filters.iter().position(|f| f["name"] == filter["subFilter"]["name"]) {
                 filters.insert(at, value.clone());

@@ -1,11 +1,8 @@
 //! The manifests under `envoy/istio`, as a gateway's Envoy gets them from Istio.
 
-mod pilot;
-
 use crate::setup::{PATIENCE, assert_refused, with, world};
 use genesys_mtls_filter::{config::load, regions::REGIONS};
 use http::Request;
-use pilot::kind;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use testbed::{
@@ -14,6 +11,7 @@ use testbed::{
     config,
     envoy::Envoy,
     genesys::{Endpoint, ServerIdentity},
+    istio::{self, kind},
     kustomize::{render, strings},
     pki::Leaf,
     upstream::echoed,
@@ -37,10 +35,10 @@ async fn gateway(world: World, directory: &str, change: impl FnOnce(&mut Value))
             manifest["spec"]["pluginConfig"]["refresh"]["retry"] = json!({"base": "200ms", "max": "500ms"});
         }
     }
-    let mut bootstrap = pilot::gateway(&manifests, &world);
+    let mut bootstrap = istio::gateway(&manifests, &world);
     change(&mut bootstrap);
     let envoy = world.envoy(bootstrap).concurrency(2).start().await.expect("Envoy starts");
-    let addr = envoy.listener_addr(pilot::LISTENER);
+    let addr = envoy.listener_addr(istio::LISTENER);
     Gateway { world, envoy, addr }
 }
 
@@ -148,8 +146,8 @@ async fn a_changed_plugin_reaches_open_connections() {
     let mut plugin = render("base").into_iter().find(|m| m["kind"] == "WasmPlugin").expect("the plugin");
     let region = json!({"genesys": {"ca_certificates": run.world.pki.eu.root.pem}});
     plugin["spec"]["pluginConfig"] = json!({"regions": {"eu-central-1": region}});
-    let typed = pilot::wasm_filter(&plugin);
-    config::write_filter(&pilot::plugin_file(&run.world), 2, "istio-ingress.genesys-mtls", &typed)
+    let typed = istio::wasm_filter(&plugin);
+    config::write_filter(&istio::plugin_file(&run.world), 2, "istio-ingress.genesys-mtls", &typed)
         .expect("the file");
     let updated = "extension_config_discovery.http_filter.istio-ingress.genesys-mtls.config_reload";
     run.envoy
@@ -229,9 +227,9 @@ async fn a_policy_that_only_watches_needs_a_guard_that_only_watches() {
             manifest["spec"]["pluginConfig"] = with(policy, "/mode", json!("shadow"));
         }
     }
-    let bootstrap = pilot::gateway(&manifests, &world);
+    let bootstrap = istio::gateway(&manifests, &world);
     let envoy = world.envoy(bootstrap).start().await.expect("Envoy starts");
-    let addr = envoy.listener_addr(pilot::LISTENER);
+    let addr = envoy.listener_addr(istio::LISTENER);
     // The half-switched state is the safe one: the plugin answers nobody, the guard still refuses.
     let refused =
         world.client(addr).identity(&world.pki.eu.genesys).build().get("/").await.expect("an answer");
