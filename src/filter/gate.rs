@@ -1,14 +1,15 @@
 //! The gate: who is at the door, what was decided on them before, what is decided now, and what Envoy is told.
 
-use super::{digest::Digest, log_lines::DenialLog, metrics::Metrics, sources::Sources, stream::refuse};
+use super::{
+    caller, digest::Digest, log_lines::DenialLog, metrics::Metrics, sources::Sources, stream::refuse,
+};
 use crate::{
     cache::{Cached, Hit, VerdictCache},
     certificate::{ClientCertificate, Summary},
-    config::{Mode, Peer, PeerSource, Policy, TrustedPeer},
+    config::{Mode, Policy},
     decision::{AuthorityKind, Outcome, Reason, Verdict, decide},
     fingerprint::Fingerprint,
     host, identity,
-    peer::{self, Shown},
     refresh::Now,
     trust::Mono,
     window::{Clock, UnixSeconds, Window},
@@ -29,9 +30,6 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 const TICK: Duration = Duration::from_millis(250);
 /// The same while something is awaited.
 const QUICK_TICK: Duration = Duration::from_millis(50);
-
-/// The digest, and the certificate itself where a trusted hop showed it.
-type Identified = (Digest, Option<Vec<u8>>);
 
 /// What becomes of a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -116,8 +114,8 @@ impl Gate {
 
     /// Decides on the current request, from the cache if it can.
     pub fn check(&self, context: u32) -> Passage {
-        let (digest, shown) = match self.peer_digest() {
-            Ok(peer) => peer,
+        let (digest, shown) = match caller::identify(&self.policy.peer) {
+            Ok(caller) => caller,
             Err((reason, hint)) => return self.deny(reason, hint, None, None),
         };
         if let Some(passage) = self.decided_before(&digest) {
@@ -125,10 +123,9 @@ impl Gate {
         }
         let now = host::now();
         self.wall.set(now.wall);
-        let der = shown.map_or_else(|| self.peer_certificate(&digest), Ok);
-        let der = match der {
+        let der = match shown.map_or_else(|| caller::certificate(&self.policy.peer, &digest), Ok) {
             Ok(der) => der,
-            Err(reason) => return self.deny(reason, self.hint(reason), Some(&digest), None),
+            Err((reason, hint)) => return self.deny(reason, hint, Some(&digest), None),
         };
         match ClientCertificate::parse(&der) {
             Ok(certificate) => self.judge_new(context, digest, Rc::new(certificate), now),
@@ -362,70 +359,5 @@ impl Gate {
         let mut sources = self.sources.borrow_mut();
         sources.open(now);
         self.trust_version.set(sources.trust.version);
-    }
-
-    /// The digest of the peer's certificate, and where a trusted hop shows it, the certificate.
-    fn peer_digest(&self) -> Result<Identified, (Reason, &'static str)> {
-        let digest = host::property("connection\0sha256_peer_certificate_digest")
-            .and_then(|digits| Digest::new(&digits))
-            .ok_or((Reason::NoClientCertificate, "the TLS connection has no client certificate"))?;
-        let Peer::Hop(hop) = &self.policy.peer else { return Ok((digest, None)) };
-        let is_hop = match &hop.peer {
-            TrustedPeer::Sha256(fingerprints) => {
-                digest.fingerprint().is_some_and(|peer| fingerprints.contains(&peer))
-            }
-            TrustedPeer::DnsSan(name) => host::property("connection\0dns_san_peer_certificate")
-                .is_some_and(|san| san.eq_ignore_ascii_case(name.as_bytes())),
-        };
-        if !is_hop {
-            return Err((Reason::CertificateUnavailable, "the peer is not the proxy of danger_trusted_hop"));
-        }
-        let header = host::request_header_lines(&hop.header)
-            .ok_or((Reason::NoClientCertificate, "the fronting proxy forwarded no client certificate"))?;
-        let der = peer::from_hop(&header).map_err(|reason| {
-            (reason, "the fronting proxy's header does not hold exactly one certificate")
-        })?;
-        let digest =
-            Digest::of(Fingerprint::of(&der)).ok_or((Reason::CertificateUnavailable, "no digest"))?;
-        Ok((digest, Some(der)))
-    }
-
-    /// The certificate with this digest, from wherever the policy says to look.
-    fn peer_certificate(&self, digest: &Digest) -> Result<Vec<u8>, Reason> {
-        let Peer::Connection { source, filter_state_key } = &self.policy.peer else {
-            return Err(Reason::CertificateUnavailable);
-        };
-        let digest = digest.fingerprint().ok_or(Reason::CertificateUnavailable)?;
-        let wanted = |kind| *source == PeerSource::Auto || *source == kind;
-        let sources = [PeerSource::Attribute, PeerSource::FilterState, PeerSource::Xfcc];
-        let shown = sources.into_iter().filter(|kind| wanted(*kind)).filter_map(|kind| match kind {
-            PeerSource::Attribute => host::property("connection\0peer_certificate").map(Shown::Pem),
-            PeerSource::FilterState => {
-                host::property(&format!("filter_state\0{filter_state_key}")).map(Shown::Pem)
-            }
-            PeerSource::Xfcc | PeerSource::Auto => {
-                host::request_header("x-forwarded-client-cert").map(Shown::Xfcc)
-            }
-        });
-        peer::bind(&digest, shown)
-    }
-
-    fn hint(&self, reason: Reason) -> &'static str {
-        match (reason, &self.policy.peer) {
-            (Reason::CertificateMismatch, _) => {
-                "a certificate was shown, but not the one of this TLS connection"
-            }
-            (_, Peer::Connection { source: PeerSource::Xfcc, .. }) => {
-                "no Cert in x-forwarded-client-cert: set forward_client_cert_details: SANITIZE_SET and \
-                 set_current_client_cert_details: {cert: true}"
-            }
-            (_, Peer::Connection { source: PeerSource::FilterState, .. }) => {
-                "no certificate in filter state: put a set_filter_state filter with %DOWNSTREAM_PEER_CERT% before this one"
-            }
-            _ => {
-                "Envoy shows the certificate in no attribute (needs 1.39), filter state or x-forwarded-client-cert: \
-                 see `peer_certificate` in the README"
-            }
-        }
     }
 }

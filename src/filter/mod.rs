@@ -3,6 +3,7 @@
 //! All state hangs off the plugin. A VM outlives reloads and may serve several policies, so a `static` would let one
 //! policy see another's verdicts.
 
+mod caller;
 mod digest;
 mod gate;
 mod gauges;
