@@ -10,6 +10,8 @@ use serde_json::Value;
 pub struct Filter {
     pub name: String,
     pub disabled: bool,
+    /// Whether a matcher decides for each request if it runs.
+    pub matched: bool,
     /// Its typed configuration, however it was delivered.
     pub config: Value,
 }
@@ -17,6 +19,10 @@ pub struct Filter {
 impl Filter {
     pub fn is_rbac(&self) -> bool {
         type_of(&self.config) == "RBAC"
+    }
+
+    pub fn may_be_skipped(&self) -> bool {
+        self.disabled || self.matched
     }
 }
 
@@ -34,8 +40,16 @@ pub struct Chain {
     pub transport_socket: Option<Value>,
 }
 
-pub fn all(dump: &Dump) -> Vec<Chain> {
-    let mut chains = Vec::new();
+/// A TCP proxy: no HTTP filter sees what passes there.
+#[derive(Debug)]
+pub struct Tunnel {
+    pub path: String,
+    pub clusters: Vec<String>,
+}
+
+/// The HTTP chains, and the TCP proxies beside them.
+pub fn all(dump: &Dump) -> (Vec<Chain>, Vec<Tunnel>) {
+    let (mut chains, mut tunnels) = (Vec::new(), Vec::new());
     for listener in &dump.listeners {
         let name = text(listener, "/name");
         let numbered = list(listener, "/filter_chains").iter().enumerate();
@@ -49,10 +63,21 @@ pub fn all(dump: &Dump) -> Vec<Chain> {
         let default =
             listener.get("default_filter_chain").map(|chain| ("default filter chain".to_owned(), chain));
         for (label, chain) in labelled.chain(default) {
-            chains.extend(managers(&format!("listener {name}, {label}"), chain, dump));
+            let path = format!("listener {name}, {label}");
+            chains.extend(managers(&path, chain, dump));
+            tunnels.extend(list(chain, "/filters").iter().filter_map(|filter| tunnel(&path, filter)));
         }
     }
-    chains
+    (chains, tunnels)
+}
+
+fn tunnel(path: &str, filter: &Value) -> Option<Tunnel> {
+    let proxy = unwrapped(filter.get("typed_config")?);
+    let one = text(&proxy, "/cluster").to_owned();
+    let weighted =
+        list(&proxy, "/weighted_clusters/clusters").iter().map(|one| text(one, "/name").to_owned());
+    let clusters = weighted.chain([one]).filter(|cluster| !cluster.is_empty()).collect();
+    (type_of(&proxy) == "TcpProxy").then(|| Tunnel { path: path.to_owned(), clusters })
 }
 
 fn managers(path: &str, chain: &Value, dump: &Dump) -> Vec<Chain> {
@@ -86,10 +111,11 @@ pub fn http_filters(filters: &[Value], dump: &Dump) -> Vec<Filter> {
         let fallback = || filter.pointer("/config_discovery/default_config");
         let config = filter.get("typed_config").or(discovered).or_else(fallback);
         let mut config = config.map(unwrapped).unwrap_or_default();
-        if type_of(&config) == "ExtensionWithMatcher" {
+        let matched = type_of(&config) == "ExtensionWithMatcher";
+        if matched {
             config = config.pointer("/extension_config/typed_config").map(unwrapped).unwrap_or_default();
         }
-        Filter { name, disabled: truth(filter, "/disabled"), config }
+        Filter { name, disabled: truth(filter, "/disabled"), matched, config }
     };
     filters.iter().map(resolve).collect()
 }

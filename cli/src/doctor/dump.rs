@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// Listeners, clusters, route tables and discovered filters, by name.
+/// Listeners, clusters, route tables, discovered filters and secrets, by name.
 #[derive(Debug, Default)]
 pub struct Dump {
     pub version: Option<(u64, u64)>,
@@ -12,6 +12,8 @@ pub struct Dump {
     pub routes: BTreeMap<String, Value>,
     /// Filters delivered by ECDS.
     pub filters: BTreeMap<String, Value>,
+    /// Secrets that have arrived by SDS, and static ones.
+    pub secrets: BTreeMap<String, Value>,
 }
 
 impl Dump {
@@ -37,6 +39,11 @@ impl Dump {
                 }
                 "EcdsConfigDump" => {
                     dump.filters.extend(items(section, "ecds_filters", &["ecds_filter"]).filter_map(named));
+                }
+                "SecretsConfigDump" => {
+                    for list in ["static_secrets", "dynamic_active_secrets"] {
+                        dump.secrets.extend(items(section, list, &["secret"]).filter_map(named));
+                    }
                 }
                 _ => {}
             }

@@ -1,5 +1,6 @@
 //! Something worth saying about a configuration.
 
+use super::rules::Rule;
 use crate::output::{BAD, NOTE, STRONG, WARN, paint};
 use serde_json::{Value, json};
 
@@ -14,20 +15,27 @@ pub enum Severity {
 }
 
 impl Severity {
-    fn code(self) -> &'static str {
+    pub fn code(self) -> &'static str {
         match self {
             Self::Error => "error",
             Self::Warning => "warning",
             Self::Note => "note",
         }
     }
+
+    pub fn painted(self, text: impl std::fmt::Display) -> String {
+        let style = match self {
+            Self::Error => BAD,
+            Self::Warning => WARN,
+            Self::Note => NOTE,
+        };
+        paint(style, text)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    pub severity: Severity,
-    /// A stable code.
-    pub rule: &'static str,
+    pub rule: Rule,
     /// Where: listener, chain, filter, route, cluster.
     pub path: String,
     pub why: String,
@@ -35,31 +43,24 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub fn error(rule: &'static str, path: &str, why: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, rule, path: path.to_owned(), why: why.into(), fix: fix.into() }
+    pub fn new(rule: Rule, path: &str, why: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { rule, path: path.to_owned(), why: why.into(), fix: fix.into() }
     }
 
-    pub fn warning(rule: &'static str, path: &str, why: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, ..Self::error(rule, path, why, fix) }
-    }
-
-    pub fn note(rule: &'static str, path: &str, why: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { severity: Severity::Note, ..Self::error(rule, path, why, fix) }
+    pub fn severity(&self) -> Severity {
+        self.rule.severity()
     }
 
     pub fn render(&self) -> String {
-        let style = match self.severity {
-            Severity::Error => BAD,
-            Severity::Warning => WARN,
-            Severity::Note => NOTE,
-        };
-        let head = paint(style, format!("{}[{}]", self.severity.code(), self.rule));
+        let severity = self.severity();
+        let head = severity.painted(format!("{}[{}]", severity.code(), self.rule.code()));
         format!("{head} {}\n  why  {}\n  fix  {}\n\n", paint(STRONG, &self.path), self.why, self.fix)
     }
 
     pub fn to_json(&self) -> Value {
         json!({
-            "severity": self.severity.code(), "rule": self.rule, "path": self.path, "why": self.why, "fix": self.fix,
+            "severity": self.severity().code(), "rule": self.rule.code(), "path": self.path, "why": self.why,
+            "fix": self.fix,
         })
     }
 }

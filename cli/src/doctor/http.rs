@@ -2,10 +2,11 @@
 
 use super::{
     chains::Chain,
-    dump::{Dump, has, list, seconds, text, truth, type_of},
+    dump::{Dump, list, seconds, text, truth, type_of},
     finding::Finding,
     plugin::Plugin,
     routes,
+    rules::Rule,
 };
 use genesys_mtls_filter::config::{Peer, PeerSource};
 
@@ -29,8 +30,8 @@ fn stream_bound(chain: &Chain) -> Vec<Finding> {
     let fix = "set stream_idle_timeout: 60s, or common_http_protocol_options.max_stream_duration";
     let why = "requests that the filter held hang for ever when its VM dies";
     if zero(seconds(&chain.manager, "/stream_idle_timeout")) {
-        return vec![Finding::warning(
-            "no_stream_bound",
+        return vec![Finding::new(
+            Rule::NoStreamBound,
             &chain.path,
             format!("stream_idle_timeout is 0: {why}"),
             fix,
@@ -41,7 +42,7 @@ fn stream_bound(chain: &Chain) -> Vec<Finding> {
         .filter(|route| route.action().is_some_and(|action| zero(seconds(action, "/idle_timeout"))))
         .map(|route| {
             let why = format!("its idle_timeout of 0 overrides stream_idle_timeout: {why}");
-            Finding::warning("no_stream_bound", &route.path, why, "remove the route's idle_timeout: 0s")
+            Finding::new(Rule::NoStreamBound, &route.path, why, "remove the route's idle_timeout: 0s")
         })
         .collect()
 }
@@ -52,13 +53,13 @@ fn certificate_source(chain: &Chain, plugin: &Plugin, dump: &Dump) -> Option<Fin
     let mode = text(&chain.manager, "/forward_client_cert_details");
     let header = matches!(mode, "SANITIZE_SET" | "APPEND_FORWARD")
         && truth(&chain.manager, "/set_current_client_cert_details/cert");
-    let source = match &policy.peer {
+    let (source, key) = match &policy.peer {
         Peer::Hop(hop) => {
             let removed =
                 hop.header == "x-forwarded-client-cert" && matches!(mode, "" | "SANITIZE" | "SANITIZE_SET");
             return removed.then(|| {
-                Finding::error(
-                    "hop_header_removed",
+                Finding::new(
+                    Rule::HopHeaderRemoved,
                     &plugin.path,
                     "forward_client_cert_details removes or replaces the header that danger_trusted_hop reads: everything is \
                      refused, or the hop's own certificate is judged",
@@ -66,10 +67,10 @@ fn certificate_source(chain: &Chain, plugin: &Plugin, dump: &Dump) -> Option<Fin
                 )
             });
         }
-        Peer::Connection { source, .. } => *source,
+        Peer::Connection { source, filter_state_key } => (*source, filter_state_key),
     };
     let old = dump.is_before(ATTRIBUTE_SINCE);
-    let state = has_filter_state(chain, plugin);
+    let state = has_filter_state(chain, plugin, key);
     let (shown, needs) = match source {
         PeerSource::Attribute => (!old, "an Envoy from 1.39 on (source: attribute)"),
         PeerSource::FilterState => {
@@ -79,8 +80,8 @@ fn certificate_source(chain: &Chain, plugin: &Plugin, dump: &Dump) -> Option<Fin
         PeerSource::Auto => (!old || state || header, XFCC),
     };
     (!shown).then(|| {
-        Finding::error(
-            "certificate_not_shown",
+        Finding::new(
+            Rule::CertificateNotShown,
             &plugin.path,
             format!(
                 "Envoy {} shows the certificate's bytes nowhere the policy looks: every request is refused with \
@@ -95,15 +96,17 @@ fn certificate_source(chain: &Chain, plugin: &Plugin, dump: &Dump) -> Option<Fin
 const XFCC: &str =
     "forward_client_cert_details: SANITIZE_SET with set_current_client_cert_details: {cert: true}";
 
-fn has_filter_state(chain: &Chain, plugin: &Plugin) -> bool {
+/// Whether a filter before this one puts the certificate into filter state, under the policy's key.
+fn has_filter_state(chain: &Chain, plugin: &Plugin, key: &str) -> bool {
     let http = chain.filters.iter().take(plugin.position).map(|filter| &filter.config);
     let network = chain.network_filters.iter().filter_map(|filter| filter.get("typed_config"));
-    http.chain(network).any(|config| {
-        type_of(config) == "Config"
-            && ["/on_request_headers", "/on_new_connection", "/on_downstream_tls_handshake"]
-                .into_iter()
-                .any(|phase| has(config, phase) && !list(config, phase).is_empty())
-            && config.to_string().contains("%DOWNSTREAM_PEER_CERT%")
+    let phases = ["/on_request_headers", "/on_new_connection", "/on_downstream_tls_handshake"];
+    let values = http
+        .chain(network)
+        .filter(|config| type_of(config) == "Config")
+        .flat_map(|config| phases.into_iter().flat_map(|phase| list(config, phase)));
+    values.into_iter().any(|value| {
+        text(value, "/object_key") == key && value.to_string().contains("%DOWNSTREAM_PEER_CERT%")
     })
 }
 
@@ -112,8 +115,8 @@ fn forwarded_certificate(chain: &Chain) -> Option<Finding> {
     let mode = text(&chain.manager, "/forward_client_cert_details");
     let hop = chain.plugins.iter().any(|p| p.policy.as_ref().is_ok_and(|p| matches!(p.peer, Peer::Hop(_))));
     (!hop && matches!(mode, "FORWARD_ONLY" | "APPEND_FORWARD" | "ALWAYS_FORWARD_ONLY")).then(|| {
-        Finding::warning(
-            "forgeable_client_cert_header",
+        Finding::new(
+            Rule::ForgeableClientCertHeader,
             &chain.path,
             format!(
                 "with {mode} the x-forwarded-client-cert that the service receives was written by the client"

@@ -7,7 +7,9 @@ mod finding;
 mod guard;
 mod http;
 mod plugin;
+mod rbac;
 mod routes;
+mod rules;
 mod tls;
 mod vm;
 mod ways;
@@ -15,6 +17,7 @@ mod ways;
 use crate::output::{self, BAD, GOOD, Report, STRONG, Usage, paint};
 use dump::Dump;
 use finding::{Finding, Severity};
+use rules::Rule;
 use serde_json::{Value, json};
 use std::{fmt::Write as _, time::Duration};
 
@@ -30,23 +33,29 @@ Examples:
   genesys-mtls doctor --config-dump http://127.0.0.1:9901/config_dump
   kubectl exec deploy/gateway -- curl -s localhost:15000/config_dump | genesys-mtls doctor --config-dump -
   genesys-mtls doctor --config-dump dump.json --json | jq '.findings[] | select(.severity == \"error\")'
+  genesys-mtls doctor --rules
 
 Exit codes: 0 clean (notes allowed), 1 errors or warnings, 2 usage, or the dump holds no such filter")]
 pub struct Arguments {
     /// A file with the answer of Envoy's /config_dump, - for standard input, or its http:// URL
-    #[arg(long, value_name = "FILE|URL")]
-    config_dump: String,
+    #[arg(long, value_name = "FILE|URL", required_unless_present = "rules")]
+    config_dump: Option<String>,
+    /// List everything it can find, and examine nothing
+    #[arg(long, conflicts_with = "config_dump")]
+    rules: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
-    let source = arguments.config_dump.as_str();
+    let Some(source) = arguments.config_dump.as_deref().filter(|_| !arguments.rules) else {
+        return Ok(catalogue());
+    };
     let text = if source.starts_with("http://") { fetch(source)? } else { output::read_text(source)? };
     let value: Value =
         serde_json::from_str(&text).map_err(|error| Usage::new(format!("{source} is not JSON: {error}")))?;
     let dump = Dump::read(&value).ok_or_else(|| {
         Usage::new(format!("{source} is no config dump: it has no `configs` with listeners"))
     })?;
-    let chains = chains::all(&dump);
+    let (chains, tunnels) = chains::all(&dump);
     let protected: Vec<_> = chains.iter().filter(|chain| !chain.plugins.is_empty()).collect();
     if protected.is_empty() {
         return Err(Usage::new(format!(
@@ -60,18 +69,33 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         findings.extend(guard::check(chain));
         findings.extend(routes::check(chain));
         findings.extend(http::check(chain, &dump));
-        findings.extend(tls::check(chain));
+        findings.extend(tls::check(chain, &dump));
         for plugin in &chain.plugins {
             findings.extend(plugin.check());
             findings.extend(vm::check(plugin));
             findings.extend(callouts::check(plugin, &dump));
         }
     }
-    findings.extend(ways::check(&chains));
+    findings.extend(ways::check(&chains, &tunnels, &dump));
     findings.extend(vm::check_shared(&chains, &dump));
-    findings.sort_by(|a, b| (a.severity, &a.path, a.rule).cmp(&(b.severity, &b.path, b.rule)));
+    findings
+        .sort_by(|a, b| (a.severity(), &a.path, a.rule.code()).cmp(&(b.severity(), &b.path, b.rule.code())));
     findings.dedup();
     Ok(report(&findings, &protected, &dump))
+}
+
+fn catalogue() -> Report {
+    let mut text = String::new();
+    for rule in Rule::ALL {
+        let severity = rule.severity();
+        // Padded before it is painted: escapes have no width.
+        let severity = severity.painted(format!("{:<7}", severity.code()));
+        let _ = writeln!(text, "{severity}  {:<28}  {}", rule.code(), rule.meaning());
+    }
+    let rules = Rule::ALL.iter().map(
+        |rule| json!({"rule": rule.code(), "severity": rule.severity().code(), "meaning": rule.meaning()}),
+    );
+    Report { text, json: rules.collect(), good: true }
 }
 
 /// Envoy's admin interface speaks plain HTTP, on this machine.
@@ -89,7 +113,7 @@ fn report(findings: &[Finding], protected: &[&chains::Chain], dump: &Dump) -> Re
     for finding in findings {
         text.push_str(&finding.render());
     }
-    let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
+    let count = |severity| findings.iter().filter(|finding| finding.severity() == severity).count();
     let (errors, warnings, notes) = (count(Severity::Error), count(Severity::Warning), count(Severity::Note));
     let good = errors + warnings == 0;
     let version = dump.version_text();

@@ -1,6 +1,6 @@
 //! One use of the filter: its `PluginConfig`, and the policy it loads.
 
-use super::finding::Finding;
+use super::{finding::Finding, rules::Rule};
 use crate::source::{self, Node, Problem};
 use genesys_mtls_filter::config::{Mode, Policy};
 use serde_json::Value;
@@ -42,8 +42,8 @@ impl Plugin {
         problems
             .iter()
             .map(|problem| {
-                Finding::error(
-                    "invalid_configuration",
+                Finding::new(
+                    Rule::InvalidConfiguration,
                     &self.path,
                     format!("{}: {}", problem.path, problem.message),
                     "correct it (`genesys-mtls check`): Envoy skips a filter whose configuration fails, and only the \

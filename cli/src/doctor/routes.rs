@@ -4,7 +4,8 @@ use super::{
     chains::{Chain, Filter},
     dump::{has, list, text, truth, type_of, unwrapped},
     finding::Finding,
-    guard::{self, Rules, judge},
+    rbac::{self, Rules, enforces, judge},
+    rules::Rule,
 };
 use serde_json::Value;
 
@@ -35,11 +36,22 @@ impl Route<'_> {
             list(action, "/weighted_clusters/clusters").iter().map(|cluster| text(cluster, "/name"));
         let one = action.get("cluster").and_then(Value::as_str);
         let by_header = action.get("cluster_header").map(|_| "(by header)");
-        one.into_iter().chain(by_header).chain(weighted).collect()
+        let plugins = ["cluster_specifier_plugin", "inline_cluster_specifier_plugin"];
+        let by_plugin = plugins.iter().any(|field| action.get(field).is_some()).then_some("(by plugin)");
+        one.into_iter().chain(by_header).chain(by_plugin).chain(weighted).collect()
     }
 
     pub fn action(&self) -> Option<&Value> {
         self.route.get("route")
+    }
+
+    /// Whether a filter sees this route's requests.
+    fn runs(&self, filter: &Filter) -> bool {
+        match self.of_filter(&filter.name) {
+            Override::None => !filter.disabled,
+            Override::Disabled => false,
+            Override::Config(_) => true,
+        }
     }
 
     fn of_filter(&self, name: &str) -> Override {
@@ -82,22 +94,39 @@ pub fn all(chain: &Chain) -> Vec<Route<'_>> {
 
 /// Whether requests on this route have to carry the verdict under the key.
 pub fn is_guarded(chain: &Chain, route: &Route<'_>, key: &str) -> bool {
-    chain.filters.iter().filter(|filter| filter.is_rbac()).any(|filter| guards(filter, route, key))
+    let untouched = |filter: &Filter| matches!(route.of_filter(&filter.name), Override::None);
+    chain.filters.iter().any(|filter| guards(filter, route, key))
+        || rbac::noted(chain, key).is_some_and(|(taker, reader)| untouched(taker) && untouched(reader))
 }
 
 fn guards(filter: &Filter, route: &Route<'_>, key: &str) -> bool {
     match route.of_filter(&filter.name) {
-        Override::None => guard::enforces(filter, key),
+        Override::None => enforces(filter, key),
         Override::Disabled => false,
-        Override::Config(config) => {
-            config.pointer("/rbac/rules").is_some_and(|rules| judge(rules, key) == Rules::Demand)
-        }
+        Override::Config(_) => brings_guard(filter, route, key),
     }
 }
 
-/// Whether at least one route brings the guard to a filter that has no rules of its own.
+/// Whether the route itself has the rule, whatever the chain says.
+fn brings_guard(filter: &Filter, route: &Route<'_>, key: &str) -> bool {
+    let Override::Config(config) = route.of_filter(&filter.name) else { return false };
+    let rules = config.pointer("/rbac/rules");
+    filter.is_rbac() && !filter.matched && rules.is_some_and(|rules| judge(rules, key) == Rules::Demand)
+}
+
+/// Whether the route itself brings the guard to one of the chain's filters.
+pub fn brings_own_guard(chain: &Chain, route: &Route<'_>, key: &str) -> bool {
+    chain.filters.iter().any(|filter| brings_guard(filter, route, key))
+}
+
+/// Whether at least one route brings the guard to this filter.
 pub fn any_guards(chain: &Chain, filter: &Filter, key: &str) -> bool {
-    all(chain).iter().any(|route| guards(filter, route, key))
+    all(chain).iter().any(|route| brings_guard(filter, route, key))
+}
+
+/// Whether at least one route enables a filter that the chain disables.
+pub fn any_enables(chain: &Chain, filter: &Filter) -> bool {
+    all(chain).iter().any(|route| route.runs(filter))
 }
 
 pub fn check(chain: &Chain) -> Vec<Finding> {
@@ -105,44 +134,67 @@ pub fn check(chain: &Chain) -> Vec<Finding> {
     for plugin in &chain.plugins {
         let Some(key) = plugin.verdict_key() else { continue };
         let Some(filter) = chain.filters.get(plugin.position) else { continue };
-        let guard = chain.filters.iter().find(|filter| guard::enforces(filter, &key));
-        for route in all(chain).iter().filter(|route| !route.clusters().is_empty()) {
-            let guarded = is_guarded(chain, route, &key);
-            if guard.is_some() && !guarded {
-                findings.push(Finding::error(
-                    "route_bypasses_guard",
-                    &route.path,
-                    "a typed_per_filter_config switches the guard off, or replaces its rules by some that do not demand \
-                     the verdict",
-                    "remove it; to exempt a health check, answer it with a direct_response",
-                ));
-            }
-            if matches!(route.of_filter(&filter.name), Override::Disabled) {
-                findings.push(if guarded {
-                    Finding::warning(
-                        "filter_disabled_on_route",
-                        &route.path,
-                        "the filter is disabled here and the guard is not: everything is refused",
-                        "remove the typed_per_filter_config of the filter",
-                    )
-                } else {
-                    Finding::error(
-                        "route_bypasses_filter",
-                        &route.path,
-                        "a typed_per_filter_config disables the filter, and nothing demands its verdict",
-                        "remove it",
-                    )
-                });
-            }
+        let chain_guards = rbac::guards(chain, &key);
+        let all = all(chain);
+        // Then each host decides for itself; `ways` looks for other ways to the same service.
+        let hosts_guard = !chain_guards && all.iter().any(|route| brings_own_guard(chain, route, &key));
+        for route in all.iter().filter(|route| !route.clusters().is_empty()) {
+            findings.extend(match (route.runs(filter), is_guarded(chain, route, &key)) {
+                (true, true) => None,
+                (true, false) => chain_guards.then(|| guard_bypassed(route)),
+                // A filter that is disabled everywhere is reported as that.
+                (false, true) => (!filter.disabled || any_enables(chain, filter)).then(|| disabled(route)),
+                (false, false) => (!hosts_guard).then(|| filter_bypassed(route)),
+            });
         }
     }
-    if !chain.plugins.is_empty() && chain.routes.is_none() {
-        findings.push(Finding::note(
-            "routes_unknown",
-            &chain.path,
-            "the route table is not in the dump (scoped routes, or not loaded yet): its overrides were not examined",
-            "take the dump again once Envoy has its routes",
-        ));
-    }
+    findings.extend(unknown(chain));
     findings
+}
+
+fn guard_bypassed(route: &Route<'_>) -> Finding {
+    Finding::new(
+        Rule::RouteBypassesGuard,
+        &route.path,
+        "a typed_per_filter_config switches the guard off, or replaces its rules by some that do not demand the verdict",
+        "remove it; to exempt a health check, answer it with a direct_response",
+    )
+}
+
+fn disabled(route: &Route<'_>) -> Finding {
+    Finding::new(
+        Rule::FilterDisabledOnRoute,
+        &route.path,
+        "the filter is disabled here and the guard is not: everything is refused",
+        "remove the typed_per_filter_config of the filter, or enable it there if the chain disables it",
+    )
+}
+
+fn filter_bypassed(route: &Route<'_>) -> Finding {
+    Finding::new(
+        Rule::RouteBypassesFilter,
+        &route.path,
+        "the filter is disabled here, and nothing demands its verdict: everybody gets through",
+        "remove the typed_per_filter_config; to exempt a health check, answer it with a direct_response",
+    )
+}
+
+/// What of the routes is not in the dump, or not understood here.
+fn unknown(chain: &Chain) -> Option<Finding> {
+    if chain.plugins.is_empty() {
+        return None;
+    }
+    let by_matcher = |table: &Value| list(table, "/virtual_hosts").iter().any(|host| has(host, "/matcher"));
+    let what = match &chain.routes {
+        None => "the route table is not in the dump (scoped routes, or not loaded yet)",
+        Some(table) if has(table, "/vhds") => "virtual hosts come by VHDS",
+        Some(table) if by_matcher(table) => "a virtual host finds its routes by a matcher tree",
+        Some(_) => return None,
+    };
+    Some(Finding::new(
+        Rule::RoutesUnknown,
+        &chain.path,
+        format!("{what}: whether routes override filter or guard was not examined"),
+        "take the dump again once Envoy has its routes; else see to it yourself that no route overrides them",
+    ))
 }

@@ -5,6 +5,7 @@ use super::{
     dump::{Dump, has, list, text, truth, type_of},
     finding::Finding,
     plugin::Plugin,
+    rules::Rule,
 };
 use genesys_mtls_filter::config::{Credentials, Policy};
 use serde_json::Value;
@@ -60,17 +61,17 @@ fn failure_policy(plugin: &Plugin) -> Option<Finding> {
     let open = truth(&plugin.config, "/fail_open");
     match text(&plugin.config, "/failure_policy") {
         "FAIL_RELOAD" if !open => None,
-        "FAIL_OPEN" => Some(Finding::error(
-            "fail_open",
+        "FAIL_OPEN" => Some(Finding::new(
+            Rule::FailOpen,
             &plugin.path,
             "after a crash the filter is skipped, and the guard refuses everybody without a reason",
             fix,
         )),
         _ if open => {
-            Some(Finding::error("fail_open", &plugin.path, "fail_open: true skips a crashed filter", fix))
+            Some(Finding::new(Rule::FailOpen, &plugin.path, "fail_open: true skips a crashed filter", fix))
         }
-        _ => Some(Finding::warning(
-            "failure_policy",
+        _ => Some(Finding::new(
+            Rule::FailurePolicy,
             &plugin.path,
             "after a crash of its VM a worker answers 503 until Envoy is restarted",
             fix,
@@ -97,8 +98,8 @@ fn capabilities(plugin: &Plugin) -> Option<Finding> {
         why.push(format!("it needs {}", calls.join(", ")));
     }
     (!why.is_empty()).then(|| {
-        Finding::error(
-            "capability_missing",
+        Finding::new(
+            Rule::CapabilityMissing,
             &plugin.path,
             why.join("; "),
             "add them to capability_restriction_config.allowed_capabilities, or remove the restriction",
@@ -117,8 +118,8 @@ fn credentials(plugin: &Plugin, policy: &Policy) -> Vec<Finding> {
         let names = [client_id, client_secret].into_iter().map(String::as_str);
         let missing: Vec<&str> = names.filter(|name| !passed(name) && !written(name)).collect();
         if !missing.is_empty() {
-            findings.push(Finding::error(
-                "credentials_not_passed",
+            findings.push(Finding::new(
+                Rule::CredentialsNotPassed,
                 &plugin.path,
                 format!(
                     "the VM is not given {}: the pins of {} are never fetched",
@@ -129,8 +130,8 @@ fn credentials(plugin: &Plugin, policy: &Policy) -> Vec<Finding> {
             ));
         }
         if written(client_secret) {
-            findings.push(Finding::warning(
-                "secret_in_configuration",
+            findings.push(Finding::new(
+                Rule::SecretInConfiguration,
                 &plugin.path,
                 format!(
                     "{client_secret} is written in Envoy's configuration, where every config dump shows it"
@@ -167,8 +168,8 @@ pub fn check_shared(chains: &[Chain], dump: &Dump) -> Vec<Finding> {
             })
         })
         .map(|plugin| {
-            Finding::error(
-                "shared_environment",
+            Finding::new(
+                Rule::SharedEnvironment,
                 &plugin.path,
                 "another plugin has the same module and vm_id but another environment; before Envoy 1.39 both get the \
                  environment of whichever was configured first, so this one may use the other's OAuth client, or none",

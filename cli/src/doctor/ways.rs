@@ -1,51 +1,91 @@
-//! Ways to a protected service that do not pass the guard: other chains, other listeners, upgrades.
+//! Ways to a protected service that do not pass the guard: other chains, other listeners, TCP proxies, upgrades.
 
 use super::{
-    chains::{self, Chain},
+    chains::{self, Chain, Tunnel},
     dump::{Dump, list, text, truth},
     finding::Finding,
-    guard, routes,
+    plugin::Plugin,
+    rbac, routes,
+    rules::Rule,
 };
 use std::collections::BTreeMap;
 
-pub fn check(chains: &[Chain]) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = chains.iter().flat_map(upgrades).collect();
+/// How a cluster is protected somewhere.
+struct Protection {
+    key: String,
+    /// The route on which it is.
+    way: String,
+    /// The chain's guard protects it there, though the table has routes that bring the guard themselves.
+    by_chain_alone: bool,
+}
+
+pub fn check(chains: &[Chain], tunnels: &[Tunnel], dump: &Dump) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = chains.iter().flat_map(|chain| upgrades(chain, dump)).collect();
     let protected = protected_clusters(chains);
     for chain in chains {
-        let own_guard = |key: &String| chain.filters.iter().any(|filter| guard::enforces(filter, key));
         for route in routes::all(chain) {
             for cluster in route.clusters() {
-                let Some((key, way)) = protected.get(cluster) else { continue };
-                // A route that switches the chain's own guard off is reported as that.
-                if routes::is_guarded(chain, &route, key) || own_guard(key) {
-                    continue;
+                let Some(protection) = protected.get(cluster) else { continue };
+                // The chain's own policy will do. A route that switches its guard off is reported as that.
+                let own: Vec<String> = chain.plugins.iter().filter_map(Plugin::verdict_key).collect();
+                let is_examined = own.iter().any(|key| rbac::guards(chain, key));
+                let mut keys = own.iter().chain([&protection.key]);
+                if !is_examined && !keys.any(|key| routes::is_guarded(chain, &route, key)) {
+                    findings.push(way_in(&route.path, cluster, protection));
                 }
-                findings.push(Finding::error(
-                    "unguarded_way_in",
-                    &route.path,
-                    format!(
-                        "leads to cluster `{cluster}` without the guard that {way} has: a client that gets here (by another \
-                         SNI, port or host name) is never asked for a verdict"
-                    ),
-                    "put an empty RBAC filter on every chain and the verdict rule (RBACPerRoute) on the virtual host, or \
-                     let only guarded chains route to this cluster",
-                ));
             }
         }
+    }
+    for tunnel in tunnels {
+        let clusters = tunnel.clusters.iter();
+        let led_to = clusters.filter_map(|cluster| Some((cluster, protected.get(cluster)?)));
+        findings.extend(led_to.map(|(cluster, protection)| way_in(&tunnel.path, cluster, protection)));
     }
     findings
 }
 
-/// Clusters behind a guard, with its key and the way there.
-fn protected_clusters(chains: &[Chain]) -> BTreeMap<String, (String, String)> {
-    let mut protected = BTreeMap::new();
+fn way_in(path: &str, cluster: &str, protection: &Protection) -> Finding {
+    let way = &protection.way;
+    if protection.by_chain_alone {
+        return Finding::new(
+            Rule::PartlyGuarded,
+            path,
+            format!(
+                "leads to cluster `{cluster}` without the guard that its chain has at {way}. Nothing marks that service as \
+                 protected, while other hosts of the same routes bring the rule themselves"
+            ),
+            "nothing, if it is not to be protected; else give its virtual host the rule as well (RBACPerRoute)",
+        );
+    }
+    Finding::new(
+        Rule::UnguardedWayIn,
+        path,
+        format!(
+            "leads to cluster `{cluster}` without the guard that {way} has: a client that gets here (by another SNI, port or \
+             host name) is never asked for a verdict"
+        ),
+        "put an empty RBAC filter on every chain and the verdict rule (RBACPerRoute) on the virtual host, or let only guarded \
+         chains route to this cluster",
+    )
+}
+
+/// Clusters behind a guard. Where some routes bring the guard themselves, they say which services it is about; the others
+/// may just happen to be on a guarded chain.
+fn protected_clusters(chains: &[Chain]) -> BTreeMap<String, Protection> {
+    let mut protected: BTreeMap<String, Protection> = BTreeMap::new();
     for chain in chains {
-        for key in chain.plugins.iter().filter_map(super::plugin::Plugin::verdict_key) {
-            for route in routes::all(chain) {
-                if routes::is_guarded(chain, &route, &key) {
-                    for cluster in route.clusters() {
-                        let way = (key.clone(), route.path.clone());
-                        protected.entry(cluster.to_owned()).or_insert(way);
+        for key in chain.plugins.iter().filter_map(Plugin::verdict_key) {
+            let all = routes::all(chain);
+            let brings = |route: &routes::Route<'_>| routes::brings_own_guard(chain, route, &key);
+            let some_bring_it = all.iter().any(brings);
+            for route in all.iter().filter(|route| routes::is_guarded(chain, route, &key)) {
+                let by_chain_alone = some_bring_it && !brings(route);
+                for cluster in route.clusters() {
+                    let known = protected.get(cluster);
+                    if known.is_none_or(|known| known.by_chain_alone && !by_chain_alone) {
+                        let protection =
+                            Protection { key: key.clone(), way: route.path.clone(), by_chain_alone };
+                        protected.insert(cluster.to_owned(), protection);
                     }
                 }
             }
@@ -55,7 +95,7 @@ fn protected_clusters(chains: &[Chain]) -> BTreeMap<String, (String, String)> {
 }
 
 /// Upgrades with a filter chain of their own.
-fn upgrades(chain: &Chain) -> Vec<Finding> {
+fn upgrades(chain: &Chain, dump: &Dump) -> Vec<Finding> {
     let mut findings = Vec::new();
     for upgrade in list(&chain.manager, "/upgrade_configs") {
         let filters = list(upgrade, "/filters");
@@ -63,16 +103,16 @@ fn upgrades(chain: &Chain) -> Vec<Finding> {
         if filters.is_empty() || !enabled || chain.plugins.is_empty() {
             continue;
         }
-        let filters = chains::http_filters(filters, &Dump::default());
+        let filters = chains::http_filters(filters, dump);
         let path = format!("{}, upgrade {}", chain.path, text(upgrade, "/upgrade_type"));
         let own = chains::plugins(&path, &filters);
         let guarded = own.iter().any(|plugin| {
             let key = plugin.verdict_key().unwrap_or_default();
-            filters.get(plugin.position + 1).is_some_and(|filter| guard::enforces(filter, &key))
+            filters.get(plugin.position + 1).is_some_and(|filter| rbac::enforces(filter, &key))
         });
         if !guarded {
-            findings.push(Finding::error(
-                "upgrade_bypass",
+            findings.push(Finding::new(
+                Rule::UpgradeBypass,
                 &path,
                 "this upgrade has a filter chain of its own, without the filter and its guard directly behind: a client \
                  passes by asking for it",

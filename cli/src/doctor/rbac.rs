@@ -1,0 +1,140 @@
+//! What the rules of a native RBAC filter make of the filter's verdict.
+
+use super::{
+    chains::{Chain, Filter},
+    dump::{has, list, text},
+};
+use serde_json::Value;
+
+const KEY_PREFIX: &str = "wasm.genesys_mtls.";
+
+/// What a set of rules does with the verdict under one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// Only an `allow;` verdict under the key passes.
+    Demand,
+    /// They do not look at verdicts.
+    Unrelated,
+    /// They look at this key instead.
+    OtherKey(String),
+    /// They look at the right key in the wrong way.
+    Weak(String),
+}
+
+/// Judges the `rules` or `shadow_rules` of an RBAC filter.
+pub fn judge(rules: &Value, key: &str) -> Rules {
+    let text = rules.to_string();
+    if !text.contains(KEY_PREFIX) {
+        return Rules::Unrelated;
+    }
+    if !text.contains(&format!("\"{key}\"")) {
+        let mut words = text.split('"').filter(|word| word.starts_with(KEY_PREFIX));
+        return Rules::OtherKey(words.next().unwrap_or_default().to_owned());
+    }
+    match super::dump::text(rules, "/action") {
+        "" | "ALLOW" => {}
+        "DENY" if policies(rules).any(|policy| denies_without(policy, key)) => return Rules::Demand,
+        action => return Rules::Weak(format!("its action is {action}, not ALLOW")),
+    }
+    let principals = || policies(rules).flat_map(|policy| list(policy, "/principals"));
+    if let Some(wrong) = principals().find_map(|principal| wrong_match(principal, key)) {
+        return Rules::Weak(wrong);
+    }
+    if principals().all(|principal| demands(principal, key)) {
+        Rules::Demand
+    } else {
+        Rules::Weak("another of its principals passes without an `allow;` verdict".to_owned())
+    }
+}
+
+fn policies(rules: &Value) -> impl Iterator<Item = &Value> {
+    rules.get("policies").and_then(Value::as_object).into_iter().flatten().map(|(_, policy)| policy)
+}
+
+/// Whether a policy of a DENY filter denies everything that has no `allow;` verdict.
+fn denies_without(policy: &Value, key: &str) -> bool {
+    let everything = list(policy, "/permissions").iter().any(|permission| permission["any"] == true);
+    let without = |principal: &Value| principal.get("not_id").is_some_and(|not| demands(not, key));
+    everything && !has(policy, "/condition") && list(policy, "/principals").iter().any(without)
+}
+
+/// Whether a principal is met only with an `allow;` verdict under the key.
+fn demands(principal: &Value, key: &str) -> bool {
+    is_met_only_with(principal, &|principal| {
+        let Some(state) = principal.get("filter_state") else { return false };
+        let starts = |matcher: &str| text(state, &format!("/string_match/{matcher}")).starts_with("allow;");
+        text(state, "/key") == key && (starts("prefix") || starts("exact"))
+    })
+}
+
+/// Whether a principal or permission, however nested, needs something to be met.
+fn is_met_only_with(id: &Value, something: &dyn Fn(&Value) -> bool) -> bool {
+    let either = |a: &str, b: &str| [list(id, a), list(id, b)].concat();
+    let (all, any) = (either("/and_ids/ids", "/and_rules/rules"), either("/or_ids/ids", "/or_rules/rules"));
+    something(id)
+        || all.iter().any(|id| is_met_only_with(id, something))
+        || (!any.is_empty() && any.iter().all(|id| is_met_only_with(id, something)))
+}
+
+/// A match on the right key with a value that is not an `allow;` verdict's.
+fn wrong_match(principal: &Value, key: &str) -> Option<String> {
+    if let Some(state) = principal.get("filter_state").filter(|state| text(state, "/key") == key) {
+        let shown = state.get("string_match").cloned().unwrap_or_default();
+        return (!demands(principal, key)).then(|| format!("it matches {shown}, not the prefix `allow;`"));
+    }
+    let nested = list(principal, "/and_ids/ids").iter().chain(list(principal, "/or_ids/ids"));
+    nested.into_iter().find_map(|id| wrong_match(id, key))
+}
+
+/// Whether this filter has no rules of its own: per-route configurations bring them.
+pub fn is_empty(filter: &Filter) -> bool {
+    filter.is_rbac() && !has(&filter.config, "/rules") && !has(&filter.config, "/matcher")
+}
+
+/// Whether this filter's rules stop requests without the verdict, if they are asked.
+pub fn would_enforce(filter: &Filter, key: &str) -> bool {
+    filter.is_rbac() && filter.config.get("rules").is_some_and(|rules| judge(rules, key) == Rules::Demand)
+}
+
+/// Whether this filter, as the chain configures it, stops requests without the verdict.
+pub fn enforces(filter: &Filter, key: &str) -> bool {
+    would_enforce(filter, key) && !filter.may_be_skipped()
+}
+
+/// A filter that only takes note of the verdict, and a later one that demands its note: what becomes of an
+/// `AuthorizationPolicy` of Istio.
+pub fn noted<'c>(chain: &'c Chain, key: &str) -> Option<(&'c Filter, &'c Filter)> {
+    let mut filters = chain.filters.iter();
+    let taker = filters.find(|filter| takes_note(filter, key))?;
+    let reader = filters.find(|filter| demands_note(filter, taker))?;
+    Some((taker, reader))
+}
+
+pub fn takes_note(filter: &Filter, key: &str) -> bool {
+    filter.is_rbac()
+        && !filter.may_be_skipped()
+        && filter.config.get("shadow_rules").is_some_and(|rules| judge(rules, key) == Rules::Demand)
+}
+
+/// Whether a filter lets nothing through without the `allowed` that the other has noted.
+pub fn demands_note(filter: &Filter, taker: &Filter) -> bool {
+    let key = format!("{}shadow_engine_result", text(&taker.config, "/shadow_rules_stat_prefix"));
+    let note = |id: &Value| {
+        id.get("metadata").is_some_and(|metadata| {
+            text(metadata, "/filter") == "envoy.filters.http.rbac"
+                && text(metadata, "/path/0/key") == key
+                && text(metadata, "/value/string_match/exact") == "allowed"
+        })
+    };
+    let needs = |ids: &[Value]| !ids.is_empty() && ids.iter().all(|id| is_met_only_with(id, &note));
+    let Some(rules) = filter.config.get("rules").filter(|_| filter.is_rbac()) else { return false };
+    !filter.may_be_skipped()
+        && ["", "ALLOW"].contains(&text(rules, "/action"))
+        && policies(rules)
+            .all(|policy| needs(list(policy, "/permissions")) || needs(list(policy, "/principals")))
+}
+
+/// Whether requests of this chain have to carry the verdict, as long as a route does not say otherwise.
+pub fn guards(chain: &Chain, key: &str) -> bool {
+    chain.filters.iter().any(|filter| enforces(filter, key)) || noted(chain, key).is_some()
+}

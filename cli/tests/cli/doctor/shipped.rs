@@ -1,0 +1,55 @@
+//! Every shipped configuration, on the filter's real module.
+
+use super::{dump, examine, findings, world};
+use serde_json::Value;
+use testbed::{World, config, envoy_gateway, istio, kustomize, shipped};
+
+/// What the doctor has to say of shipped configurations, and rightly: see the file.
+const REMARKS: [(&str, &str); 2] = [
+    // On our port the others' host is behind the guard as well; theirs serves it to everybody, as it should.
+    ("scope/port.yaml", "note[partly_guarded]"),
+    // Envoy Gateway knows no FAIL_RELOAD.
+    ("envoy-gateway", "warning[failure_policy]"),
+];
+
+/// Starts Envoy with a configuration, and asserts that nothing is found but what is remarked.
+async fn assert_clean(world: &World, name: &str, bootstrap: Value) {
+    let envoy = world.envoy(bootstrap).start().await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let outcome = examine(&dump(&envoy).await);
+    let remarks = REMARKS.iter().filter(|(of, _)| *of == name).map(|(_, remark)| *remark);
+    assert_eq!(
+        findings(&outcome),
+        remarks.collect::<Vec<_>>(),
+        "{name}: {}{}",
+        outcome.stdout,
+        outcome.stderr
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_shipped_envoy_file_is_clean() {
+    let world = world().await;
+    for name in shipped::BOOTSTRAPS {
+        let mut bootstrap = shipped::bootstrap(&world, name);
+        if config::clusters(&bootstrap).iter().any(|(cluster, _)| cluster == "others") {
+            config::set_endpoint(&mut bootstrap, "others", world.upstream.addr());
+        }
+        assert_clean(&world, name, bootstrap).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_istio_makes_of_the_manifests_is_clean() {
+    for directory in ["base", "mutual", "authorization-policy", "regions/eu-central-1"] {
+        let world = world().await;
+        let bootstrap = istio::gateway(&kustomize::render(directory), &world);
+        assert_clean(&world, directory, bootstrap).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_envoy_gateway_makes_of_the_manifests_is_clean() {
+    let world = world().await;
+    let (_, bootstrap) = envoy_gateway::gateway(&world);
+    assert_clean(&world, "envoy-gateway", bootstrap).await;
+}
