@@ -3,12 +3,16 @@
 mod sessions;
 mod sharing;
 
-use crate::setup::{PATIENCE, Running, assert_refused, start_with, with, world};
+use crate::{
+    pace::run,
+    setup::{PATIENCE, Running, assert_refused, start_with, with, world},
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 use testbed::{
     World,
     client::Connection,
+    envoy::WallClock,
     genesys::{Endpoint, Fault, Gate, Seen},
     pki::{CrlBuilder, Leaf, serial_of},
 };
@@ -231,17 +235,25 @@ async fn a_partition_is_about_the_certificates_that_name_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_was_revoked_stays_so_when_the_list_has_run_out() {
     for mode in ["soft", "hard"] {
-        let scene = scene(with(listed(mode), "/interval", json!("1h")), 1, |world, revoked| {
-            let list = world.pki.us.root.crl().valid_from_now(Span::hours(-1), Span::seconds(-55));
-            serve(world, list.revoke(&serial_of(&revoked.der)));
-        })
-        .await;
-        // Within the clock skew of a minute it is believed; then it ends.
+        let world = world().await;
+        let [revoked, good] = leaves(&world);
+        let list = world.pki.us.root.crl().valid_from_now(Span::hours(-1), Span::hours(1));
+        serve(&world, list.revoke(&serial_of(&revoked.der)));
+        let policy = policy(&world, with(listed(mode), "/interval", json!("1d")));
+        let clock = WallClock::new(world.dir()).expect("a clock");
+        let with_crl = |world: &World, bootstrap: &mut Value| {
+            bootstrap["static_resources"]["clusters"].as_array_mut().unwrap().push(crl_cluster(world));
+        };
+        let run = run(world, &policy, with_crl, |envoy| envoy.wall_clock(&clock)).await;
+        let scene = Scene { run, revoked, good };
         scene.loaded().await;
         let mut good = scene.connect(&scene.good).await;
         let mut revoked = scene.connect(&scene.revoked).await;
         scene.becomes("while it is current", &mut revoked, 403).await;
+        scene.becomes("while it is current", &mut good, 200).await;
         scene.run.assert_out("while it is current", &scene.revoked, 403, "revoked").await;
+        // The clock skew is a minute.
+        clock.set(3600 + 61).expect("the clock is set");
         scene.becomes("afterwards", &mut good, if mode == "soft" { 200 } else { 403 }).await;
         if mode == "hard" {
             scene.run.assert_out("nobody is cleared by it", &scene.good, 403, "revocation_unknown").await;

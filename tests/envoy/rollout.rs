@@ -246,7 +246,9 @@ impl Rollout {
 
     async fn counted(&self, stat: &str) -> u64 {
         let stats = self.stage.envoy.stats().await.expect("statistics");
-        stats.get(&format!("http.ingress.rbac.genesys_guard_.{stat}")).copied().unwrap_or(0)
+        // Below 1.39 what is delivered apart from its listener counts under another prefix than `http.ingress`.
+        let name = format!(".rbac.genesys_guard_.{stat}");
+        stats.iter().filter(|(stat, _)| stat.ends_with(&name)).map(|(_, count)| count).sum()
     }
 
     /// The sum of `decisions.deny.*`, once it has reached this.
