@@ -37,17 +37,27 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: without_long_quotes(&message.into()), position: None }
+        Self { path: fit_path(&path.into()), message: fit_message(&message.into()), position: None }
     }
 }
 
-/// Messages quote what was written, between backticks. Nothing that could be a key or a certificate is shown.
-fn without_long_quotes(message: &str) -> String {
-    let is_pem = |quoted: &str| quoted.len() > 40 && quoted.contains("-----");
-    let too_much = |quoted: &str| quoted.len() > 200 || quoted.contains(char::is_control) || is_pem(quoted);
+/// Messages quote what was written, between backticks. Nothing that could be a key or a certificate is shown, and nothing
+/// that breaks the line; not between the quotes either, where a name with a backtick in it comes to stand.
+fn fit_message(message: &str) -> String {
     let parts = message.split('`').enumerate();
-    let parts = parts.map(|(n, part)| if n % 2 == 1 && too_much(part) { "..." } else { part });
+    let parts =
+        parts.map(|(n, part)| if unfit(part) || n % 2 == 1 && part.len() > 200 { "..." } else { part });
     parts.collect::<Vec<_>>().join("`")
+}
+
+/// Paths are made of names, and those as well are as they were written.
+fn fit_path(path: &str) -> String {
+    let names = path.split('.').map(|name| if unfit(name) || name.len() > 200 { "..." } else { name });
+    names.collect::<Vec<_>>().join(".")
+}
+
+fn unfit(text: &str) -> bool {
+    text.contains(char::is_control) || text.len() > 40 && text.contains("-----")
 }
 
 impl std::fmt::Display for ConfigError {

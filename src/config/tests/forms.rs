@@ -190,6 +190,30 @@ fn a_private_key_is_never_shown_wherever_it_was_pasted() {
     );
 }
 
+/// Names are quoted, too, and may hold what ends a quote.
+#[test]
+fn a_name_that_is_no_name_is_not_shown_and_does_not_break_the_line() {
+    let pem = key_pem("unit-pasted", KeyType::P256);
+    let secret = &pem.lines().nth(1).unwrap()[..16];
+    for name in [pem.to_string(), pem.replace('\n', " "), format!("a`{}", *pem), format!("a`b`{}", *pem)] {
+        let regions = json!({"us-east-1": {"genesys": genesys()}});
+        for document in [
+            json!({"regions": regions, name.as_str(): 1}),
+            json!({"regions": regions, "refresh": {name.as_str(): 1}}),
+            json!({"regions": {name.as_str(): {"genesys": genesys()}}}),
+            json!({"regions": {name.as_str(): 7}}),
+            json!({"regions": regions, "mode": name}),
+        ] {
+            for result in [load(&document), crate::config::load(&as_struct(&document))] {
+                for error in result.expect_err("a name that is none") {
+                    let shown = error.to_string();
+                    assert!(!shown.contains(secret) && !shown.contains(char::is_control), "{shown}");
+                }
+            }
+        }
+    }
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
