@@ -73,9 +73,17 @@ pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certificate::MAX_DER;
+    use crate::{
+        certificate::{ClientCertificate, MAX_DER},
+        decision::{Outcome, decide},
+        test_support::{EU, NOW, cast, leaf, policy, us_leaf, us_only},
+        trust::{Mono, Trust},
+    };
     use base64::{Engine as _, engine::general_purpose::STANDARD};
     use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::{collection, prelude::*, sample};
+    use serde_json::json;
+    use std::sync::OnceLock;
 
     fn pem(der: &[u8]) -> String {
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
@@ -153,6 +161,81 @@ mod tests {
         ];
         for (header, expected) in cases {
             assert_eq!(from_hop(header.as_bytes()), expected, "{}", &header[..header.len().min(200)]);
+        }
+    }
+
+    /// One client that belongs in, and others who do not.
+    fn certificates() -> &'static [Vec<u8>] {
+        static CERTIFICATES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+        CERTIFICATES.get_or_init(|| {
+            let cast = cast();
+            let others = [
+                us_leaf(&cast.impostor),
+                leaf(&cast.us_ca).name(EU).issue(),
+                leaf(&cast.digicert_ca).name("mail.example").issue(),
+            ];
+            [us_leaf(&cast.us_ca)].into_iter().chain(others).map(|leaf| leaf.der).collect()
+        })
+    }
+
+    /// A header of certificates, pieces of structure and noise.
+    fn any_header() -> impl Strategy<Value = Vec<u8>> {
+        const STRUCTURE: [&str; 12] = [
+            "Cert=\"",
+            "cert=",
+            "\"",
+            "\";",
+            ";",
+            ",",
+            "[{\"Cert\":\"",
+            "\"}]",
+            "Subject=\"\\\"",
+            "URI=x;",
+            "Cert",
+            "%",
+        ];
+        let certificate = (sample::select(certificates()), any::<bool>());
+        let piece = prop_oneof![
+            sample::select(&STRUCTURE[..]).prop_map(|text| text.as_bytes().to_vec()),
+            certificate.prop_map(|(der, raw)| if raw { pem(&der) } else { encoded(&der) }.into_bytes()),
+            collection::vec(any::<u8>(), 0..6),
+        ];
+        collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_turns_a_deny_into_an_allow(header in any_header(), before in any::<bool>()) {
+            let policy = policy(&us_only(&json!({"genesys": {"ca_certificates": cast().us_ca.pem}})));
+            for (number, own) in certificates().iter().enumerate() {
+                let mut sources = vec![Shown::Xfcc(header.clone())];
+                if before {
+                    sources.insert(0, text("-"));
+                }
+                let Ok(bound) = bind(&Fingerprint::of(own), sources) else { continue };
+                prop_assert_eq!(&bound, own, "passed off as another");
+                let certificate = ClientCertificate::parse(&bound).unwrap();
+                let outcome = decide(&certificate, &policy, &Trust::default(), &(), NOW, Mono::ZERO).outcome;
+                prop_assert_eq!(matches!(outcome, Outcome::Allow { .. }), number == 0);
+            }
+            // Shown by Envoy itself, a certificate is found whatever the header says.
+            let own = &certificates()[0];
+            let shown = [text(pem(own)), Shown::Xfcc(header)];
+            prop_assert_eq!(bind(&Fingerprint::of(own), shown), Ok(own.clone()));
+        }
+
+        #[test]
+        fn whatever_a_caller_adds_to_a_hops_header_he_shows_his_own_certificate_or_none(
+            before in any_header(), after in any_header(), own in sample::select(certificates()), json in any::<bool>(),
+        ) {
+            let element = if json {
+                format!("{{\"Cert\":\"{}\"}}", pem(&own).replace('\n', "\\n"))
+            } else {
+                format!("Hash=1;Cert=\"{}\"", encoded(&own))
+            };
+            if let Ok(shown) = from_hop(&[&before, element.as_bytes(), &after].concat()) {
+                prop_assert_eq!(shown, own);
+            }
         }
     }
 }

@@ -66,6 +66,7 @@ fn count(text: &[u8], marker: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{collection, prelude::*, sample};
 
     const BLOCK: &str = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----";
 
@@ -147,5 +148,26 @@ mod tests {
             Err(PemError::Unreadable(_))
         ));
         assert!(matches!(certificates(b"-----BEGIN CERTIFICATE-----\nAQID\n"), Err(PemError::Unreadable(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn of_any_text_each_block_becomes_a_certificate_or_the_whole_is_refused(
+            pieces in collection::vec(
+                prop_oneof![
+                    sample::select(&[BLOCK, "\n", "-----BEGIN ", "-----END ", "CERTIFICATE", "-----", "AQID", "PRIVATE KEY"][..])
+                        .prop_map(str::to_owned),
+                    "[ -~\n]{0,8}",
+                ],
+                0..10,
+            ),
+        ) {
+            let text = pieces.concat();
+            let read = certificates(text.as_bytes());
+            prop_assert_eq!(text.contains("PRIVATE KEY"), read == Err(PemError::PrivateKey));
+            if let Ok(read) = read {
+                prop_assert_eq!(read.len(), blocks(text.as_bytes()));
+            }
+        }
     }
 }

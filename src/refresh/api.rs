@@ -115,6 +115,7 @@ pub fn next_path(next_uri: &str, host: &str) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_next_page_is_only_followed_on_the_same_host_and_path() {
@@ -158,6 +159,24 @@ mod tests {
             ["", "[]x", "null x", "<html></html>", r#"{"entities":[{"certificate":"#, r#"{"entities":7}"#]
         {
             assert_eq!(read(body).unwrap_err().code, "api_malformed", "{body}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_answer_says_the_next_call_stays_on_host_and_path(
+            start in "(https?://)?(api.mypurecloud.com|evil.example|)[:@/]?", end in "([?/][ -~\\r\\n]{0,20})?", within in any::<bool>(),
+        ) {
+            let uri = if within { format!("{start}{PATH}{end}") } else { format!("{start}{end}") };
+            if let Ok(path) = next_path(&uri, "api.mypurecloud.com") {
+                prop_assert!(path.starts_with(PATH) && path.bytes().all(|byte| byte.is_ascii_graphic()), "{}", path);
+                prop_assert!(!uri.contains("evil"), "{}", uri);
+            }
+        }
+
+        #[test]
+        fn any_answer_is_read_without_harm(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = page(&HttpResponse { status: 200, body: Some(body), retry_after: None });
         }
     }
 }

@@ -110,6 +110,8 @@ pub fn token(response: &HttpResponse, now: Mono) -> Result<Token, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{option, prelude::*};
+    use serde_json::{Value, json};
 
     fn answer(status: u16, body: &str) -> HttpResponse {
         HttpResponse { status, body: Some(body.as_bytes().to_vec()), retry_after: None }
@@ -164,5 +166,25 @@ mod tests {
         let failure = super::token(&answer(200, r#"{"access_token":["hunter2"]}"#), Duration::ZERO);
         assert!(!format!("{failure:?}").contains("hunter2"));
         assert_eq!(basic("id", &Secret::new("pw".into())), "Basic aWQ6cHc=");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_login_host_answers_a_token_fits_a_header_and_lasts_two_days_at_most(
+            token in any::<String>(), kind in option::of(any::<String>()), expires_in in any::<f64>(), status in proptest::sample::select(&[200, 200, 200, 302, 401, 503][..]),
+        ) {
+            let kind = kind.map_or(Value::Null, |kind| json!(kind));
+            let body = json!({"access_token": token, "token_type": kind, "expires_in": expires_in}).to_string();
+            for body in [body.as_str(), &token] {
+                match super::token(&answer(status, body), Duration::ZERO) {
+                    Ok(token) => {
+                        prop_assert_eq!(status, 200);
+                        prop_assert!(token.bearer.expose().bytes().all(|byte| byte.is_ascii_graphic()));
+                        prop_assert!(!token.is_fresh(Duration::from_secs(LIFETIME.1)));
+                    }
+                    Err(failure) => prop_assert!(failure.code.starts_with("login_")),
+                }
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@ mod workers;
 
 use super::{CertificateList, CrlError, crl::significant, pieces, pieces::Outline};
 use crate::{authority::Authority, certificate::ClientCertificate};
+use proptest::{prelude::*, sample};
 use std::sync::LazyLock;
 use testbed::pki::{Ca, KeyType, KeyUsagePurpose, Leaf, Pki};
 use time::Duration as Span;
@@ -151,4 +152,22 @@ fn a_list_in_pieces_is_the_list_or_it_is_refused() {
 fn numbers_are_compared_without_leading_zeros() {
     assert_eq!(significant(&[0, 0, 1, 0]), &[1, 0]);
     assert_eq!(significant(&[0]), &[] as &[u8]);
+}
+
+proptest! {
+    #[test]
+    fn no_change_of_a_list_leaves_it_its_issuers(
+        at in any::<sample::Index>(), byte in any::<u8>(), cut in any::<sample::Index>(),
+    ) {
+        static SIGNER: LazyLock<Ca> = LazyLock::new(|| Ca::builder("crl-changed").key(KeyType::P256).self_signed());
+        static LIST: LazyLock<Vec<u8>> =
+            LazyLock::new(|| SIGNER.crl().number(7).distribution_point(URL, None).revoke(&[1, 2]).der());
+        let authorities = [authority(&SIGNER)];
+        let mut changed = LIST.clone();
+        let at = at.index(changed.len());
+        changed[at] = byte;
+        prop_assert_eq!(verify(&changed, &authorities).is_ok(), changed == *LIST);
+        changed.truncate(cut.index(changed.len()));
+        prop_assert!(verify(&changed, &authorities).is_err());
+    }
 }

@@ -1,8 +1,13 @@
 use super::*;
-use crate::test_support::{
-    BEGIN, CA_END, DAY, END, EU, NOW, US, authority, cast, client, date, leaf, us_leaf,
+use crate::{
+    decision::{Outcome, decide},
+    test_support::{
+        BEGIN, CA_END, DAY, END, EU, NOW, US, authority, cast, client, date, leaf, policy, us_leaf,
+    },
+    trust::{ApiState, ApiTrust, Mono, Trust},
 };
 use proptest::{collection, option, prelude::*, sample};
+use serde_json::json;
 use std::sync::OnceLock;
 use testbed::pki::{Ca, Eku, Leaf, pem_block};
 
@@ -305,5 +310,35 @@ proptest! {
             prop_assert!(allowed.contains(pin), "{:?}", pin);
         }
         prop_assert!(selection.pins.len() + selection.skipped.len() <= entities.len());
+    }
+
+    #[test]
+    fn whatever_an_answer_holds_it_lets_in_nobody_without_the_answering_regions_name(
+        entities in collection::vec(any_entity(), 0..6), demanding in any::<bool>(),
+    ) {
+        let mut digicert = json!({"pins": ["api"]});
+        if demanding {
+            digicert["issuers"] = json!(cast().digicert_ca.pem);
+        }
+        let policy = policy(&json!({
+            "regions": {"us-east-1": {"digicert": digicert}, "eu-central-1": {"digicert": digicert}},
+            "refresh": {"clusters": {"api": "api|{host}", "login": "login|{host}"}},
+        }));
+        // Us-east-1's API has answered, and eu-central-1's, that it knows nobody.
+        let regions = policy.regions.iter().map(|region| {
+            let issuers = region.digicert.as_ref().map_or(&[][..], |digicert| &digicert.issuers);
+            let pins = select(&entities, Criteria { issuers, ..criteria() }).pins.into_iter();
+            let pins = pins.filter(|_| region.certificate_name == US).collect();
+            ApiTrust { state: ApiState::Loaded, pins, ..ApiTrust::default() }
+        });
+        let trust = Trust { version: 1, regions: regions.collect() };
+        let allowed = if demanding { &pool().signed } else { &pool().good };
+        for certificate in pool().blocks.iter().filter_map(|der| ClientCertificate::parse(der).ok()) {
+            let outcome = decide(&certificate, &policy, &trust, &(), NOW, Mono::ZERO).outcome;
+            if let Outcome::Allow { region, .. } = outcome {
+                prop_assert_eq!(&policy.regions[region].certificate_name, US);
+                prop_assert!(allowed.contains(&certificate.fingerprint), "{:?}", certificate.summary);
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     revocation::{ListEvent, RevocationList, Standing, table::BUCKETS},
     window::Clock,
 };
+use proptest::{collection, prelude::*, sample};
 use std::{collections::HashMap, time::Duration};
 use testbed::pki::{Ca, CrlBuilder, Leaf, serial_of};
 use time::Duration as Span;
@@ -338,5 +339,35 @@ fn a_list_is_the_cas_whichever_of_its_certificates_is_at_hand() {
     for ca in [&old, &new] {
         let standing = worker.list.standing(&authority(ca), &client(&leaf), &shared, &mut Clock::at(now()));
         assert_eq!(standing, Some(Standing::Revoked));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn nothing_that_is_written_into_shared_data_undoes_a_revocation(
+        writes in collection::vec((any::<sample::Index>(), any::<sample::Index>(), any::<u8>()), 1..40),
+        secret in sample::select(&BOTH[..]),
+    ) {
+        let revoked = &PKI.us.genesys;
+        let (mut shared, mut one) = (Shared::default(), Worker::new(1, secret));
+        prop_assert_eq!(one.fetch(&mut shared, 100, &list(1, &[revoked])), "ok");
+        // What says something: the record, the pieces, and the one bucket that holds a serial number.
+        let keys = shared.0.iter().filter(|(_, (value, _))| !value.is_empty());
+        let keys: Vec<String> = keys.map(|(key, _)| key.clone()).collect();
+        for (key, at, byte) in writes {
+            let key = key.get(&keys);
+            let mut value = shared.0[key].0.clone();
+            let at = at.index(value.len() + 1);
+            value.resize(value.len().max(at + 1), 0);
+            value[at] = byte;
+            shared.set(key, &value, None);
+        }
+        let mut two = Worker::new(2, secret);
+        for worker in [&mut one, &mut two] {
+            worker.learn(&mut shared, 101);
+            prop_assert_ne!(worker.standing(&shared, revoked, now()), Some(Standing::Good));
+        }
     }
 }
