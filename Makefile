@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test test-matrix test-compose bench bench-counts bench-counts-check oci dist reproducible lint fmt clean
+.PHONY: help provision wasm demo demo-readme test test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check oci dist reproducible lint fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -32,6 +32,12 @@ test-matrix: wasm ## Run the Envoy suite on each supported Envoy, and write docs
 test-compose: ## Run envoy/docker-compose.yaml for real (about 10 min without a registry; skipped without Docker)
 	@scripts/test-compose.sh || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }
 
+fuzz: ## Fuzz what reads bytes from outside, FUZZ_SECONDS=20 for each target (skipped without a nightly toolchain)
+	@scripts/fuzz.sh || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }
+
+fuzz-report: ## Write what the last runs of the fuzz targets came to into docs/fuzzing.md
+	@scripts/fuzz-report.sh
+
 bench: provision wasm ## Measure what a request costs in Envoy, beside the alternatives (about 6 min), and write docs/costs.md
 	@scripts/build-wasm.sh --rivals
 	@. .tools/env.sh && cargo run --locked -p bench --bin envoy -- $(BENCH_SWEEPS)
@@ -53,14 +59,17 @@ reproducible: ## Build the module twice, in different directories, and compare
 
 lint: ## Check formatting, clippy (host and wasm), dependencies (if cargo-deny is installed)
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/clippy-wasm.sh
 	@if cargo deny --version >/dev/null 2>&1; \
-		then set -x; cargo deny --locked check --hide-inclusion-graph bans licenses sources; \
+		then set -x; cargo deny --locked check --hide-inclusion-graph bans licenses sources && \
+		cargo deny --locked --manifest-path fuzz/Cargo.toml check --hide-inclusion-graph bans licenses sources; \
 		else echo "==> cargo-deny is not installed: dependencies not checked (cargo install --locked cargo-deny)"; fi
 
 fmt: ## Format the code
 	cargo fmt --all
+	cargo fmt --manifest-path fuzz/Cargo.toml
 
 clean: ## Remove what was built; what was downloaded (.tools) stays
 	cargo clean

@@ -1,0 +1,63 @@
+//! Of any answers of the certificates API: the conversation ends after a bounded number of calls, all of them to that API
+//! and path. Answers are separated by 0xFF, which no JSON holds.
+#![no_main]
+
+use genesys_mtls_filter::{
+    config::Policy,
+    refresh::{Client, Criteria, Fetch, HttpResponse, Parties, Progress, select},
+};
+use genesys_mtls_fuzz::{
+    NOW,
+    cast::{US, by_api, holds_name},
+};
+use libfuzzer_sys::fuzz_target;
+use std::{sync::LazyLock, time::Duration};
+
+static POLICY: LazyLock<Policy> = LazyLock::new(|| by_api(true));
+const PATH: &str = "/api/v2/integrations/actions/certificates";
+
+fuzz_target!(|data: &[u8]| {
+    let region = POLICY.regions.iter().find(|region| region.id == "us-east-1").unwrap();
+    let source = region.source.as_ref().unwrap();
+    let parties = Parties { source, client: &Client::Injected };
+    let (mut token, now) = (None, Duration::from_secs(1000));
+    let (mut fetch, mut call) = Fetch::begin(parties, &mut token, now);
+    let mut answers = data.split(|byte| *byte == 0xff);
+    // Both statuses, five pages each.
+    for _ in 0..10 {
+        let header = |name: &str| call.headers.iter().find(|(known, _)| *known == name).unwrap().1.as_str();
+        assert!(call.cluster == source.api_cluster && header(":authority") == source.api_host);
+        let path = header(":path");
+        assert!(path.starts_with(PATH) && path.bytes().all(|byte| byte.is_ascii_graphic()), "{path}");
+        let body = answers.next().unwrap_or_default().to_vec();
+        let response = HttpResponse { status: 200, body: Some(body), retry_after: None };
+        match fetch.answered(&response, parties, &mut token, now) {
+            Progress::Call(next) => call = next,
+            Progress::Done(harvest) => {
+                let halves = [&harvest.current, &harvest.upcoming];
+                for failure in halves.iter().filter_map(|half| half.as_ref().err()) {
+                    assert!(failure.detail.len() < 250 && failure.detail.is_ascii(), "{}", failure.detail);
+                }
+                let entities: Vec<_> = halves.into_iter().flatten().flatten().collect();
+                let criteria = Criteria {
+                    certificate_name: US,
+                    names: POLICY.names,
+                    issuers: &[],
+                    known: &[],
+                    now: NOW,
+                };
+                let selection = select(entities.iter().copied(), criteria);
+                assert!(selection.pins.len() <= entities.len());
+                // Escapes and line breaks may keep the name from view, but not in the certificate itself.
+                let named = |text: &String| {
+                    let blocks = genesys_mtls_filter::pem::certificates(text.as_bytes()).unwrap_or_default();
+                    blocks.iter().any(|der| holds_name(der, US))
+                };
+                let any = entities.iter().filter_map(|entity| entity.certificate.as_ref()).any(named);
+                assert!(any || selection.pins.is_empty());
+                return;
+            }
+        }
+    }
+    panic!("more calls than pages are allowed");
+});

@@ -1,0 +1,55 @@
+//! No certificate gets in but those that an authority signed for the region, whatever its bytes; and no CA's key makes the
+//! check of a signature end otherwise than with an answer.
+#![no_main]
+
+use genesys_mtls_filter::{
+    authority::{Authority, vouch},
+    certificate::ClientCertificate,
+    config::Policy,
+    decision::Outcome,
+    revocation::CertificateList,
+    trust::Trust,
+    window::Clock,
+};
+use genesys_mtls_fuzz::{
+    NOW,
+    cast::{CAST, US, US_BY_DIGICERT, US_BY_GENESYS, holds_name, outcome, same_statement, us_only},
+    der,
+};
+use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+
+static POLICY: LazyLock<Policy> = LazyLock::new(us_only);
+static LIST: LazyLock<Vec<u8>> = LazyLock::new(|| CAST.us_ca.list(1, &[]));
+
+fuzz_target!(|data: &[u8]| {
+    let [kind, bytes @ ..] = data else { return };
+    match kind % 3 {
+        // As it comes.
+        0 => {
+            let leaves = [US_BY_GENESYS, US_BY_DIGICERT].map(|number| &CAST.leaves[number]);
+            if let Outcome::Allow { .. } = outcome(bytes, &POLICY, &Trust::default()) {
+                let leaf = same_statement(bytes).expect("what the CA signed");
+                assert!(leaves.iter().any(|known| known.der == leaf.der), "{}", leaf.what);
+            }
+        }
+        // Whatever it says, truly signed by the region's CA: it still has to carry the name.
+        1 => {
+            let signed = der::sign(CAST.us_ca.key(), bytes);
+            if let Outcome::Allow { .. } = outcome(&signed, &POLICY, &Trust::default()) {
+                assert!(holds_name(bytes, US));
+            }
+        }
+        // A leaf and the CA that is to vouch for it, key and all.
+        _ => {
+            let Some((leaf, ca)) = der::split(bytes) else { return };
+            let Ok(authority) = Authority::parse(ca) else { return };
+            let authorities = [authority];
+            let mut clock = Clock::at(NOW);
+            if let Ok(leaf) = ClientCertificate::parse(leaf) {
+                let _ = vouch(&authorities, &leaf, &mut clock);
+            }
+            let _ = CertificateList::verify(&LIST, &authorities, NOW, 60);
+        }
+    }
+});

@@ -1,0 +1,243 @@
+//! What other modules write into shared data under a revocation list clears nobody whom the CA's newest list revokes, and
+//! revokes nobody whom it does not: neither for a worker that knows the list, nor for one that starts.
+#![no_main]
+
+use arbitrary::Arbitrary;
+use genesys_mtls_filter::{
+    authority::Authority,
+    certificate::ClientCertificate,
+    config::Policy,
+    refresh::{HttpResponse, Now, Seal, Secret, Store},
+    revocation::{RevocationList, Standing},
+    window::Clock,
+};
+use genesys_mtls_fuzz::{
+    NOW,
+    cast::{CAST, US_BY_GENESYS, policy},
+    shared::Shared,
+};
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Value, json};
+use std::{sync::LazyLock, time::Duration};
+
+static POLICY: LazyLock<Policy> = LazyLock::new(|| {
+    policy(&json!({
+        "regions": {"us-east-1": {"genesys": {"ca_certificates": CAST.us_ca.pem}}},
+        "revocation": {"mode": "hard", "lists": [
+            {"region": "us-east-1", "authority": "genesys", "url": "http://crl.example/us.crl", "cluster": "crl"},
+        ]},
+    }))
+});
+static CA: LazyLock<[Authority; 1]> = LazyLock::new(|| [CAST.us_ca.authority()]);
+/// One that the newest list names, and one that no list does.
+static REVOKED: LazyLock<ClientCertificate> =
+    LazyLock::new(|| ClientCertificate::parse(&CAST.leaves[US_BY_GENESYS].der).unwrap());
+static GOOD: LazyLock<ClientCertificate> = LazyLock::new(|| {
+    let leaf = CAST.leaves.iter().find(|leaf| leaf.what == "us and eu by the Genesys CA").unwrap();
+    ClientCertificate::parse(&leaf.der).unwrap()
+});
+
+/// Shared data after the first worker fetched a list: the newest one, the one before, and another CA's; with a secret,
+/// and without.
+static FETCHED: LazyLock<[[Shared; 3]; 2]> = LazyLock::new(|| {
+    let newest = CAST.us_ca.list(2, &[&CAST.leaves[US_BY_GENESYS]]);
+    let lists = [
+        (newest, &*CA),
+        (CAST.us_ca.list(1, &[]), &*CA),
+        (CAST.eu_ca.list(9, &[]), &[CAST.eu_ca.authority()]),
+    ];
+    [false, true].map(|secret| {
+        lists.each_ref().map(|(list, authorities)| {
+            let (mut worker, mut shared) = (worker(1, secret), Shared::default());
+            assert!(worker.tick(&authorities[..], &mut shared, at(10)).0.is_some());
+            let response = HttpResponse { status: 200, body: Some(list.clone()), retry_after: None };
+            worker.answered(Ok(response), &authorities[..], &mut shared, at(10));
+            shared
+        })
+    })
+});
+
+fn worker(number: u64, secret: bool) -> RevocationList {
+    let secret = secret.then(|| Secret::new("s3cret".to_owned()));
+    RevocationList::new(&POLICY, &POLICY.revocation.lists[0], secret.as_ref(), number).unwrap()
+}
+
+fn at(seconds: u64) -> Now {
+    Now { mono: Duration::from_secs(seconds), wall: NOW, roll: 0.5 }
+}
+
+#[derive(Arbitrary, Debug)]
+struct Attack {
+    secret: bool,
+    /// Whether the worker has read the newest list before.
+    informed: bool,
+    edits: Vec<Edit>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Edit {
+    /// A record of these bytes, sealed as whoever has no secret can.
+    Record(Vec<u8>),
+    Sequence(u64),
+    /// A member of the record, and what it becomes.
+    Member(u8, Change),
+    Piece(u8, Vec<u8>),
+    PieceBit(u8, u16),
+    Bucket(u8, Vec<u8>),
+    BucketBit(u8, u16),
+    Lease(Vec<u8>),
+    Damaged(Vec<u8>),
+    /// Everything of the list before, if the worker is informed, or of another CA's.
+    Other {
+        before: bool,
+    },
+}
+
+#[derive(Arbitrary, Debug)]
+enum Change {
+    Bit(u16),
+    Number(u32),
+    Null,
+    Truth(bool),
+    Bytes(Vec<u8>),
+    Text(String),
+}
+
+const MEMBERS: [&str; 16] = [
+    "/list/terms/signer",
+    "/list/terms/this_update",
+    "/list/terms/next_update",
+    "/list/terms/number",
+    "/list/terms/distribution_points",
+    "/list/signed",
+    "/list/entries",
+    "/list/buckets/97",
+    "/list/second",
+    "/list/outline/before",
+    "/list/outline/length",
+    "/list/outline/after",
+    "/list/outline/behind",
+    "/list/outline",
+    "/fetched",
+    "/next",
+];
+
+fuzz_target!(|attack: Attack| {
+    let honest = &FETCHED[usize::from(attack.secret)];
+    let mut shared = honest[0].clone();
+    let mut victim = worker(2, attack.secret);
+    if attack.informed {
+        victim.learn(&CA[..], &mut shared, at(11));
+        assert_eq!(standing(&victim, &REVOKED, &shared), Some(Standing::Revoked));
+    }
+    let key = shared.key("/record").unwrap().replace("/record", "");
+    for edit in attack.edits.iter().take(8) {
+        // With a secret nobody else can seal a record, and a worker that starts can be shown an older one: see SECURITY.md.
+        edit.apply(&key, honest, attack.informed && !attack.secret, &mut shared);
+    }
+    for seconds in [12, 50] {
+        victim.learn(&CA[..], &mut shared, at(seconds));
+        let _ = victim.tick(&CA[..], &mut shared, at(seconds));
+        let (revoked, good) = (standing(&victim, &REVOKED, &shared), standing(&victim, &GOOD, &shared));
+        assert!(revoked != Some(Standing::Good), "a revocation was undone");
+        assert!(good != Some(Standing::Revoked), "somebody was revoked");
+        assert!(
+            !attack.informed || matches!(revoked, Some(Standing::Revoked | Standing::Unreadable)),
+            "{revoked:?}"
+        );
+        let _ = victim.gauges(at(seconds));
+    }
+});
+
+fn standing(worker: &RevocationList, certificate: &ClientCertificate, shared: &Shared) -> Option<Standing> {
+    worker.standing(&CA[0], certificate, shared, &mut Clock::at(NOW))
+}
+
+impl Edit {
+    fn apply(&self, key: &str, honest: &[Shared; 3], may_roll_back: bool, shared: &mut Shared) {
+        let record_key = format!("{key}/record");
+        let seal = Seal::new(None, &record_key).unwrap();
+        match self {
+            Self::Record(bytes) => {
+                shared.set(&record_key, &seal.seal(bytes), None);
+            }
+            Self::Sequence(_) | Self::Member(..) => {
+                let Some(sealed) = shared.value("/record") else { return };
+                let Some((sequence, json)) = seal.open(sealed).and_then(|open| open.split_first_chunk::<8>())
+                else {
+                    return;
+                };
+                let Ok(mut state) = serde_json::from_slice::<Value>(json) else { return };
+                let mut sequence = u64::from_le_bytes(*sequence);
+                match self {
+                    Self::Member(member, change) => {
+                        if let Some(value) = state.pointer_mut(MEMBERS[usize::from(*member) % MEMBERS.len()])
+                        {
+                            change.apply(value);
+                        }
+                        sequence = sequence.saturating_add(1);
+                    }
+                    Self::Sequence(number) => sequence = *number,
+                    _ => {}
+                }
+                let bytes = [&sequence.to_le_bytes()[..], state.to_string().as_bytes()].concat();
+                shared.set(&record_key, &seal.seal(&bytes), None);
+            }
+            Self::Piece(number, bytes) => {
+                shared.set(&format!("{key}/a/piece{}", number % 4), bytes, None);
+            }
+            Self::PieceBit(number, bit) => flip(shared, &format!("{key}/a/piece{}", number % 4), *bit),
+            Self::Bucket(number, bytes) => {
+                shared.set(&format!("{key}/a/{number:02x}"), bytes, None);
+            }
+            Self::BucketBit(number, bit) => flip(shared, &format!("{key}/a/{number:02x}"), *bit),
+            Self::Lease(bytes) => {
+                shared.set(&format!("{key}/lease"), bytes, None);
+            }
+            Self::Damaged(bytes) => {
+                shared.set(&format!("{key}/damaged"), bytes, None);
+            }
+            Self::Other { before } => {
+                let other = if *before && may_roll_back { &honest[1] } else { &honest[2] };
+                for (key, (value, _)) in &other.values {
+                    shared.set(key, value, None);
+                }
+            }
+        }
+    }
+}
+
+impl Change {
+    fn apply(&self, value: &mut Value) {
+        *value = match (self, &*value) {
+            (Self::Bit(bit), Value::Array(numbers)) => {
+                let mut bytes: Vec<u8> =
+                    numbers.iter().filter_map(|number| u8::try_from(number.as_u64()?).ok()).collect();
+                turn(&mut bytes, *bit);
+                json!(bytes)
+            }
+            (Self::Bit(bit), Value::Number(number)) => {
+                json!(number.as_i64().unwrap_or(0) ^ (1 << (bit % 40)))
+            }
+            (Self::Bit(_), other) => other.clone(),
+            (Self::Number(number), _) => json!(number),
+            (Self::Null, _) => Value::Null,
+            (Self::Truth(truth), _) => json!(truth),
+            (Self::Bytes(bytes), _) => json!(bytes),
+            (Self::Text(text), _) => json!(text),
+        };
+    }
+}
+
+fn flip(shared: &mut Shared, key: &str, bit: u16) {
+    let mut value = shared.get(key).0.unwrap_or_default();
+    turn(&mut value, bit);
+    shared.set(key, &value, None);
+}
+
+fn turn(bytes: &mut [u8], bit: u16) {
+    let at = usize::from(bit / 8) % bytes.len().max(1);
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1 << (bit % 8);
+    }
+}
