@@ -101,6 +101,9 @@ mod tests {
         Shown::Pem(text.into().into_bytes())
     }
 
+    /// What it is, what is shown, and what comes of it.
+    type Case = (&'static str, Vec<Shown>, Result<Vec<u8>, Reason>);
+
     #[test]
     fn only_the_certificate_with_the_connections_digest_is_taken() {
         let (ours, other) = (b"ours".as_slice(), b"other".as_slice());
@@ -108,7 +111,7 @@ mod tests {
         let found = Ok(ours.to_vec());
         let mismatch = Err(Reason::CertificateMismatch);
         let unavailable = Err(Reason::CertificateUnavailable);
-        let cases: Vec<(&str, Vec<Shown>, Result<Vec<u8>, Reason>)> = vec![
+        let cases: Vec<Case> = vec![
             ("raw PEM", vec![text(pem(ours))], found.clone()),
             ("encoded PEM", vec![text(encoded(ours))], found.clone()),
             ("XFCC", vec![xfcc(format!("Hash=1;Cert=\"{}\"", encoded(ours)))], found.clone()),

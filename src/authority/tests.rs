@@ -81,6 +81,16 @@ fn only_a_ca_that_may_sign_certificates_with_a_supported_key_is_fit() {
     }
 }
 
+/// The certificate's body with one more extension.
+fn extended(parts: &mut [Vec<u8>], extension: &[u8]) {
+    let last = parts.last_mut().unwrap();
+    let list = der::children(last).swap_remove(0);
+    let mut all: Vec<Vec<u8>> = der::children(&list);
+    all.push(extension.to_vec());
+    let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+    *last = der::tlv(0xa3, &der::sequence(&all));
+}
+
 #[test]
 fn bytes_that_are_not_one_certificate_are_no_authority() {
     let good = &cast().us_ca.der;
@@ -90,15 +100,6 @@ fn bytes_that_are_not_one_certificate_are_no_authority() {
         let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
         cast().us_ca.sign_tbs(&der::sequence(&parts))
     };
-    /// The certificate's body with one more extension.
-    fn extended(parts: &mut [Vec<u8>], extension: &[u8]) {
-        let last = parts.last_mut().unwrap();
-        let list = der::children(last).swap_remove(0);
-        let mut all: Vec<Vec<u8>> = der::children(&list);
-        all.push(extension.to_vec());
-        let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
-        *last = der::tlv(0xa3, &der::sequence(&all));
-    }
     for (what, der) in [
         ("nothing", Vec::new()),
         ("a byte too many", [good.as_slice(), &[0]].concat()),

@@ -27,6 +27,9 @@ fn verify(der: &[u8], authorities: &[Authority]) -> Result<usize, CrlError> {
     list.serials().try_fold(0, |count, serial| serial.map(|_| count + 1))
 }
 
+/// What it is, the list, the CAs, and the number of its entries or what is wrong.
+type Case<'c> = (&'static str, Vec<u8>, &'c [Authority], Result<usize, &'static str>);
+
 #[test]
 fn a_list_is_believed_only_with_its_issuers_signature_and_in_its_time() {
     let ca = &PKI.us.root;
@@ -38,7 +41,7 @@ fn a_list_is_believed_only_with_its_issuers_signature_and_in_its_time() {
     let at = tampered.len() / 2;
     tampered[at] ^= 1;
     let pem = ca.crl().pem();
-    let cases: Vec<(&str, Vec<u8>, &[Authority], Result<usize, &str>)> = vec![
+    let cases: Vec<Case<'_>> = vec![
         ("signed", fine.clone(), &us, Ok(2)),
         ("empty", ca.crl().der(), &us, Ok(0)),
         ("signed by the second of one name", fine.clone(), &both, Ok(2)),
@@ -98,6 +101,9 @@ fn ten_thousand_serial_numbers_are_found_as_webpki_finds_them() {
 }
 
 /// Without a secret workers verify pieces. What they find is what whoever has the whole list finds.
+/// A change to a list's pieces.
+type Change<'c> = &'c dyn Fn(&mut Vec<Vec<u8>>);
+
 #[test]
 fn a_list_in_pieces_is_the_list_or_it_is_refused() {
     let ca = &PKI.us.root;
@@ -123,7 +129,7 @@ fn a_list_in_pieces_is_the_list_or_it_is_refused() {
         );
         for at in 0..pieces.len() {
             let last = pieces[at].len() - 1;
-            let changes: [(&str, &dyn Fn(&mut Vec<Vec<u8>>)); 5] = [
+            let changes: [(&str, Change<'_>); 5] = [
                 ("one bit of a serial number", &|pieces| pieces[at][6] ^= 1),
                 ("its last bit", &|pieces| pieces[at][last] ^= 1),
                 ("left out", &|pieces| drop(pieces.remove(at))),

@@ -119,6 +119,7 @@ fn a_changed_message_key_or_signature_is_refused() {
 
 #[test]
 fn rsa_keys_have_2048_to_4096_bits_and_a_sane_exponent() {
+    const F4: &[u8] = &[1, 0, 1];
     let key = |bits: usize, exponent: &[u8]| {
         // The leading zero keeps the number positive, the top bit makes its size exact.
         let mut modulus = vec![0; bits.div_ceil(8) + 1];
@@ -127,7 +128,6 @@ fn rsa_keys_have_2048_to_4096_bits_and_a_sane_exponent() {
         let modulus = if modulus[1] & 0x80 == 0 { &modulus[1..] } else { &modulus };
         der::sequence(&[&der::tlv(2, modulus), &der::tlv(2, exponent)])
     };
-    const F4: &[u8] = &[1, 0, 1];
     for (bits, exponent, expected) in [
         (2048, F4, true),
         (3072, F4, true),

@@ -1,4 +1,4 @@
-//! Envoy's /config_dump, reduced to what is in force.
+//! Envoy's `/config_dump`, reduced to what is in force.
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -14,7 +14,7 @@ use serde_json::Value;
 pub struct Route<'c> {
     /// Where it stands, for people.
     pub path: String,
-    route: &'c Value,
+    entry: &'c Value,
     /// Where per-filter configurations may stand, the most specific first.
     levels: Vec<&'c Value>,
 }
@@ -31,7 +31,7 @@ pub enum Override {
 impl Route<'_> {
     /// Clusters it leads to; none for redirects and direct responses.
     pub fn clusters(&self) -> Vec<&str> {
-        let Some(action) = self.route.get("route") else { return Vec::new() };
+        let Some(action) = self.entry.get("route") else { return Vec::new() };
         let weighted =
             list(action, "/weighted_clusters/clusters").iter().map(|cluster| text(cluster, "/name"));
         let one = action.get("cluster").and_then(Value::as_str);
@@ -42,7 +42,7 @@ impl Route<'_> {
     }
 
     pub fn action(&self) -> Option<&Value> {
-        self.route.get("route")
+        self.entry.get("route")
     }
 
     /// Whether a filter sees this route's requests.
@@ -84,9 +84,9 @@ pub fn all(chain: &Chain) -> Vec<Route<'_>> {
             let weighted = list(route, "/route/weighted_clusters/clusters");
             for cluster in weighted.iter().filter(|cluster| has(cluster, "/typed_per_filter_config")) {
                 let path = format!("{path}, cluster {}", text(cluster, "/name"));
-                routes.push(Route { path, route, levels: vec![cluster, route, host, table] });
+                routes.push(Route { path, entry: route, levels: vec![cluster, route, host, table] });
             }
-            routes.push(Route { path, route, levels: vec![route, host, table] });
+            routes.push(Route { path, entry: route, levels: vec![route, host, table] });
         }
     }
     routes

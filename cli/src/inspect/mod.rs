@@ -184,13 +184,11 @@ fn client(der: &[u8]) -> (Use, &'static str, Option<String>, Option<&'static str
         Err(error) => (Use::Nothing, "other certificate", Some(error.to_string()), None),
         Ok(leaf) => {
             let mut names = leaf.dns_names.iter().chain(&leaf.common_names);
-            match names.find_map(|name| regions::by_certificate_name(name)) {
-                Some(region) => (Use::Client, "client certificate", None, Some(region.id)),
-                None => {
-                    let remark = "carries no Genesys Cloud region's name".to_owned();
-                    (Use::Nothing, "client certificate", Some(remark), None)
-                }
+            if let Some(region) = names.find_map(|name| regions::by_certificate_name(name)) {
+                return (Use::Client, "client certificate", None, Some(region.id));
             }
+            let remark = "carries no Genesys Cloud region's name".to_owned();
+            (Use::Nothing, "client certificate", Some(remark), None)
         }
     }
 }

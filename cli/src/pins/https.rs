@@ -104,14 +104,11 @@ fn read(response: &mut Response<Body>) -> Result<HttpResponse, String> {
 
 /// The roots that servers have to chain to.
 fn trusted(file: Option<&str>) -> Result<Vec<Certificate<'static>>, Usage> {
-    let ders: Vec<Vec<u8>> = match file {
-        Some(path) => {
-            pem::certificates(&output::read(path)?).map_err(|error| Usage::new(format!("{path}: {error}")))?
-        }
-        None => {
-            let loaded = rustls_native_certs::load_native_certs();
-            loaded.certs.iter().map(|der| der.to_vec()).collect()
-        }
+    let ders: Vec<Vec<u8>> = if let Some(path) = file {
+        pem::certificates(&output::read(path)?).map_err(|error| Usage::new(format!("{path}: {error}")))?
+    } else {
+        let loaded = rustls_native_certs::load_native_certs();
+        loaded.certs.iter().map(|der| der.to_vec()).collect()
     };
     if ders.is_empty() {
         return Err(Usage::new(

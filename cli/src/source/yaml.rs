@@ -197,7 +197,8 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for n in 1..8 {
             let previous = format!("*a{}", n - 1);
-            text.push_str(&format!("a{n}: &a{n} [{}]\n", vec![previous; 10].join(", ")));
+            let line = format!("a{n}: &a{n} [{}]\n", vec![previous; 10].join(", "));
+            text.push_str(&line);
         }
         assert!(parse(&text).is_err());
     }

@@ -33,18 +33,18 @@ pub fn blocks(file: &str) -> Vec<Block> {
 pub fn assert_blocks(file: &str, mut expected: impl FnMut(&Block) -> Option<String>) {
     let _writing = WRITING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let text = read(file);
-    let mut wrong = String::new();
+    let mut wrong = Vec::new();
     let rewritten = walk(&text, |block| {
         let answer = expected(block)?;
         if answer != block.text {
-            wrong += &format!("--- {file}, {}\n{}--- now\n{answer}", block.heading, block.text);
+            wrong.push(format!("--- {file}, {}\n{}--- now\n{answer}", block.heading, block.text));
         }
         Some(answer)
     });
     if updates_golden() {
         std::fs::write(repository(file), rewritten).expect("the document is written");
     } else {
-        assert!(wrong.is_empty(), "run with UPDATE_GOLDEN=1 and review:\n{wrong}");
+        assert!(wrong.is_empty(), "run with UPDATE_GOLDEN=1 and review:\n{}", wrong.concat());
     }
 }
 

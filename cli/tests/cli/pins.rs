@@ -83,11 +83,12 @@ async fn what_pins_prints_explain_takes() {
     }
 }
 
+type Setup = fn(&World);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_named_and_prints_no_pin() {
     let world = world().await;
     let genesys = &world.genesys;
-    type Setup = fn(&World);
     let cases: [(&str, Setup, &str); 8] = [
         ("no permission", |w| w.genesys.set_permitted(REGION, false), "api_forbidden"),
         (

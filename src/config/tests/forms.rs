@@ -263,14 +263,13 @@ fn any_document() -> impl Strategy<Value = Value> {
                 continue;
             }
             let place = &places[place.index(places.len())];
-            match change {
-                Some(value) => *document.pointer_mut(place).unwrap() = value,
-                None => {
-                    let (up, name) = place.rsplit_once('/').unwrap();
-                    if let Some(members) = document.pointer_mut(up).and_then(Value::as_object_mut) {
-                        members.remove(name);
-                    }
-                }
+            if let Some(value) = change {
+                *document.pointer_mut(place).unwrap() = value;
+                continue;
+            }
+            let (up, name) = place.rsplit_once('/').unwrap();
+            if let Some(members) = document.pointer_mut(up).and_then(Value::as_object_mut) {
+                members.remove(name);
             }
         }
         document

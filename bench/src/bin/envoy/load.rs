@@ -87,7 +87,7 @@ pub async fn on_new_connections(envoy: &Envoy, clients: &[Client]) -> Round {
     summary(envoy, before, all)
 }
 
-/// The service that ext_authz asks: allows where Envoy names this digest as the peer's.
+/// The service that `ext_authz` asks: allows where Envoy names this digest as the peer's.
 pub async fn authz(digest: &str) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let addr = listener.local_addr()?;
