@@ -55,7 +55,7 @@ pub fn directory(name: &str) -> PathBuf {
 
 /// Whether `UPDATE_GOLDEN=1` asks to write what should be compared.
 pub fn updates_golden() -> bool {
-    std::env::var_os("UPDATE_GOLDEN").is_some()
+    std::env::var_os("UPDATE_GOLDEN").is_some_and(|what| what == "1")
 }
 
 /// Compares text with a golden file; `UPDATE_GOLDEN=1` writes the file instead.
