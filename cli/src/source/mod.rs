@@ -33,7 +33,22 @@ impl File {
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         Ok(match yaml::parse(&text) {
             Ok(documents) => Ok(Self { path: path.to_owned(), lines, documents }),
-            Err(error) => Err((lines, error)),
+            Err(error) => {
+                let error = error.within(&lines);
+                Err((lines, error))
+            }
         })
+    }
+}
+
+impl SyntaxError {
+    /// What is missing behind the end is marked at the end of the last line that has something on it.
+    fn within(mut self, lines: &[String]) -> Self {
+        let written = lines.iter().rposition(|line| !line.trim().is_empty());
+        if let Some(last) = written.filter(|last| self.mark.line > last + 1) {
+            let column = lines.get(last).map_or(0, |line| line.trim_end().chars().count());
+            self.mark = Mark { line: last + 1, column, width: 1 };
+        }
+        self
     }
 }
