@@ -37,7 +37,7 @@ Examples:
 
 Exit codes: 0 clean (notes allowed), 1 errors or warnings, 2 usage, or the dump holds no such filter")]
 pub struct Arguments {
-    /// A file with the answer of Envoy's /config_dump, - for standard input, or its http:// URL
+    /// A file with the answer of Envoy's `/config_dump`, - for standard input, or its http:// URL
     #[arg(long, value_name = "FILE|URL", required_unless_present = "rules")]
     config_dump: Option<String>,
     /// List everything it can find, and examine nothing

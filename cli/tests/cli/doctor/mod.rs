@@ -7,7 +7,7 @@ mod table;
 
 use crate::{
     readme::assert_shown,
-    run::{Outcome, assert_golden, run, run_with},
+    run::{Outcome, run, run_with},
 };
 use serde_json::{Value, json};
 use testbed::{Envoy, World, config, envoy};
@@ -72,13 +72,6 @@ async fn a_running_envoy_is_examined_by_its_admin_url() {
     drop(envoy);
     let outcome = tokio::task::block_in_place(|| run(&["doctor", "--config-dump", &url]));
     assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{}", outcome.stderr);
-}
-
-#[test]
-fn its_rules_can_be_listed() {
-    let outcome = run(&["doctor", "--rules"]);
-    assert_eq!(outcome.code, 0, "{}", outcome.stderr);
-    assert_golden("doctor-rules.txt", &outcome.stdout);
 }
 
 #[test]

@@ -1,0 +1,252 @@
+//! Filter and guard, and the ways around them.
+
+use super::{Row, explain, of};
+use crate::doctor::changes::{
+    RBAC, WASM, at, buffer, disable, enable, filters, guard, host, list, manager, manager_of, noting_guard,
+    other_host, plugin, policy, principals, rbac, rbac_per_route, route, router, routes_by_matcher,
+    routes_from_file, scoped_routes, scoped_to_the_host, second_chain, shadow_guard, shadow_policy,
+    skippable, somebody_else, tunnel, typed,
+};
+use serde_json::json;
+
+pub(super) const ROWS: &[Row] = &[
+    Row {
+        rule: "invalid_configuration",
+        bad: &[explain("a word that is none", |b, _| policy(b)["mode"] = "shadwo".into())],
+        good: &[explain("JSON text", |b, _| {
+            let text = policy(b).to_string();
+            plugin(b)["configuration"] = testbed::config::plugin_text(&text);
+        })],
+    },
+    Row {
+        rule: "guard_missing",
+        bad: &[
+            explain("no guard", |b, _| drop(filters(b).remove(1))),
+            explain("an RBAC filter about something else", |b, _| {
+                *principals(b) = vec![json!({"any": true})]
+            }),
+        ],
+        good: &[
+            explain("the rule at the virtual host", |b, _| scoped_to_the_host(b)),
+            of("scope/host.yaml", "as shipped", |_, _| {}),
+        ],
+    },
+    Row {
+        rule: "guard_before_filter",
+        bad: &[explain("filter and guard the wrong way round", |b, _| filters(b).swap(0, 1))],
+        good: &[explain("somebody else's RBAC filter in front", |b, _| {
+            let rules =
+                json!({"policies": {"p": {"permissions": [{"any": true}], "principals": [{"any": true}]}}});
+            filters(b).insert(0, rbac(json!({"rules": rules})));
+        })],
+    },
+    Row {
+        rule: "guard_not_directly_behind",
+        bad: &[
+            explain("a filter between", |b, _| filters(b).insert(1, buffer())),
+            explain("a filter before the guard that takes note", |b, _| {
+                noting_guard(b);
+                filters(b).insert(1, buffer());
+            }),
+        ],
+        good: &[
+            explain("a filter behind", |b, _| filters(b).insert(2, buffer())),
+            explain("a filter of Istio's that routes nothing", |b, _| {
+                let cors = typed("envoy.extensions.filters.http.cors.v3.Cors", json!({}));
+                filters(b).insert(1, json!({"name": "envoy.filters.http.cors", "typed_config": cors}));
+            }),
+        ],
+    },
+    Row {
+        rule: "guard_disabled",
+        bad: &[
+            explain("disabled", |b, _| filters(b)[1]["disabled"] = true.into()),
+            explain("a header skips it", |b, _| skippable(&mut filters(b)[1])),
+        ],
+        good: &[explain("something else is disabled", |b, _| {
+            let mut other = buffer();
+            other["disabled"] = true.into();
+            filters(b).insert(2, other);
+        })],
+    },
+    Row {
+        rule: "guard_wrong_key",
+        bad: &[
+            explain("another policy's key", |b, _| {
+                principals(b)[0]["filter_state"]["key"] = "wasm.genesys_mtls.other".into();
+            }),
+            explain("another policy's name", |b, _| policy(b)["name"] = "other".into()),
+        ],
+        good: &[explain("both renamed", |b, _| {
+            policy(b)["name"] = "other".into();
+            principals(b)[0]["filter_state"]["key"] = "wasm.genesys_mtls.other".into();
+        })],
+    },
+    Row {
+        rule: "guard_too_weak",
+        bad: &[
+            explain("a value that denials have too", |b, _| {
+                principals(b)[0]["filter_state"]["string_match"] = json!({"contains": ";"});
+            }),
+            explain("a way out beside the verdict", |b, _| {
+                principals(b).push(json!({"header": {"name": "x-let-me-in", "present_match": true}}));
+            }),
+            explain("it logs", |b, _| guard(b)["rules"]["action"] = "LOG".into()),
+            explain("it denies what has no verdict, on some paths", |b, _| {
+                guard(b)["rules"]["action"] = "DENY".into();
+                let without = json!({"not_id": principals(b)[0]});
+                *principals(b) = vec![without];
+                at(guard(b), "/rules/policies/genesys_mtls_allowed")["permissions"] =
+                    json!([{"url_path": {"path": {"prefix": "/private"}}}]);
+            }),
+        ],
+        good: &[
+            explain("it denies what has no verdict", |b, _| {
+                guard(b)["rules"]["action"] = "DENY".into();
+                let without = json!({"not_id": principals(b)[0]});
+                *principals(b) = vec![without];
+            }),
+            explain("it asks for a region, and for more", |b, _| {
+                principals(b)[0]["filter_state"]["string_match"] = json!({"prefix": "allow;us-east-1;"});
+                let more = json!({"header": {"name": "x-api-key", "present_match": true}});
+                *principals(b) = vec![json!({"and_ids": {"ids": [principals(b)[0], more]}})];
+            }),
+        ],
+    },
+    Row {
+        rule: "guard_only_shadow",
+        bad: &[
+            explain("it counts", |b, _| shadow_guard(b)),
+            explain("its note is demanded on some paths only", |b, _| {
+                noting_guard(b);
+                at(&mut filters(b)[2], "/typed_config/rules/policies")["hole"] = json!(
+                    {"permissions": [{"url_path": {"path": {"prefix": "/x"}}}], "principals": [{"any": true}]});
+            }),
+        ],
+        good: &[explain("its note is demanded by Istio's own filter", |b, _| noting_guard(b))],
+    },
+    Row {
+        rule: "half_switched",
+        bad: &[explain("the policy only watches", |b, _| shadow_policy(b))],
+        good: &[explain("both only watch", |b, _| {
+            shadow_policy(b);
+            shadow_guard(b);
+        })],
+    },
+    Row {
+        rule: "filter_disabled",
+        bad: &[explain("on the chain", |b, _| filters(b)[0]["disabled"] = true.into())],
+        good: &[explain("on the chain, and enabled by each route", |b, _| {
+            filters(b)[0]["disabled"] = true.into();
+            enable(route(b), WASM);
+        })],
+    },
+    Row {
+        rule: "unguarded_way_in",
+        bad: &[
+            explain("another chain with the same routes", |b, _| {
+                second_chain(b, &[router()]);
+            }),
+            explain("the same where the guard is the host's", |b, _| {
+                scoped_to_the_host(b);
+                second_chain(b, &[router()]);
+            }),
+            explain("a TCP proxy", |b, _| tunnel(b)),
+        ],
+        good: &[
+            explain("another chain to another service", |b, _| {
+                let elsewhere = somebody_else(b);
+                let other = second_chain(b, &[router()]);
+                manager_of(other)["route_config"]["virtual_hosts"][0]["routes"] = json!([elsewhere]);
+            }),
+            explain("another chain, with the guard alone", |b, _| {
+                let guard = filters(b)[1].clone();
+                second_chain(b, &[guard, router()]);
+            }),
+            explain("another chain, with a policy of its own", |b, _| {
+                let mut filters = filters(b).clone();
+                at(&mut filters[0], "/typed_config/config/configuration/value")["name"] = "other".into();
+                let principal = "/typed_config/rules/policies/genesys_mtls_allowed/principals/0";
+                at(&mut filters[1], principal)["filter_state"]["key"] = "wasm.genesys_mtls.other".into();
+                second_chain(b, &filters);
+            }),
+        ],
+    },
+    Row {
+        rule: "partly_guarded",
+        bad: &[of("scope/port.yaml", "as shipped", |_, _| {})],
+        good: &[of("scope/port.yaml", "the others are served by their own port alone", |b, _| {
+            drop(list(manager(b), "/route_config/virtual_hosts").pop());
+        })],
+    },
+    Row {
+        rule: "upgrade_bypass",
+        bad: &[explain("filters of its own", |b, _| {
+            manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": [router()]}]);
+        })],
+        good: &[
+            explain("the chain's filters", |b, _| {
+                manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
+            }),
+            explain("filter and guard repeated", |b, _| {
+                let filters = filters(b).clone();
+                manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": filters}]);
+            }),
+        ],
+    },
+    Row {
+        rule: "route_bypasses_guard",
+        bad: &[
+            explain("a route disables it", |b, _| disable(route(b), RBAC)),
+            explain("a host with an RBACPerRoute that is empty", |b, _| rbac_per_route(host(b), json!({}))),
+            explain("a route with other rules", |b, _| {
+                let any = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
+                rbac_per_route(route(b), json!({"rbac": {"rules": {"policies": {"all": any}}}}));
+            }),
+            explain("a route whose cluster a plugin chooses", |b, _| {
+                disable(route(b), RBAC);
+                let lua = json!({"source_code": {"inline_string": "function envoy_on_route(h) return 'service' end"},
+                                 "default_cluster": "service"});
+                let lua = typed("envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig", lua);
+                route(b)["route"] = json!({"inline_cluster_specifier_plugin": {"extension": {"name": "lua", "typed_config": lua}}});
+            }),
+            explain("a route without the filter that demands the note", |b, _| {
+                noting_guard(b);
+                disable(route(b), "another.rbac");
+            }),
+        ],
+        good: &[explain("a health check that Envoy answers", |b, _| {
+            let mut check = json!({"match": {"path": "/healthz"}, "direct_response": {"status": 200}});
+            disable(&mut check, RBAC);
+            list(host(b), "/routes").insert(0, check);
+        })],
+    },
+    Row {
+        rule: "route_bypasses_filter",
+        bad: &[explain("a route disables both", |b, _| {
+            disable(route(b), RBAC);
+            disable(route(b), WASM);
+        })],
+        good: &[explain("another host does not want it, ours has the guard", |b, _| {
+            scoped_to_the_host(b);
+            disable(other_host(b), WASM);
+        })],
+    },
+    Row {
+        rule: "filter_disabled_on_route",
+        bad: &[explain("a route disables it", |b, _| disable(route(b), WASM))],
+        good: &[explain("where Envoy answers", |b, _| {
+            let mut check = json!({"match": {"path": "/healthz"}, "direct_response": {"status": 200}});
+            disable(&mut check, WASM);
+            list(host(b), "/routes").insert(0, check);
+        })],
+    },
+    Row {
+        rule: "routes_unknown",
+        bad: &[
+            explain("scoped routes", scoped_routes),
+            explain("a matcher tree", |b, _| routes_by_matcher(b)),
+        ],
+        good: &[explain("RDS", routes_from_file)],
+    },
+];
