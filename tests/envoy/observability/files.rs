@@ -42,6 +42,23 @@ fn the_readme_lists_the_metrics_that_there_are() {
     assert_eq!(listed, there.collect::<Vec<_>>());
 }
 
+/// What the README's table of metrics has as alerts: names of shipped rules, and expressions.
+fn examples() -> Vec<(String, String)> {
+    let rows = table_after(&read("README.md"), "## Metrics").into_iter();
+    rows.map(|row| (row[0].clone(), row[4].clone())).collect()
+}
+
+#[test]
+fn each_metric_of_the_readme_has_an_alert_on_it() {
+    let alerts = alerts();
+    for ((name, alert), metric) in examples().iter().zip(METRICS) {
+        let shipped = alerts.iter().find(|rule| rule["alert"] == **alert);
+        let expression = shipped.map_or(alert.as_str(), |rule| rule["expr"].as_str().expect("an expression"));
+        let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        assert!(words.into_iter().any(|word| word == metric.prometheus()), "{name}: {expression}");
+    }
+}
+
 fn alerts() -> Vec<Value> {
     let rules = config::load_yaml(&paths::workspace_root().join(FOLDER).join("alerts.yaml"));
     let groups = rules["groups"].as_array().expect("groups");
@@ -184,8 +201,13 @@ fn prometheus_takes_the_rules_and_each_fires_when_it_should() {
 }
 
 #[test]
-fn prometheus_takes_the_dashboards_queries() {
-    let rules: Vec<Value> = queries().iter().map(|query| json!({"record": "panel", "expr": query})).collect();
+fn prometheus_takes_the_dashboards_queries_and_the_readmes_alerts() {
+    let examples = examples().into_iter().map(|(_, alert)| alert).filter(|alert| alert.contains(' '));
+    let rules: Vec<Value> = queries()
+        .into_iter()
+        .chain(examples)
+        .map(|query| json!({"record": "panel", "expr": query}))
+        .collect();
     assert!(rules.len() >= 15, "{rules:?}");
     let folder = tempfile::tempdir().expect("a folder");
     let file = json!({"groups": [{"name": "panels", "rules": rules}]});
@@ -194,6 +216,21 @@ fn prometheus_takes_the_dashboards_queries() {
         return;
     };
     assert_success("panels", &output);
+}
+
+#[test]
+fn prometheus_takes_the_readmes_configuration() {
+    let text = read("README.md");
+    let (_, after) = text.split_once("```yaml\n# prometheus.yml\n").expect("the snippet");
+    let folder = tempfile::tempdir().expect("a folder");
+    for (file, content) in [
+        ("prometheus.yml", after.split("```").next().unwrap_or_default().to_owned()),
+        ("alerts.yaml", read(&format!("{FOLDER}/alerts.yaml"))),
+    ] {
+        fs::write(folder.path().join(file), content).expect("written");
+    }
+    let Some(output) = run(&["check", "config", "prometheus.yml"], folder.path(), "") else { return };
+    assert_success("prometheus.yml", &output);
 }
 
 /// Has Prometheus' own parser read metrics. Its opinion on names (3) is not asked for.
