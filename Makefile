@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check oci dist reproducible lint fmt clean
+.PHONY: help provision wasm demo demo-readme test coverage test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check oci dist reproducible lint fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -25,6 +25,9 @@ demo-readme: ## Run the demo, and show its first act in README.md
 
 test: provision wasm ## Run all tests, against a real Envoy (ENVOY=path or ENVOY_VERSION=x.y.z to choose)
 	@. .tools/env.sh && cargo test --locked --workspace
+
+coverage: ## Measure which lines the unit tests run (100 % of the decision core, or it fails), and write docs/assurance.md
+	@scripts/coverage.sh --write
 
 test-matrix: wasm ## Run the Envoy suite on each supported Envoy, and write docs/envoy-versions.md
 	@scripts/test-matrix.sh

@@ -6,6 +6,7 @@
 #   scripts/provision.sh wasm    only what building the module needs (no Envoy)
 #   scripts/provision.sh envoy   only Envoy
 #   scripts/provision.sh vectors   only the certificates and signatures that tests/corpora reads
+#   scripts/provision.sh coverage   only what scripts/coverage.sh reads its measurements with
 #   scripts/provision.sh promtool   only Prometheus' promtool, which checks alert rules and metrics; tests do without
 #                                   it where it cannot be had
 #   scripts/provision.sh debootstrap   what scripts/test-compose.sh makes stand-ins for base images with
@@ -314,6 +315,28 @@ provision_vectors() {
     rm -rf "$scratch"
 }
 
+# ---- coverage ----
+
+# llvm-profdata and llvm-cov, as new as the compiler's LLVM or they do not read what it writes: rustup's component, or Debian's package
+# of the same major version.
+provision_coverage() {
+    local sysroot host major tools
+    sysroot=$(rustc --print sysroot)
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    major=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+    tools=$sysroot/lib/rustlib/$host/bin
+    if [[ -x $tools/llvm-cov ]] || { have rustup && bounded 60 rustup component add llvm-tools >/dev/null 2>&1 && [[ -x $tools/llvm-cov ]]; }; then
+        set -- "$tools/llvm-profdata" "$tools/llvm-cov"
+    elif have "llvm-cov-$major" || { is_debian && apt_install "llvm-$major" && have "llvm-cov-$major"; }; then
+        set -- "llvm-profdata-$major" "llvm-cov-$major"
+    else
+        die "llvm-cov of LLVM $major is missing" "With rustup: run \`rustup component add llvm-tools\` (needs a network)." \
+            "On Debian without it: as root, apt-get install llvm-$major"
+    fi
+    printf '# shellcheck shell=bash disable=SC2034\n# Written by scripts/provision.sh, sourced by scripts/coverage.sh.\nLLVM_PROFDATA=%q\nLLVM_COV=%q\n' \
+        "$@" | write_file "$TOOLS/coverage.sh"
+}
+
 # ---- promtool ----
 
 # Out of Debian's package, without installing it: that would start a Prometheus. apt verifies what it downloads.
@@ -361,7 +384,8 @@ case ${1:-all} in
         ;;
     envoy) provision_envoy ;;
     vectors) provision_vectors ;;
+    coverage) provision_coverage ;;
     promtool) provision_promtool ;;
     debootstrap) provision_debootstrap ;;
-    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy|vectors|promtool|debootstrap]" ;;
+    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy|vectors|coverage|promtool|debootstrap]" ;;
 esac

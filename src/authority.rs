@@ -139,14 +139,15 @@ impl Authority {
     /// Whether this authority's key made a signature over what has this digest. `algorithm` is the content of its
     /// `AlgorithmIdentifier`.
     pub fn has_signed(&self, digest: &[u8], algorithm: &[u8], signature: &[u8]) -> bool {
-        let Ok((bits, key_algorithm)) = Any::from_der(self.anchor.subject_public_key_info.as_ref()) else {
-            return false;
-        };
+        self.key().is_some_and(|key| signature::verify_digest(key, digest, (algorithm, signature)))
+    }
+
+    /// Its key: the content of the `AlgorithmIdentifier`, and the bits.
+    fn key(&self) -> Option<(&[u8], &[u8])> {
+        let (bits, algorithm) = Any::from_der(self.anchor.subject_public_key_info.as_ref()).ok()?;
+        let (_, bits) = Any::from_der(bits).ok()?;
         // A BIT STRING of whole bytes begins with a zero: the number of unused bits.
-        let Some(key) = Any::from_der(bits).ok().and_then(|(_, bits)| bits.data.strip_prefix(&[0])) else {
-            return false;
-        };
-        signature::verify_digest((key_algorithm.data, key), digest, (algorithm, signature))
+        Some((algorithm.data, bits.data.strip_prefix(&[0])?))
     }
 
     fn signed(&self, certificate: &ClientCertificate) -> bool {

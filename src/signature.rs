@@ -17,20 +17,48 @@ pub static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] =
 static IN_PIECES: &[&Algorithm] =
     &[&RSA_SHA256, &RSA_SHA384, &RSA_SHA512, &P256_SHA256, &P256_SHA384, &P384_SHA256, &P384_SHA384];
 
-static RSA_SHA256: Algorithm =
-    Algorithm::new(alg_id::RSA_ENCRYPTION, alg_id::RSA_PKCS1_SHA256, hasher::<Sha256>, rsa::<Sha256>);
-static RSA_SHA384: Algorithm =
-    Algorithm::new(alg_id::RSA_ENCRYPTION, alg_id::RSA_PKCS1_SHA384, hasher::<Sha384>, rsa::<Sha384>);
-static RSA_SHA512: Algorithm =
-    Algorithm::new(alg_id::RSA_ENCRYPTION, alg_id::RSA_PKCS1_SHA512, hasher::<Sha512>, rsa::<Sha512>);
-static P256_SHA256: Algorithm =
-    Algorithm::new(alg_id::ECDSA_P256, alg_id::ECDSA_SHA256, hasher::<Sha256>, p256);
-static P256_SHA384: Algorithm =
-    Algorithm::new(alg_id::ECDSA_P256, alg_id::ECDSA_SHA384, hasher::<Sha384>, p256);
-static P384_SHA256: Algorithm =
-    Algorithm::new(alg_id::ECDSA_P384, alg_id::ECDSA_SHA256, hasher::<Sha256>, p384);
-static P384_SHA384: Algorithm =
-    Algorithm::new(alg_id::ECDSA_P384, alg_id::ECDSA_SHA384, hasher::<Sha384>, p384);
+static RSA_SHA256: Algorithm = Algorithm {
+    key: alg_id::RSA_ENCRYPTION,
+    signature: alg_id::RSA_PKCS1_SHA256,
+    hasher: hasher::<Sha256>,
+    verify: rsa::<Sha256>,
+};
+static RSA_SHA384: Algorithm = Algorithm {
+    key: alg_id::RSA_ENCRYPTION,
+    signature: alg_id::RSA_PKCS1_SHA384,
+    hasher: hasher::<Sha384>,
+    verify: rsa::<Sha384>,
+};
+static RSA_SHA512: Algorithm = Algorithm {
+    key: alg_id::RSA_ENCRYPTION,
+    signature: alg_id::RSA_PKCS1_SHA512,
+    hasher: hasher::<Sha512>,
+    verify: rsa::<Sha512>,
+};
+static P256_SHA256: Algorithm = Algorithm {
+    key: alg_id::ECDSA_P256,
+    signature: alg_id::ECDSA_SHA256,
+    hasher: hasher::<Sha256>,
+    verify: p256,
+};
+static P256_SHA384: Algorithm = Algorithm {
+    key: alg_id::ECDSA_P256,
+    signature: alg_id::ECDSA_SHA384,
+    hasher: hasher::<Sha384>,
+    verify: p256,
+};
+static P384_SHA256: Algorithm = Algorithm {
+    key: alg_id::ECDSA_P384,
+    signature: alg_id::ECDSA_SHA256,
+    hasher: hasher::<Sha256>,
+    verify: p384,
+};
+static P384_SHA384: Algorithm = Algorithm {
+    key: alg_id::ECDSA_P384,
+    signature: alg_id::ECDSA_SHA384,
+    hasher: hasher::<Sha384>,
+    verify: p384,
+};
 
 /// The RSA key sizes accepted, in bits: below, too weak; above, too slow for a proxy's worker thread.
 pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
@@ -84,17 +112,6 @@ struct Algorithm {
     signature: AlgorithmIdentifier,
     hasher: fn() -> Box<dyn DynDigest>,
     verify: Verify,
-}
-
-impl Algorithm {
-    const fn new(
-        key: AlgorithmIdentifier,
-        signature: AlgorithmIdentifier,
-        hasher: fn() -> Box<dyn DynDigest>,
-        verify: Verify,
-    ) -> Self {
-        Self { key, signature, hasher, verify }
-    }
 }
 
 impl SignatureVerificationAlgorithm for Algorithm {

@@ -119,6 +119,12 @@ fn bytes_that_are_not_one_certificate_are_no_authority() {
             }),
         ),
         (
+            "a broken authority key identifier",
+            resigned(|parts| {
+                extended(parts, &der::sequence(&[&der::oid(&[2, 5, 29, 35]), &der::tlv(4, &[0x30, 9])]));
+            }),
+        ),
+        (
             "a second key identifier",
             resigned(|parts| {
                 let key = der::tlv(4, &[1; 20]);
@@ -194,6 +200,29 @@ fn the_name_selects_and_the_signature_decides() {
     ] {
         let authorities: Vec<Authority> = authorities.iter().map(|ca| authority(ca)).collect();
         assert_eq!(vouch_now(&authorities, &us), expected, "{what}");
+    }
+}
+
+#[test]
+fn an_authority_knows_its_name_and_what_its_key_has_signed() {
+    let cast = cast();
+    let us = authority(&cast.us_ca);
+    let leaf = us_leaf(&cast.us_ca);
+    let parts = der::children(&leaf.der);
+    let issuer = &client(&leaf).issuer;
+    assert!(us.is_named(issuer) && authority(&cast.impostor).is_named(issuer));
+    assert!(!authority(&cast.eu_ca).is_named(issuer) && !us.is_named(&[]));
+
+    let digest = Fingerprint::of(&parts[0]);
+    // The content of AlgorithmIdentifier, and of the BIT STRING behind its number of unused bits.
+    let (algorithm, signature) = (der::children(&parts[1]).concat(), &parts[2][3..]);
+    for (what, authority, digest, algorithm, expected) in [
+        ("its own", &us, digest, algorithm.as_slice(), true),
+        ("of another of its name", &authority(&cast.impostor), digest, &algorithm, false),
+        ("of something else", &us, Fingerprint::of(&leaf.der), &algorithm, false),
+        ("with no algorithm", &us, digest, &[], false),
+    ] {
+        assert_eq!(authority.has_signed(digest.as_bytes(), algorithm, signature), expected, "{what}");
     }
 }
 

@@ -244,6 +244,27 @@ fn a_san_is_read_in_full_or_not_at_all() {
 }
 
 #[test]
+fn revocation_lists_are_those_that_it_names_by_url() {
+    let full = |names: &[(SanTag, &[u8])]| {
+        // GeneralNames, tagged as fullName instead of SEQUENCE.
+        let names = [&[0xa0][..], &der::general_names(names)[1..]].concat();
+        der::sequence(&[&der::tlv(0xa0, &names)])
+    };
+    let attribute = der::sequence(&[&der::oid(&[2, 5, 4, 3]), &der::tlv(0x0c, b"x")]);
+    let relative = der::sequence(&[&der::tlv(0xa0, &der::tlv(0xa1, &attribute))]);
+    let points = der::sequence(&[
+        &full(&[(SanTag::Uri, b"http://a.example/1.crl"), (SanTag::Dns, b"b.example")]),
+        &relative,
+        &full(&[(SanTag::Uri, b"ldap://c.example/2")]),
+        // Nothing but an issuer of indirect lists.
+        &der::sequence(&[&der::tlv(0xa2, &der::tlv(0x82, b"d.example"))]),
+    ]);
+    let parsed = client(&named().extension(&[2, 5, 29, 31], points, false).issue());
+    assert_eq!(parsed.crl_urls, ["http://a.example/1.crl", "ldap://c.example/2"]);
+    assert!(client(&named().issue()).crl_urls.is_empty());
+}
+
+#[test]
 fn a_common_name_that_cannot_be_read_is_malformed() {
     let named = |tag, name: &[u8]| {
         let attribute = der::sequence(&[&der::oid(&[2, 5, 4, 3]), &der::tlv(tag, name)]);

@@ -216,10 +216,8 @@ pub fn decide(
 ) -> Verdict {
     let mut clock = Clock::at(now);
     let mut worth_asking = None;
-    let result = check_name(certificate, policy).and_then(|index| {
+    let result = check_name(certificate, policy).and_then(|(index, region)| {
         check_validity(certificate, policy.clock_skew, &mut clock)?;
-        let region =
-            policy.regions.get(index).ok_or_else(|| Refusal::new(Reason::WrongName, String::new()))?;
         let unasked = ApiTrust::default();
         let api = trust.regions.get(index).unwrap_or(&unasked);
         let Vouched { authority, signer, missing } =
@@ -256,14 +254,17 @@ impl Refusal {
     }
 }
 
-/// Row 4: its name is exactly one configured region's. Returns the region's index.
-fn check_name(certificate: &ClientCertificate, policy: &Policy) -> Result<usize, Refusal> {
+/// Row 4: its name is exactly one configured region's. Returns the region and its index.
+fn check_name<'p>(
+    certificate: &ClientCertificate,
+    policy: &'p Policy,
+) -> Result<(usize, &'p RegionPolicy), Refusal> {
     let configured = |name: &str| {
-        policy.regions.iter().position(|region| region.certificate_name.eq_ignore_ascii_case(name))
+        let mut regions = policy.regions.iter().enumerate();
+        regions.find(|(_, region)| region.certificate_name.eq_ignore_ascii_case(name))
     };
     let region_id = |name: &str| {
-        let own =
-            configured(name).and_then(|index| policy.regions.get(index)).map(|region| region.id.as_str());
+        let own = configured(name).map(|(_, region)| region.id.as_str());
         own.or_else(|| regions::by_certificate_name(name).map(|region| region.id))
     };
     let several = name::several_regions(certificate, region_id);
@@ -274,8 +275,8 @@ fn check_name(certificate: &ClientCertificate, policy: &Policy) -> Result<usize,
         ));
     }
     let names = name::names(certificate, policy.names);
-    if let Some(index) = names.iter().find_map(|name| configured(name)) {
-        return Ok(index);
+    if let Some(found) = names.iter().find_map(|name| configured(name)) {
+        return Ok(found);
     }
     match names.iter().find_map(|name| regions::by_certificate_name(name)) {
         Some(own) if policy.regions.iter().any(|region| region.id == own.id) => Err(Refusal::new(

@@ -79,6 +79,16 @@ fn codes_and_statuses_are_those_that_dashboards_rely_on() {
 }
 
 #[test]
+fn news_of_another_worker_may_turn_what_they_are_about() {
+    use Reason::{NotPinned, RevocationUnknown, TrustNotLoaded, TrustStale, TrustUnrefreshed};
+    let turned = [NotPinned, RevocationUnknown, TrustNotLoaded, TrustStale, TrustUnrefreshed];
+    for reason in Reason::ALL {
+        assert_eq!(Outcome::Deny(reason).may_change_with_news(), turned.contains(&reason), "{reason}");
+    }
+    assert!(!BY_GENESYS.may_change_with_news());
+}
+
+#[test]
 fn what_the_parser_refuses_has_the_reasons_of_row_3() {
     for (error, reason) in [
         (CertificateError::Malformed("x".to_owned()), Reason::MalformedCertificate),

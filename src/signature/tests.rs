@@ -151,3 +151,13 @@ fn rsa_keys_have_2048_to_4096_bits_and_a_sane_exponent() {
     assert!(rsa_public_key(&good[..good.len() - 1]).is_none(), "cut short");
     assert!(rsa_public_key(&[]).is_none());
 }
+
+#[test]
+fn nothing_of_a_message_is_printed() {
+    let algorithm = alg_id::RSA_PKCS1_SHA256;
+    let mut digest = MessageDigest::of(algorithm.as_ref()).unwrap();
+    digest.update(MESSAGE);
+    assert_eq!(format!("{digest:?}"), "MessageDigest(...)");
+    assert_eq!(format!("{:?}", ALGORITHMS[0]), format!("Algorithm {{ signature: {algorithm:?}, .. }}"));
+    assert!(MessageDigest::of(alg_id::ED25519.as_ref()).is_none());
+}

@@ -53,6 +53,35 @@ fn each_mode_refuses_what_it_says_it_refuses() {
     }
 }
 
+#[test]
+fn without_any_list_nothing_is_known() {
+    for (mode, expected) in [("soft", BY_GENESYS), ("hard", Outcome::Deny(Reason::RevocationUnknown))] {
+        let policy = policy(&json!({
+            "regions": {"us-east-1": {"genesys": genesys()}},
+            "revocation": {"mode": mode, "discover": {"crl.example": "crl"}},
+        }));
+        assert_eq!(outcome(&us_leaf(&cast().us_ca), &policy), expected, "{mode}");
+    }
+}
+
+/// The configuration demands `issuers` with revocation; this is what would become of a policy without.
+#[test]
+fn no_list_covers_a_pinned_certificate_whose_signer_is_unknown() {
+    let leaf = us_leaf(&cast().digicert_ca);
+    let pin = format!("sha256:{}", fingerprint(&leaf));
+    let mut policy = policy(&us_only(&json!({"digicert": {"pins": [pin]}})));
+    for (mode, expected) in [
+        (RevocationMode::Off, BY_DIGICERT),
+        (RevocationMode::Soft, BY_DIGICERT),
+        (RevocationMode::Hard, Outcome::Deny(Reason::RevocationUnknown)),
+    ] {
+        policy.revocation.mode = mode;
+        let lists = Always(Standing::Revoked);
+        let verdict = decide(&client(&leaf), &policy, &Trust::default(), &lists, NOW, Mono::ZERO);
+        assert_eq!(verdict.outcome, expected, "{mode:?}");
+    }
+}
+
 /// No pin would let in what is revoked. Otherwise the missing pin comes first: it may bring the list's answer with it.
 #[test]
 fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
