@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test coverage test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check oci dist reproducible lint fmt clean
+.PHONY: help provision wasm demo demo-readme test coverage test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check bench-memory oci dist reproducible lint fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -50,6 +50,9 @@ bench-counts: wasm ## Count what a request costs, and write docs/costs.md and be
 
 bench-counts-check: wasm ## Count, and fail if a number grew by more than 2 % or a budget is exceeded
 	@scripts/bench-counts.sh
+
+bench-memory: wasm ## A million requests and 10,000 refreshes in the interpreter: memory stays flat (some minutes), into docs/costs.md
+	@cargo run --locked -p bench --bin memory
 
 oci: wasm ## Pack the module as OCI images for oci:// URLs: target/oci, target/oci.tar (no registry, no daemon)
 	@scripts/oci.sh

@@ -5,5 +5,6 @@
 #![allow(clippy::missing_panics_doc, reason = "a tool: a broken set-up ends it")]
 
 pub mod document;
+pub mod scene;
 pub mod script;
 pub mod vm;

@@ -39,12 +39,6 @@ pub struct Script {
 }
 
 impl Script {
-    /// Lets both clocks go on.
-    pub fn sleep(&mut self, seconds: u64) {
-        self.wall += seconds * 1_000_000_000;
-        self.monotonic += seconds * 1_000_000_000;
-    }
-
     fn random_byte(&mut self) -> u8 {
         // Knuth's MMIX generator; its upper bits are good enough for hash seeds.
         self.random =

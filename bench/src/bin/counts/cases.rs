@@ -2,14 +2,12 @@
 //! the module did what the case says.
 
 use bench::{
+    scene::{CERTIFICATE, DIGEST, answer, script, show},
     script::Script,
     vm::{Compiled, Cost, Vm},
 };
 use serde_json::{Value, json};
-use std::{
-    path::Path,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::path::Path;
 use testbed::{
     paths,
     pki::{Ca, KeyType, Leaf, Pki, pem_block},
@@ -26,8 +24,6 @@ pub struct Case {
     pub memory: u64,
 }
 
-const DIGEST: &str = "connection.sha256_peer_certificate_digest";
-const CERTIFICATE: &str = "connection.peer_certificate";
 const REGION: &str = "us-east-1";
 const CRL_URL: &str = "http://crl.example/genesys.crl";
 
@@ -205,12 +201,7 @@ impl Bench {
                 vm.tick();
                 for _ in 0..3 {
                     let (token, path) = vm.script().dispatched.pop().expect("a call");
-                    let body = match path.as_str() {
-                        "/oauth/token" => br#"{"access_token":"x","expires_in":86400}"#.to_vec(),
-                        path if path.contains("Current") => page.clone(),
-                        _ => br#"{"entities":[]}"#.to_vec(),
-                    };
-                    vm.respond(token, body);
+                    vm.respond(token, answer(&path, &page));
                 }
             });
             assert!(
@@ -297,27 +288,6 @@ fn warm(vm: &mut Vm) -> Cost {
         vm.stream();
     }
     vm.measure(Vm::stream)
-}
-
-fn script(policy: &Value, leaf: Option<&Leaf>) -> Script {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let mut script = Script::default();
-    script.configuration = policy.to_string().into_bytes();
-    script.environment =
-        ["GENESYS_CLIENT_ID=id".to_owned(), "GENESYS_CLIENT_SECRET=secret".to_owned()].into();
-    // Certificates are made when this runs, so their time is now; the rest of the script is always the same.
-    script.wall = now.as_secs() * 1_000_000_000;
-    script.monotonic = 1_000_000_000_000;
-    if let Some(leaf) = leaf {
-        show(&mut script, leaf);
-    }
-    script
-}
-
-/// Makes a certificate the peer's.
-fn show(script: &mut Script, leaf: &Leaf) {
-    script.properties.insert(DIGEST.into(), leaf.sha256.clone().into_bytes());
-    script.properties.insert(CERTIFICATE.into(), leaf.cert_pem.clone().into_bytes());
 }
 
 fn assert_verdict(vm: &mut Vm, verdict: &str) {

@@ -26,7 +26,7 @@ pub struct Round {
 }
 
 /// CPU time that all threads of a process have had, in the scheduler's nanoseconds.
-fn cpu_time(pid: u32) -> Duration {
+pub fn cpu_time(pid: u32) -> Duration {
     let nanoseconds = |task: io::Result<fs::DirEntry>| {
         let text = fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
         text.split(' ').next()?.parse::<u64>().ok()

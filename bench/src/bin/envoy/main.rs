@@ -6,6 +6,7 @@
 mod doors;
 mod load;
 mod report;
+mod starts;
 
 use bench::document;
 use load::Round;
@@ -37,6 +38,7 @@ async fn main() {
     // Of others: it tells how far to trust the rest.
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();
+    let (first_vm, another_vm) = starts::measure().await;
     let bench = Bench::start().await;
     let first_sight = bench.first_sight().await;
     let open = bench.open(sweeps).await;
@@ -63,6 +65,13 @@ async fn main() {
          right after, the median of {} certificates.",
         first_sight.as_secs_f64() * 1e3,
         Bench::FIRST_SIGHTS,
+    );
+    let _ = write!(
+        text,
+        "\n\nStart: CPU time of the first VM, with what Envoy does to compile the module, {:.0} ms; of each further worker's VM, \
+         {:.0} ms.",
+        first_vm.as_secs_f64() * 1e3,
+        another_vm.as_secs_f64() * 1e3,
     );
     println!("{text}");
     if let Err(error) = document::replace(&paths::workspace_root().join("docs/costs.md"), "envoy", &text) {
