@@ -61,12 +61,19 @@ pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, Reason> {
         }
         texts => texts,
     };
-    match texts.as_slice() {
+    let certificate = match texts.as_slice() {
         [text] if pem::blocks(text) < 2 => pem::certificates(text)
             .ok()
             .and_then(|certificates| certificates.into_iter().next())
-            .ok_or(Reason::CertificateUnavailable),
-        _ => Err(Reason::CertificateMismatch),
+            .ok_or(Reason::CertificateUnavailable)?,
+        _ => return Err(Reason::CertificateMismatch),
+    };
+    // A hop that was not told to forward the certificate would leave the one in the SAN as the only one.
+    let own = Fingerprint::of(&certificate);
+    if xfcc::hashes(header).all(|hash| hash == own) {
+        Ok(certificate)
+    } else {
+        Err(Reason::CertificateMismatch)
     }
 }
 
@@ -139,6 +146,29 @@ mod tests {
         ];
         for (what, sources, expected) in cases {
             assert_eq!(bind(&digest, sources), expected, "{what}");
+        }
+    }
+
+    /// Envoy writes the caller's `Hash` always, its `Cert` only if it is told to.
+    #[test]
+    fn a_trusted_hop_that_shows_another_ones_hash_is_in_doubt() {
+        let (one, own) = (encoded(b"one"), Fingerprint::of(b"one"));
+        let other = Fingerprint::of(b"other");
+        let (fine, doubt) = (Ok(b"one".to_vec()), Err(Reason::CertificateMismatch));
+        let cases = [
+            (format!("Hash={own};Cert=\"{one}\""), fine.clone()),
+            (format!("hash=\"{own}\";Cert=\"{one}\""), fine.clone()),
+            (format!("[{{\"Hash\": \"{own}\",\"Cert\":\"{one}\"}}]"), fine.clone()),
+            // Of another digest algorithm: nothing to compare with.
+            (format!("Hash={};Cert=\"{one}\"", "a9".repeat(20)), fine),
+            (format!("Hash={other};Cert=\"{one}\""), doubt.clone()),
+            // A hop that forwards no certificate, and a SAN that brings one along.
+            (format!("Hash={other};URI=x,Hash={own};Cert=\"{one}\""), doubt.clone()),
+            (format!("HASH={other};URI=x;Cert=\"{one}\";Hash={own}"), doubt.clone()),
+            (format!("[{{\"hash\" : \"{other}\",\"uri\":[\"x\",\"cert\":\"{one}\"]}}]"), doubt),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(from_hop(header.as_bytes()), expected, "{header}");
         }
     }
 

@@ -6,6 +6,7 @@
 //! stand, and the caller believes one only if its fingerprint is that of the TLS connection. A structure that can be
 //! forged is not relied on, not even to skip something.
 
+use crate::fingerprint::Fingerprint;
 use percent_encoding::percent_decode;
 
 /// The longest header value looked at, in bytes.
@@ -16,7 +17,8 @@ pub const MAX_HEADER: usize = 64 * 1024;
 const MAX_VALUES: usize = 16;
 const MAX_BYTES: usize = 2 * MAX_HEADER;
 
-const KEY: &[u8] = b"cert";
+/// Digits of a SHA-256.
+const DIGITS: usize = 64;
 
 /// The last `Cert` values of the header, percent-decoded: PEM text, if the header is honest. The last one comes first:
 /// Envoy appends its own to what the client sent.
@@ -24,10 +26,8 @@ pub fn certificates(header: &[u8]) -> Vec<Vec<u8>> {
     if header.len() > MAX_HEADER {
         return Vec::new();
     }
-    let keys = header.windows(KEY.len()).enumerate().filter(|(_, window)| window.eq_ignore_ascii_case(KEY));
     // From the end and one by one: a value is read to its end only if it is among those that are kept.
-    let values =
-        keys.rev().filter_map(|(at, _)| Value::after(header.get(at + KEY.len()..)?)).take(MAX_VALUES);
+    let values = behind(header, b"cert").rev().filter_map(Value::after).take(MAX_VALUES);
     let mut bytes = 0;
     values
         .take_while(|value| {
@@ -36,6 +36,28 @@ pub fn certificates(header: &[u8]) -> Vec<Vec<u8>> {
         })
         .map(Value::decode)
         .collect()
+}
+
+/// Every SHA-256 that could be a `Hash`, in whichever element. Envoy writes that of the caller's certificate there, whatever
+/// else of it it was told to write.
+pub fn hashes(header: &[u8]) -> impl Iterator<Item = Fingerprint> {
+    let digits = behind(header, b"hash").filter_map(|key| match key.strip_prefix(b"=") {
+        Some(text) => text.strip_prefix(b"\"").unwrap_or(text).get(..DIGITS),
+        None => json_text(key)?.get(..DIGITS),
+    });
+    digits.filter_map(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+}
+
+/// What stands behind each occurrence of a key.
+fn behind<'h>(header: &'h [u8], key: &'static [u8]) -> impl DoubleEndedIterator<Item = &'h [u8]> {
+    let keys = header.windows(key.len()).enumerate().filter(|(_, window)| window.eq_ignore_ascii_case(key));
+    keys.filter_map(|(at, _)| header.get(at + key.len()..))
+}
+
+/// What stands behind `": "`.
+fn json_text(key: &[u8]) -> Option<&[u8]> {
+    let value = key.strip_prefix(b"\"")?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    value.strip_prefix(b"\"")
 }
 
 /// What stands after a key.
@@ -54,9 +76,8 @@ impl<'h> Value<'h> {
                 None => until(text, |byte| byte == b';' || byte == b','),
             }));
         }
-        let json = key.strip_prefix(b"\"")?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
         // PEM holds no quote, so neither does its JSON form hold an escaped one.
-        Some(Self::Json(until(json.strip_prefix(b"\"")?, |byte| byte == b'"')))
+        Some(Self::Json(until(json_text(key)?, |byte| byte == b'"')))
     }
 
     fn len(&self) -> usize {

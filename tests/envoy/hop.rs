@@ -256,6 +256,16 @@ async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
             door.forward("SANITIZE_SET", details);
             door.routes()[0]["route"]["cluster"] = "inner".into();
         });
+        // It was not told to forward the certificate: then nobody may bring one along.
+        doors.add(&format!("{format} without cert"), &by_ca(&world), |door| {
+            door.filters().drain(..2);
+            let mut details = json!({"subject": true, "uri": true, "dns": true});
+            if writes_json() {
+                details["format"] = format.into();
+            }
+            door.forward("SANITIZE_SET", details);
+            door.routes()[0]["route"]["cluster"] = "inner".into();
+        });
     }
     let address = inner.listener_addr("inner");
     let cluster = json!({
@@ -294,6 +304,14 @@ async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
                 stranger(world).dns(&name).email("x".repeat(size)).issue(),
             ] {
                 let response = stage.get_as(door, &leaf).await;
+                assert_eq!(response.status, 403, "{door}: a stranger called {name}: {}", response.text());
+            }
+        }
+        let door = format!("{door} without cert");
+        assert_eq!(stage.get_as(&door, ours).await.status, 403, "{door}: Genesys");
+        for name in injections(ours) {
+            for leaf in [stranger(world).uri(&name).issue(), stranger(world).dns(&name).issue()] {
+                let response = stage.get_as(&door, &leaf).await;
                 assert_eq!(response.status, 403, "{door}: a stranger called {name}: {}", response.text());
             }
         }
