@@ -93,7 +93,9 @@ pub(super) fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
     errors.check_span("refresh.keep_removed", refresh.keep_removed.0, Duration::ZERO..=30 * DAY);
     if let Some(bound) = refresh.max_staleness.0 {
         errors.check_span("refresh.max_staleness", bound, second..=366 * DAY);
-        let between = Span(refresh.interval.0 * (100 + refresh.jitter.0) / 100 + refresh.timeout.0);
+        // Both may be out of bounds themselves.
+        let interval = refresh.interval.0.saturating_mul(100 + refresh.jitter.0) / 100;
+        let between = Span(interval.saturating_add(refresh.timeout.0));
         if bound <= between.0 {
             let bound = Span(bound);
             errors.add(

@@ -59,6 +59,9 @@ impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
             _ => {
                 if self.sequence > 0 && lease.is_held(now) {
                     self.write(store, now);
+                } else {
+                    // It may be ahead of this callback's clock only.
+                    self.seen = None;
                 }
                 None
             }

@@ -310,3 +310,14 @@ fn everything_wrong_is_told_at_once() {
     ];
     assert_eq!(paths, expected);
 }
+
+#[test]
+fn a_duration_beyond_all_bounds_is_refused_as_any_other() {
+    let longest = format!("{}s", u64::MAX);
+    for field in ["interval", "timeout"] {
+        let document = refresh(json!({field: longest, "max_staleness": "1d"}));
+        let errors = load(&document).expect_err("far too long");
+        let told = errors.iter().find(|error| error.path == format!("refresh.{field}"));
+        assert!(told.is_some_and(|error| error.message.contains("is outside")), "{errors:?}");
+    }
+}

@@ -132,6 +132,21 @@ fn what_one_worker_fetched_all_workers_look_up() {
     }
 }
 
+/// Its callback read the clock, and then had to wait for a processor.
+#[test]
+fn a_worker_that_read_the_clock_long_before_the_list_came_learns_it_with_its_next_look() {
+    for secret in BOTH {
+        let (mut shared, mut one, mut two) =
+            (Shared::default(), Worker::new(1, secret), Worker::new(2, secret));
+        let revoked = &PKI.us.genesys;
+        assert_eq!(one.fetch(&mut shared, 100, &list(1, &[revoked])), "ok");
+        two.learn(&mut shared, 90);
+        assert_eq!(two.standing(&shared, revoked, now()), None, "from the future, as it seems");
+        two.learn(&mut shared, 101);
+        assert_eq!(two.standing(&shared, revoked, now()), Some(Standing::Revoked));
+    }
+}
+
 #[test]
 fn an_older_list_does_not_undo_a_revocation() {
     let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
