@@ -4,7 +4,7 @@ use crate::{
     pace::{PATIENCE, REGION, run, seen, unhurried},
     reload::Reloading,
     setup::{Running, asked, assert_refused, digicert, with, world},
-    stage::Doors,
+    stage::{Doors, assert_guarded},
 };
 use http::Request;
 use serde_json::json;
@@ -261,4 +261,23 @@ async fn held_requests_outlive_their_neighbours_bodies_http2_and_a_reload() {
         .wait_for_stat("http.ingress.downstream_rq_active", |n| n == 0, PATIENCE)
         .await
         .expect("none is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_its_own_body_sends_on_early_ends_at_the_guard() {
+    let world = world().await;
+    let policy = unhurried(&world, &json!({"hold": "20s"}));
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    doors.add("early", &policy, |door| door.plugin()["allow_on_headers_stop_iteration"] = true.into());
+    let stage = doors.open(world).await;
+    let ok = stat("default", "refreshes.ok.us-east-1");
+    stage.envoy.wait_for_stat(&ok, |n| n == 1, PATIENCE).await.expect("a refresh succeeds");
+    let gate = Gate::new();
+    stage.world.genesys.fault(None, Some(Endpoint::Current), Fault::Gate(gate.clone()));
+    let unknown = &stage.world.pki.us.digicert_upcoming;
+    let request = Request::post("/").body(vec![b'x'; 300_000]).expect("a request");
+    let client = stage.client("early").identity(unknown).timeout(PATIENCE).build();
+    assert_guarded("it does not wait for a verdict", &client.send(request).await.expect("an answer"));
+    assert_eq!(stage.world.upstream.count(), 0);
+    gate.open();
 }

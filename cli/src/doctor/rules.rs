@@ -72,6 +72,7 @@ rules! {
     Error FailOpen "fail_open" "a crashed filter is skipped";
     Warning FailurePolicy "failure_policy" "a crashed VM is not started again";
     Error CapabilityMissing "capability_missing" "the VM may not call, or be called, as the filter needs";
+    Error HeadersStopIteration "headers_stop_iteration" "a request that waits goes on without a verdict as its body arrives";
     Error CredentialsNotPassed "credentials_not_passed" "the VM is not given the OAuth client's variables";
     Warning SecretInConfiguration "secret_in_configuration" "every config dump shows the OAuth secret";
     Error SharedEnvironment "shared_environment" "before Envoy 1.39: plugins of one VM see the first one's variables";

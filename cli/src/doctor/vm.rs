@@ -48,8 +48,10 @@ const CALLS: [&str; 22] = [
 ];
 
 pub fn check(plugin: &Plugin) -> Vec<Finding> {
-    let mut findings: Vec<Finding> =
-        [failure_policy(plugin), capabilities(plugin)].into_iter().flatten().collect();
+    let mut findings: Vec<Finding> = [failure_policy(plugin), capabilities(plugin), stop_iteration(plugin)]
+        .into_iter()
+        .flatten()
+        .collect();
     if let Ok(policy) = &plugin.policy {
         findings.extend(credentials(plugin, policy));
     }
@@ -103,6 +105,19 @@ fn capabilities(plugin: &Plugin) -> Option<Finding> {
             &plugin.path,
             why.join("; "),
             "add them to capability_restriction_config.allowed_capabilities, or remove the restriction",
+        )
+    })
+}
+
+/// Envoy then takes a pause for one of the headers alone, and the body resumes the request.
+fn stop_iteration(plugin: &Plugin) -> Option<Finding> {
+    truth(&plugin.config, "/allow_on_headers_stop_iteration").then(|| {
+        Finding::new(
+            Rule::HeadersStopIteration,
+            &plugin.path,
+            "with allow_on_headers_stop_iteration a request that waits for a refresh goes on as soon as its body arrives, \
+             without a verdict: a guard refuses it, one in shadow lets it through",
+            "remove it",
         )
     })
 }

@@ -230,6 +230,13 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        rule: "headers_stop_iteration",
+        bad: &[explain("allowed", |b, _| plugin(b)["allow_on_headers_stop_iteration"] = true.into())],
+        good: &[explain("as it is without", |b, _| {
+            plugin(b)["allow_on_headers_stop_iteration"] = false.into();
+        })],
+    },
+    Row {
         rule: "credentials_not_passed",
         bad: &[
             explain("none", |b, _| drop(remove(&mut plugin(b)["vm_config"], "environment_variables"))),
