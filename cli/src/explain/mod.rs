@@ -95,7 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     let presented = if let Some(path) = &arguments.cert {
         shown::from_file(path, arguments.sha256)?
     } else if let Some(value) = &arguments.xfcc {
-        shown::from_xfcc(value, arguments.sha256)?
+        shown::from_xfcc(value, arguments.sha256, &policy.peer)?
     } else if let Some(digest) = arguments.sha256 {
         return Ok(log_value::fingerprint_alone(digest, &policy, &trust));
     } else {

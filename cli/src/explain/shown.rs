@@ -2,6 +2,7 @@
 
 use crate::output::{self, Usage};
 use genesys_mtls_filter::{
+    config::Peer,
     decision::Reason,
     fingerprint::Fingerprint,
     peer::{self, Shown},
@@ -38,27 +39,51 @@ pub fn from_file(path: &str, digest: Option<Fingerprint>) -> Result<Presented, U
     })
 }
 
-pub fn from_xfcc(value: &str, digest: Option<Fingerprint>) -> Result<Presented, Usage> {
+pub fn from_xfcc(value: &str, digest: Option<Fingerprint>, peer: &Peer) -> Result<Presented, Usage> {
     let header = if value == "-" { output::read_text("-")? } else { value.to_owned() };
     let header = header.trim().trim_start_matches("x-forwarded-client-cert:").trim().as_bytes().to_vec();
     let count = xfcc::certificates(&header).len();
-    if let Some(digest) = digest {
-        let der = peer::bind(&digest, [Shown::Xfcc(header)]);
-        let note = match &der {
-            Ok(_) => format!("the one of {count} Cert value(s) whose SHA-256 is the connection's"),
-            Err(_) => {
-                format!("{count} Cert value(s) in the header, none with the connection's SHA-256 {digest}")
-            }
-        };
-        return Ok(Presented { der, note });
-    }
-    let der = peer::from_hop(&header);
+    Ok(match (peer, digest) {
+        (Peer::Hop(_), _) => of_hop(&header, digest),
+        (Peer::Connection { .. }, Some(digest)) => {
+            let der = peer::bind(&digest, [Shown::Xfcc(header)]);
+            let note = match &der {
+                Ok(_) => format!("the one of {count} Cert value(s) whose SHA-256 is the connection's"),
+                Err(_) => {
+                    format!(
+                        "{count} Cert value(s) in the header, none with the connection's SHA-256 {digest}"
+                    )
+                }
+            };
+            Presented { der, note }
+        }
+        (Peer::Connection { .. }, None) => {
+            let der = peer::from_hop(&header);
+            let note = match &der {
+                Ok(_) => "the header's one Cert; taken to be the connection's own (give --sha256 to check)".to_owned(),
+                Err(Reason::CertificateMismatch) => format!(
+                    "{count} Cert values in the header; the filter takes the one with the connection's digest: give --sha256"
+                ),
+                Err(_) => "the header has no readable Cert; Envoy writes one with set_current_client_cert_details: {cert: true}"
+                    .to_owned(),
+            };
+            Presented { der, note }
+        }
+    })
+}
+
+/// Nothing binds the header of a trusted hop: it has to be beyond doubt, whichever certificate is asked about.
+fn of_hop(header: &[u8], digest: Option<Fingerprint>) -> Presented {
+    let der = peer::from_hop(header).and_then(|der| {
+        let is_wanted = digest.is_none_or(|digest| Fingerprint::of(&der) == digest);
+        if is_wanted { Ok(der) } else { Err(Reason::CertificateMismatch) }
+    });
     let note = match &der {
-        Ok(_) => "the header's one Cert; taken to be the connection's own (give --sha256 to check)".to_owned(),
-        Err(Reason::CertificateMismatch) => format!(
-            "{count} Cert values in the header; the filter takes the one with the connection's digest: give --sha256"
-        ),
-        Err(_) => "the header has no readable Cert; Envoy writes one with set_current_client_cert_details: {cert: true}".to_owned(),
+        Ok(_) => "the one certificate in the header, on the word of danger_trusted_hop",
+        Err(Reason::CertificateMismatch) => {
+            "the header of danger_trusted_hop has to show exactly one certificate, and nobody else's Hash"
+        }
+        Err(_) => "the header of danger_trusted_hop has no readable certificate",
     };
-    Ok(Presented { der, note })
+    Presented { der, note: note.to_owned() }
 }
