@@ -1,12 +1,15 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test coverage test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check bench-memory oci dist reproducible lint fmt clean
+.PHONY: help provision wasm demo demo-readme test coverage test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak oci dist reproducible lint fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
 # How often `make bench` lets each contender have its turn
 BENCH_SWEEPS ?= 40
+# Options for the faults, and how long the soak takes
+FAULTS_ARGS ?=
+SOAK_MINUTES ?= 20
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +56,12 @@ bench-counts-check: wasm ## Count, and fail if a number grew by more than 2 % or
 
 bench-memory: wasm ## A million requests and 10,000 refreshes in the interpreter: memory stays flat (some minutes), into docs/costs.md
 	@cargo run --locked -p bench --bin memory
+
+faults: provision wasm ## Break one thing after another under load (some 15 min), and write docs/faults.md (FAULTS_ARGS=--help)
+	@. .tools/env.sh && cargo run --locked -p trials --bin faults -- $(FAULTS_ARGS)
+
+soak: provision wasm ## Run mixed traffic for SOAK_MINUTES (20), see that nothing grows, and write docs/soak.md
+	@. .tools/env.sh && SOAK_MINUTES=$(SOAK_MINUTES) cargo run --locked -p trials --bin soak
 
 oci: wasm ## Pack the module as OCI images for oci:// URLs: target/oci, target/oci.tar (no registry, no daemon)
 	@scripts/oci.sh

@@ -17,6 +17,7 @@ mod net;
 pub mod paths;
 pub mod pki;
 pub mod shipped;
+pub mod stand_in;
 mod tls;
 pub mod upstream;
 pub mod vectors;

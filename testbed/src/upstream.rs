@@ -1,6 +1,7 @@
 //! The service behind Envoy: answers 200 and says what it was asked. HTTP/1.1 and h2c on one port.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     io,
     net::SocketAddr,
@@ -35,6 +36,7 @@ pub struct Upstream {
 #[derive(Debug, Default)]
 struct Seen {
     count: AtomicUsize,
+    by_path: Mutex<BTreeMap<String, usize>>,
     last: Mutex<Option<Value>>,
 }
 
@@ -61,6 +63,12 @@ impl Upstream {
     /// How many requests it got.
     pub fn count(&self) -> usize {
         self.seen.count.load(Ordering::SeqCst)
+    }
+
+    /// How many requests it got for this path.
+    pub fn count_of(&self, path: &str) -> usize {
+        let counts = self.seen.by_path.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.get(path).copied().unwrap_or_default()
     }
 
     /// The last request, as in its answer.
@@ -117,6 +125,8 @@ async fn answer(request: Request<Incoming>, seen: Arc<Seen>) -> Result<Response<
         "body": String::from_utf8_lossy(&body),
     });
     seen.count.fetch_add(1, Ordering::SeqCst);
+    let path = echo["path"].as_str().unwrap_or_default().to_owned();
+    *seen.by_path.lock().unwrap_or_else(PoisonError::into_inner).entry(path).or_default() += 1;
     let text = echo.to_string();
     *seen.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(echo);
     let response =

@@ -3,10 +3,13 @@
 use crate::{
     setup::{PATIENCE, assert_refused, with, world},
     stage::{Door, Doors, Stage, assert_guarded, by_ca, guard_of},
-    stand_in::{Fate, replace},
 };
 use serde_json::{Value, json};
-use testbed::{client::Response, pki::Leaf};
+use testbed::{
+    client::Response,
+    pki::Leaf,
+    stand_in::{Fate, replace},
+};
 
 async fn genuine(stage: &Stage, door: &str) -> Response {
     stage.get_as(door, &stage.world.pki.us.genesys).await

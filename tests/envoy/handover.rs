@@ -4,7 +4,6 @@ use crate::{
     pace::{PATIENCE, REGION, fast, run, seen, unhurried},
     setup::{asked, digicert, with, world},
     stage::{Doors, Stage},
-    stand_in::{crashing_once, vandal},
 };
 use genesys_mtls_filter::{
     config::load,
@@ -18,6 +17,7 @@ use testbed::{
     genesys::{Credentials, Endpoint, Fault, Gate, Status},
     paths,
     pki::{EU_CENTRAL_1, Leaf},
+    stand_in::{crashing_once, vandal},
 };
 use tokio::time::Instant;
 

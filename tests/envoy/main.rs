@@ -27,6 +27,5 @@ mod rotation;
 mod setup;
 mod shipped;
 mod stage;
-mod stand_in;
 mod versions;
 mod who_gets_in;

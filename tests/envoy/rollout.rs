@@ -4,7 +4,6 @@ use crate::{
     recipes::snippets,
     setup::{PATIENCE, assert_refused, with, world},
     stage::{Doors, Stage, assert_guarded, by_ca},
-    stand_in::{Fate, replace},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -13,6 +12,7 @@ use testbed::{
     client::{Connection, Response},
     config,
     pki::Leaf,
+    stand_in::{Fate, replace},
 };
 
 /// The guard as `envoy/README.md` puts it for shadow mode.

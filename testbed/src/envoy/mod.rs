@@ -21,10 +21,15 @@ use tokio::time::Instant;
 pub use process::{binary, full_version, version};
 pub use wall_clock::WallClock;
 
-use crate::client::Client;
+use crate::{
+    client::Client,
+    net::{LOOPBACK, ReservedPort},
+};
 use process::Process;
 
 const POLL: Duration = Duration::from_millis(20);
+/// How long the admin interface may take: while Envoy compiles a module its main thread does nothing else.
+const ADMIN: Duration = Duration::from_mins(1);
 
 /// What went wrong with Envoy; shows the end of its log.
 #[derive(thiserror::Error)]
@@ -59,6 +64,7 @@ pub struct EnvoyBuilder {
     args: Vec<String>,
     ready_within: Duration,
     lifetime: Duration,
+    hot_restart: bool,
 }
 
 impl EnvoyBuilder {
@@ -110,41 +116,101 @@ impl EnvoyBuilder {
         self
     }
 
+    /// Allows [`Envoy::restart_hot`]. Its listeners get ports that stay theirs.
+    pub fn hot_restart(mut self) -> Self {
+        self.hot_restart = true;
+        self
+    }
+
     /// Starts it and waits until it is ready.
-    pub async fn start(self) -> Result<Envoy, Error> {
+    pub async fn start(mut self) -> Result<Envoy, Error> {
+        let dir = tempfile::Builder::new().prefix("envoy-").tempdir()?;
+        let mut config = self.config.take();
+        config["admin"]["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+        let ports = if self.hot_restart { keep_ports(&mut config)? } else { Vec::new() };
+        let text = serde_json::to_string_pretty(&config).map_err(io::Error::other)?;
+        fs::write(dir.path().join(CONFIG), text)?;
+        let process = self.launch(dir.path(), 0)?;
+        let limit = self.ready_within;
+        let mut envoy = Envoy {
+            process,
+            dir: Some(dir),
+            admin: None,
+            listeners: BTreeMap::new(),
+            builder: self,
+            restarts: 0,
+            predecessors: Vec::new(),
+            _ports: ports,
+        };
+        envoy.wait_ready(limit).await?;
+        Ok(envoy)
+    }
+
+    /// The process itself: the first one, or its nth successor.
+    fn launch(&self, dir: &Path, restart: u32) -> Result<Process, Error> {
         let binary = match &self.binary {
             Some(path) => path.clone(),
             None => process::binary().map_err(|what| Error { what, log: String::new() })?,
         };
-        let dir = tempfile::Builder::new().prefix("envoy-").tempdir()?;
-        let mut config = self.config;
-        config["admin"]["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
-        let path = |name: &str| dir.path().join(name);
-        fs::write(path("envoy.json"), serde_json::to_string_pretty(&config).map_err(io::Error::other)?)?;
         let mut command = Command::new(binary);
+        if self.hot_restart {
+            command.args(["--restart-epoch", &restart.to_string(), "--drain-strategy", "immediate"]);
+            command.args(["--drain-time-s", &DRAIN.as_secs().to_string()]);
+            command.args(["--parent-shutdown-time-s", &(2 * DRAIN).as_secs().to_string()]);
+            if restart == 0 {
+                command.arg("--use-dynamic-base-id").arg("--base-id-path").arg(dir.join(BASE_ID));
+            } else {
+                command.args(["--base-id", fs::read_to_string(dir.join(BASE_ID))?.trim()]);
+            }
+        } else {
+            command.arg("--disable-hot-restart");
+        }
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .envs(self.env)
-            .current_dir(dir.path())
-            .arg("--disable-hot-restart")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(dir)
             .arg("--config-path")
-            .arg(path("envoy.json"))
+            .arg(dir.join(CONFIG))
             .arg("--admin-address-path")
-            .arg(path("admin.txt"))
+            .arg(dir.join(admin_file(restart)))
             .arg("--log-path")
-            .arg(path("envoy.log"))
+            .arg(dir.join("envoy.log"))
             // Logs are read while Envoy runs; since 1.40 the default is to write them every ten seconds.
             .args(["--file-flush-interval-msec", "20"])
             .args(["--concurrency", &self.concurrency.to_string()])
             .args(["--log-level", &self.level])
             .args(["--component-log-level", &self.components])
-            .args(self.args);
-        let process = Process::start(command, &path("output.txt"), self.lifetime)?;
-        let mut envoy = Envoy { process, dir: Some(dir), admin: None, listeners: BTreeMap::new() };
-        envoy.wait_ready(self.ready_within).await?;
-        Ok(envoy)
+            .args(&self.args);
+        Ok(Process::start(command, &dir.join(output_file(restart)), self.lifetime)?)
     }
+}
+
+const CONFIG: &str = "envoy.json";
+const BASE_ID: &str = "base-id.txt";
+/// How long a predecessor has to end its connections; it lives for as long again.
+const DRAIN: Duration = Duration::from_secs(3);
+
+fn admin_file(restart: u32) -> String {
+    if restart == 0 { "admin.txt".into() } else { format!("admin-{restart}.txt") }
+}
+
+fn output_file(restart: u32) -> String {
+    if restart == 0 { "output.txt".into() } else { format!("output-{restart}.txt") }
+}
+
+/// Gives each static listener without a port one that stays free for it: a successor has to ask for the same.
+fn keep_ports(config: &mut Value) -> io::Result<Vec<ReservedPort>> {
+    let mut ports = Vec::new();
+    for listener in config["static_resources"]["listeners"].as_array_mut().into_iter().flatten() {
+        let port = &mut listener["address"]["socket_address"]["port_value"];
+        if *port == json!(0) {
+            let reserved = ReservedPort::new(LOOPBACK)?;
+            *port = reserved.addr().port().into();
+            ports.push(reserved);
+        }
+    }
+    Ok(ports)
 }
 
 /// A running Envoy. Dropping it kills it; in a panicking test it prints the end of its log and keeps its directory.
@@ -154,6 +220,10 @@ pub struct Envoy {
     dir: Option<TempDir>,
     admin: Option<SocketAddr>,
     listeners: BTreeMap<String, SocketAddr>,
+    builder: EnvoyBuilder,
+    restarts: u32,
+    predecessors: Vec<Process>,
+    _ports: Vec<ReservedPort>,
 }
 
 impl Envoy {
@@ -169,6 +239,7 @@ impl Envoy {
             args: Vec::new(),
             ready_within: Duration::from_secs(30),
             lifetime: Duration::from_mins(10),
+            hot_restart: false,
         }
     }
 
@@ -182,8 +253,9 @@ impl Envoy {
                 return Err(self.error(&format!("Envoy was not ready within {limit:?}")));
             }
             if self.admin.is_none() {
-                self.admin =
-                    fs::read_to_string(self.dir().join("admin.txt")).ok().and_then(|a| a.trim().parse().ok());
+                self.admin = fs::read_to_string(self.dir().join(admin_file(self.restarts)))
+                    .ok()
+                    .and_then(|a| a.trim().parse().ok());
             }
             if self.admin.is_some() && self.admin_get("/ready").await.is_ok() {
                 return self.refresh_listeners().await;
@@ -228,8 +300,7 @@ impl Envoy {
     }
 
     async fn admin_request(&self, method: &str, path: &str) -> Result<String, Error> {
-        let client =
-            Client::plain(self.admin_addr()).host("localhost").timeout(Duration::from_secs(10)).build();
+        let client = Client::plain(self.admin_addr()).host("localhost").timeout(ADMIN).build();
         let request = http::Request::builder().method(method).uri(path).body(Vec::new());
         let response = client.send(request.expect("a request")).await;
         match response {
@@ -271,6 +342,11 @@ impl Envoy {
         *known.unwrap_or_else(|| panic!("no listener {name}, there are {:?}", self.listeners.keys()))
     }
 
+    /// Whether there is a listener of this name.
+    pub fn has_listener(&self, name: &str) -> bool {
+        self.listeners.contains_key(name)
+    }
+
     /// Asks for the listeners again: needed after an update that adds some.
     pub async fn refresh_listeners(&mut self) -> Result<(), Error> {
         let text = self.admin_get("/listeners?format=json").await?;
@@ -285,7 +361,8 @@ impl Envoy {
             let bytes = fs::read(self.dir().join(name)).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
-        read("output.txt") + &read("envoy.log")
+        (0..=self.restarts).map(|restart| read(&output_file(restart))).collect::<String>()
+            + &read("envoy.log")
     }
 
     /// The last `lines` lines of the log.
@@ -354,6 +431,31 @@ impl Envoy {
         }
     }
 
+    /// A hot restart: another process with the same configuration takes over its sockets and statistics, while it finishes
+    /// what it has begun. Returns when the new one serves; see [`Self::wait_predecessors_gone`].
+    pub async fn restart_hot(&mut self) -> Result<(), Error> {
+        let successor = self.builder.launch(self.dir(), self.restarts + 1)?;
+        self.predecessors.push(std::mem::replace(&mut self.process, successor));
+        self.restarts += 1;
+        self.admin = None;
+        self.wait_ready(self.builder.ready_within).await
+    }
+
+    /// Waits until every process that was replaced has ended by itself.
+    pub async fn wait_predecessors_gone(&mut self, limit: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + limit;
+        loop {
+            self.predecessors.retain_mut(|process| process.ended().is_none());
+            if self.predecessors.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(self.error(&format!("a predecessor has not ended within {limit:?}")));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
     /// Ends it in an orderly way; an error if it had to be killed.
     pub async fn quit(mut self) -> Result<(), Error> {
         self.admin_post("/quitquitquit").await?;
@@ -368,6 +470,13 @@ impl Envoy {
 impl Drop for Envoy {
     fn drop(&mut self) {
         self.process.kill();
+        self.predecessors.clear();
+        if let Some(id) =
+            self.builder.hot_restart.then(|| fs::read_to_string(self.dir().join(BASE_ID)).ok()).flatten()
+        {
+            // Envoy leaves it behind when it is killed.
+            let _ = fs::remove_file(format!("/dev/shm/envoy_shared_memory_{}0", id.trim()));
+        }
         if std::thread::panicking() {
             eprintln!("{}", self.log_tail(60));
             if let Some(dir) = self.dir.take() {

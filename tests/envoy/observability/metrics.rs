@@ -4,12 +4,15 @@ use super::table::{ENVOYS, METRICS};
 use crate::{
     setup::{PATIENCE, policy_of, with, with_region_clusters, world},
     stage::{Doors, Stage, assert_guarded},
-    stand_in::{Fate, replace},
 };
 use prometheus_parse::{Sample, Scrape, Value as Reading};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use testbed::{config, pki::Leaf};
+use testbed::{
+    config,
+    pki::Leaf,
+    stand_in::{Fate, replace},
+};
 
 const POLICY: &str = "edge_1";
 /// A region that no catalogue knows, and whose id ends in no number.

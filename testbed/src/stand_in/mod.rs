@@ -2,13 +2,15 @@
 //!
 //! The filter has no switch for that, and must not have one.
 
+mod crashing;
+mod observer;
+
+use crate::World;
 use serde_json::{Value, json};
-use std::{fmt::Write as _, ops::Range};
-use testbed::World;
-use wasm_encoder::{
-    CodeSection, ExportKind, ExportSection, Function, FunctionSection, Module, RawSection, ValType,
-};
-use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
+use std::fmt::Write as _;
+
+pub use crashing::{crashing_each, crashing_once};
+pub use observer::observer;
 
 /// What becomes of a stand-in.
 #[derive(Clone, Copy, Debug)]
@@ -115,93 +117,4 @@ pub fn vandal(writes: &[(String, Vec<u8>)]) -> Vec<u8> {
             (func (export "proxy_on_delete") (param i32)))"#
     );
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
-}
-
-/// The filter itself, but for this callback: the first VM of the process that enters it crashes.
-///
-/// A function is put before the callback. It writes to shared data as [`module`]'s `$first` does, under a key of eight
-/// bytes at the far end of the stack.
-pub fn crashing_once(filter: &[u8], callback: &str) -> Vec<u8> {
-    let payloads: Vec<Payload<'_>> =
-        Parser::new(0).parse_all(filter).collect::<Result<_, _>>().expect("a module");
-    let (mut imported, mut share, mut types, mut target) = (0, None, Vec::new(), None);
-    for payload in &payloads {
-        match payload {
-            Payload::ImportSection(imports) => {
-                for import in imports.clone().into_imports().map(|import| import.expect("an import")) {
-                    if matches!(import.ty, TypeRef::Func(_)) {
-                        share = share.or((import.name == "proxy_set_shared_data").then_some(imported));
-                        imported += 1;
-                    }
-                }
-            }
-            Payload::FunctionSection(functions) => types = functions.clone().into_iter().flatten().collect(),
-            Payload::ExportSection(exports) => {
-                let found = exports.clone().into_iter().flatten().find(|export| export.name == callback);
-                target = found.map(|export| export.index);
-            }
-            _ => {}
-        }
-    }
-    let (share, target) = (share.expect("an import"), target.expect("an export"));
-    let added = imported + u32::try_from(types.len()).expect("few");
-    types.push(types[usize::try_from(target - imported).expect("in memory")]);
-
-    let bytes = |range: Range<u64>| {
-        &filter
-            [usize::try_from(range.start).expect("in memory")..usize::try_from(range.end).expect("in memory")]
-    };
-    let mut crashing = Module::new();
-    let mut code = CodeSection::new();
-    for payload in &payloads {
-        match payload {
-            Payload::FunctionSection(_) => {
-                let mut functions = FunctionSection::new();
-                for of in &types {
-                    functions.function(*of);
-                }
-                crashing.section(&functions);
-            }
-            Payload::ExportSection(exports) => {
-                let mut all = ExportSection::new();
-                for export in exports.clone().into_iter().flatten() {
-                    let kind = match export.kind {
-                        ExternalKind::Func => ExportKind::Func,
-                        ExternalKind::Memory => ExportKind::Memory,
-                        ExternalKind::Global => ExportKind::Global,
-                        other => panic!("an export of kind {other:?}"),
-                    };
-                    all.export(export.name, kind, if export.name == callback { added } else { export.index });
-                }
-                crashing.section(&all);
-            }
-            Payload::CodeSectionStart { .. } => {}
-            Payload::CodeSectionEntry(body) => {
-                code.raw(bytes(body.range()));
-                if usize::try_from(code.len()).is_ok_and(|done| done + 1 == types.len()) {
-                    code.function(&crash_or_call(share, target));
-                    crashing.section(&code);
-                }
-            }
-            other => {
-                if let Some((id, range)) = other.as_section() {
-                    crashing.section(&RawSection { id, data: bytes(range) });
-                }
-            }
-        }
-    }
-    crashing.finish()
-}
-
-fn crash_or_call(share: u32, target: u32) -> Function {
-    let mut function = Function::new(Vec::<(u32, ValType)>::new());
-    let mut sink = function.instructions();
-    sink.i32_const(0).i32_const(8).i32_const(0).i32_const(1).i32_const(-1).call(share);
-    sink.i32_eqz().if_(wasm_encoder::BlockType::Empty).unreachable().end();
-    // Every parameter of `proxy_on_http_call_response` is handed on.
-    for parameter in 0..5 {
-        sink.local_get(parameter);
-    }
-    sink.call(target).end();
-    function
 }

@@ -1,0 +1,17 @@
+//! Development only: the filter in a real Envoy, with everybody knocking at once, for a long time or while things break.
+//!
+//! `make faults` breaks one thing after another under load; `make soak` runs for as long as it is told and watches what
+//! grows. Both know for each caller what has to become of it, and count everything that does not.
+#![allow(clippy::missing_panics_doc, reason = "tools: a broken set-up ends them")]
+#![allow(clippy::doc_markdown, reason = "names of the field such as DigiCert")]
+#![allow(missing_debug_implementations, reason = "tools: nobody prints what they are made of")]
+
+pub mod cast;
+pub mod outcome;
+pub mod report;
+pub mod shared_data;
+pub mod stage;
+pub mod traffic;
+
+/// What ends a trial before its time.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,80 @@
+//! The keys of shared data that a policy uses, from the filter's own code.
+
+use crate::{
+    Failure,
+    stage::{REGION, secret_of},
+};
+use genesys_mtls_filter::{
+    config::load,
+    refresh::{Now, Refresher, Secret, Store},
+    revocation::RevocationList,
+};
+use serde_json::Value;
+use std::{cell::RefCell, collections::BTreeSet, time::Duration};
+use testbed::World;
+
+/// Buckets of a revocation list's table, in each of its two places.
+const BUCKETS: usize = 256;
+/// Pieces of a list that is not sealed: more than a short one has.
+const PIECES: usize = 3;
+
+/// Remembers what it is asked for, and has nothing.
+#[derive(Default)]
+struct Asked(RefCell<BTreeSet<String>>);
+
+impl Store for Asked {
+    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
+        self.0.borrow_mut().insert(key.to_owned());
+        (None, None)
+    }
+
+    fn set(&mut self, key: &str, _: &[u8], _: Option<u32>) -> bool {
+        self.0.borrow_mut().insert(key.to_owned());
+        true
+    }
+}
+
+const NOW: Now = Now { mono: Duration::from_hours(1), wall: 1_800_000_000, roll: 0.5 };
+
+/// The keys under which the workers share what the certificates API said.
+pub fn pin_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
+    let policy = load(policy.to_string().as_bytes()).map_err(|errors| format!("{errors:?}"))?;
+    let region = policy.regions.iter().find(|region| region.id == REGION).ok_or("no region")?;
+    let source = region.source.as_ref().ok_or("no source")?;
+    let client = world.genesys.credentials(REGION);
+    let client = (client.client_id, Secret::new(client.client_secret));
+    let mut worker = Refresher::new(&policy, source, Some(client), 7).ok_or("no refresher")?;
+    let mut asked = Asked::default();
+    worker.ask_early(&mut asked, NOW.mono);
+    worker.tick(&mut asked, NOW);
+    // Reads of all three, and what the log has announced.
+    let mut keys = asked.0.into_inner();
+    let lease = keys.iter().find(|key| key.ends_with("/lease")).ok_or("no lease")?.clone();
+    for ending in ["record", "wanted"] {
+        keys.insert(format!("{}{ending}", lease.trim_end_matches("lease")));
+    }
+    let name = policy.name.as_str();
+    keys.extend([format!("genesys_mtls/{name}/announced"), format!("genesys_mtls/{name}/told/{REGION}")]);
+    Ok(keys.into_iter().collect())
+}
+
+/// The keys of the policy's first revocation list: lease, record, note of damage, and both places of its table and of itself.
+pub fn list_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
+    let sealed = policy["regions"][REGION]["digicert"].is_object();
+    let policy = load(policy.to_string().as_bytes()).map_err(|errors| format!("{errors:?}"))?;
+    let source = policy.revocation.lists.first().ok_or("no list")?;
+    let secret = sealed.then(|| secret_of(world));
+    let mut list = RevocationList::new(&policy, source, secret.as_ref(), 7).ok_or("no list")?;
+    let cas = policy.regions.first().map(|region| region.genesys.as_slice()).unwrap_or_default();
+    let mut asked = Asked::default();
+    list.tick(cas, &mut asked, NOW);
+    let keys = asked.0.into_inner();
+    let lease = keys.iter().find(|key| key.ends_with("/lease")).ok_or("no lease")?;
+    let own = lease.trim_end_matches("lease");
+    let mut all: Vec<String> = ["lease", "record", "damaged"].map(|ending| format!("{own}{ending}")).into();
+    for place in ["a", "b"] {
+        all.extend((0..BUCKETS).map(|bucket| format!("{own}{place}/{bucket:02x}")));
+        all.extend((0..PIECES).map(|piece| format!("{own}{place}/piece{piece}")));
+    }
+    Ok(all)
+}
