@@ -3,6 +3,7 @@
 mod answers;
 mod attacks;
 mod bounds;
+mod capabilities;
 mod clock;
 mod decisions;
 mod early;
@@ -11,6 +12,7 @@ mod failures;
 mod guard;
 mod handover;
 mod hop;
+mod http2;
 mod injected;
 mod istio;
 mod observability;

@@ -1,13 +1,13 @@
 //! Certificates that are newer than the last refresh, under load: their callers wait for one refresh, once, and get in.
 
 use crate::{
-    pace::{PATIENCE, REGION, run, seen, unhurried},
-    setup::{Running, asked, digicert, world},
+    pace::{PATIENCE, REGION, fast, run, seen, unhurried},
+    setup::{Running, asked, assert_refused, digicert, with, world},
 };
 use serde_json::json;
 use std::{collections::BTreeSet, time::Duration};
 use testbed::{
-    client::{Client, Response},
+    client::{Client, Response, TlsVersions},
     genesys::{Endpoint, Fault, Gate, Status},
 };
 use tokio::{sync::watch, task::JoinSet, time::Instant};
@@ -126,4 +126,45 @@ async fn calls(who: String, old: Client, new: Client, told: watch::Receiver<bool
         }
     }
     3
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_the_api_stopped_naming_is_denied_on_open_connections_and_resumed_sessions() {
+    let world = world().await;
+    let policy = with(fast(&world), "/refresh/keep_removed", json!("0s"));
+    let run = run(world, &policy, |_, _| {}, |envoy| envoy.concurrency(2)).await;
+    run.refreshed().await;
+    let (old, new) = (&run.world.pki.us.digicert, &run.world.pki.us.digicert_upcoming);
+    let client =
+        |versions| run.world.client(run.ingress).identity(old).versions(versions).resumption().build();
+    let clients = [client(TlsVersions::Tls12), client(TlsVersions::Tls13)];
+    let mut connections = Vec::new();
+    for client in &clients {
+        for resumed in [false, true] {
+            let mut connection = client.connect().await.expect("a handshake");
+            assert_eq!(connection.tls().expect("TLS").resumed, resumed, "resumption works here");
+            assert_eq!(connection.get("/").await.expect("an answer").status, 200);
+            connections.push(connection);
+        }
+    }
+    run.world.genesys.set_entities(REGION, Status::Current, vec![digicert(&run.world, new)]);
+    let deadline = Instant::now() + PATIENCE;
+    for connection in &mut connections {
+        loop {
+            let response = connection.get("/").await.expect("an answer");
+            if response.status != 200 {
+                assert_refused("an open connection", &response, 403, "not_pinned");
+                break;
+            }
+            assert!(Instant::now() < deadline, "it stays in");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    for client in &clients {
+        let mut connection = client.connect().await.expect("a handshake");
+        let tls = connection.tls().expect("TLS").clone();
+        assert!(tls.resumed, "{tls:?}");
+        let response = connection.get("/").await.expect("an answer");
+        assert_refused(&format!("{tls:?}"), &response, 403, "not_pinned");
+    }
 }
