@@ -9,7 +9,6 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly TOOLCHAIN=${FUZZ_TOOLCHAIN:-nightly}
-readonly HOST=x86_64-unknown-linux-gnu
 readonly OUT=$PWD/target/fuzz
 readonly SKIPPED=77
 
@@ -18,22 +17,24 @@ skip() { printf '\n==> SKIPPED: %s. No coverage was taken.\n\n' "$*" >&2; exit "
 rustup run "$TOOLCHAIN" rustc --version >/dev/null 2>&1 || skip "there is no $TOOLCHAIN toolchain"
 [[ -d $OUT/corpus ]] || skip "there is no corpus yet (make fuzz)"
 unset RUSTUP_TOOLCHAIN
+host=$(rustc "+$TOOLCHAIN" -vV | sed -n "s/^host: //p")
 llvm=$(rustc "+$TOOLCHAIN" -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-for bin in "${LLVM_BIN:-}" "$(rustc "+$TOOLCHAIN" --print sysroot)/lib/rustlib/$HOST/bin" "/usr/lib/llvm-$llvm/bin"; do
+for bin in "${LLVM_BIN:-}" "$(rustc "+$TOOLCHAIN" --print sysroot)/lib/rustlib/$host/bin" "/usr/lib/llvm-$llvm/bin"; do
     [[ -n $bin && -x $bin/llvm-cov && -x $bin/llvm-profdata ]] && break
     bin=
 done
 [[ -n $bin ]] || skip "there is no llvm-cov of LLVM $llvm (rustup component add llvm-tools --toolchain $TOOLCHAIN)"
 
 # A target of its own, so that build scripts and macros are not instrumented.
-RUSTFLAGS="-C instrument-coverage" cargo "+$TOOLCHAIN" build --quiet --locked --release --bins --target "$HOST" \
+RUSTFLAGS="-C instrument-coverage" cargo "+$TOOLCHAIN" build --quiet --locked --release --bins --target "$host" \
     --manifest-path fuzz/Cargo.toml --target-dir "$OUT/coverage"
 mapfile -t targets < <(sed -n 's|^path = "targets/\(.*\)\.rs"$|\1|p' fuzz/Cargo.toml)
 objects=()
 rm -f "$OUT"/coverage/*.prof*
 for target in "${targets[@]}"; do
-    binary=$OUT/coverage/$HOST/release/$target
-    objects+=(-object "$binary")
+    binary=$OUT/coverage/$host/release/$target
+    # The first one goes without the word.
+    objects+=(${objects:+-object} "$binary")
     LLVM_PROFILE_FILE="$OUT/coverage/$target.profraw" nice -n 10 "$binary" -runs=0 "$OUT/corpus/$target" \
         >"$OUT/coverage/$target.log" 2>&1 || { tail -5 "$OUT/coverage/$target.log" >&2; exit 1; }
 done
@@ -46,8 +47,8 @@ files=(src/xfcc.rs src/peer.rs src/pem.rs src/certificate.rs src/authority.rs sr
     src/revocation/{crl,lists,pieces,shelf,table}.rs)
 echo '| file | lines | run by the targets |'
 echo '|---|--:|--:|'
-# Filename, regions (3 columns), functions (3), lines: all, missed, share.
-"$bin/llvm-cov" report "${objects[@]}" -instr-profile="$OUT/coverage/all.profdata" "${files[@]}" 2>/dev/null \
-    | awk 'NF >= 10 && ($1 ~ /\.rs$/ || $1 == "TOTAL") {
-        name = $1 == "TOTAL" ? "all of these" : "`" $1 "`"
-        printf "| %s | %d | %s |\n", name, $8, $10 }' | sort -t'`' -k2,2 -s
+# Filename (below src), regions (3 columns), functions (3), lines: all, missed, share.
+"$bin/llvm-cov" report "${objects[@]}" -instr-profile="$OUT/coverage/all.profdata" "${files[@]}" \
+    2>"$OUT/coverage/report.log" | awk '
+    $1 ~ /\.rs$/ { printf "| `src/%s` | %d | %s |\n", $1, $8, $10 }
+    $1 == "TOTAL" { printf "| all of these | %d | %s |\n", $8, $10 }'

@@ -10,7 +10,7 @@
 #   FUZZ_TOOLCHAIN=nightly
 #
 # All that it makes is below target/fuzz: corpus, logs, and what was found in artifacts. To try an input again:
-#   target/fuzz/build/x86_64-unknown-linux-gnu/release/<target> <file>
+#   target/fuzz/build/<host>/release/<target> <file>
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -31,8 +31,10 @@ if [[ $(cargo fuzz --version 2>/dev/null) != "cargo-fuzz $CARGO_FUZZ" ]]; then
     say "cargo-fuzz $CARGO_FUZZ"
     cargo "+$TOOLCHAIN" install --quiet --debug --locked "cargo-fuzz@$CARGO_FUZZ"
 fi
-# The environment that the toolchain of the directory above would be forced by.
+# Would take precedence over what rust-toolchain.toml and the command line say.
 unset RUSTUP_TOOLCHAIN
+host=$(rustc "+$TOOLCHAIN" -vV | sed -n "s/^host: //p")
+readonly host
 
 mapfile -t targets < <(sed -n 's|^path = "targets/\(.*\)\.rs"$|\1|p' fuzz/Cargo.toml)
 if [[ $# -gt 0 ]]; then
@@ -60,7 +62,7 @@ fi
 run() {
     local target=$1 result=ok
     mkdir -p "$OUT/artifacts/$target" "$OUT/logs"
-    nice -n 10 "$OUT/build/x86_64-unknown-linux-gnu/release/$target" "$OUT/corpus/$target" \
+    nice -n 10 "$OUT/build/$host/release/$target" "$OUT/corpus/$target" \
         -artifact_prefix="$OUT/artifacts/$target/" -max_total_time="${FUZZ_SECONDS:-20}" -runs="${FUZZ_RUNS:--1}" \
         -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=1 >"$OUT/logs/$target.log" 2>&1 || result=FAILED
     say "$target: $result"
@@ -84,6 +86,6 @@ while [[ ${#jobs[@]} -gt 0 ]]; do reap; done
 scripts/fuzz-table.sh "${targets[@]}"
 for target in "${failed[@]}"; do
     printf '\n==> %s found something: %s\n' "$target" "$(ls -t "$OUT/artifacts/$target"/* 2>/dev/null | head -1)"
-    grep -m 1 -A 8 -E 'panicked at|ERROR: libFuzzer' "$OUT/logs/$target.log" || tail -5 "$OUT/logs/$target.log"
+    grep -a -m 1 -A 8 -E 'panicked at|ERROR: libFuzzer' "$OUT/logs/$target.log" || tail -5 "$OUT/logs/$target.log"
 done
 [[ ${#failed[@]} -eq 0 ]] || die "failed: ${failed[*]}"
