@@ -1,5 +1,6 @@
 //! Everything the filter asks of Envoy. No other module makes a host call, and none of these can panic: the SDK's
-//! trait helpers unwrap, its `hostcalls` return results, and its text getters die on bytes that are not UTF-8.
+//! trait helpers unwrap, its `hostcalls` return results, and its text getters die on bytes that are not UTF-8. The one
+//! exception is in nobody's hands but the operator's: most `hostcalls` stop where a capability list refuses the call.
 
 mod raw;
 
