@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test coverage test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak oci dist reproducible lint fmt clean
+.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak oci dist reproducible lint fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -31,6 +31,9 @@ test: provision wasm ## Run all tests, against a real Envoy (ENVOY=path or ENVOY
 
 coverage: ## Measure which lines the unit tests run (100 % of the decision core, or it fails), and write docs/assurance.md
 	@scripts/coverage.sh --write
+
+mutants: ## Change the decision core in every way that cargo-mutants knows, and see that a test notices (about an hour)
+	@scripts/mutants.sh
 
 test-matrix: wasm ## Run the Envoy suite on each supported Envoy, and write docs/envoy-versions.md
 	@scripts/test-matrix.sh

@@ -36,7 +36,7 @@ impl FromStr for Fingerprint {
             let (Some(Some(high)), Some(Some(low))) = (digits.next(), digits.next()) else {
                 return Err(NotAFingerprint);
             };
-            *byte = u8::try_from(high << 4 | low).map_err(|_| NotAFingerprint)?;
+            *byte = u8::try_from(16 * high + low).map_err(|_| NotAFingerprint)?;
         }
         if digits.next().is_some() { Err(NotAFingerprint) } else { Ok(Self(bytes)) }
     }
@@ -62,7 +62,10 @@ mod tests {
 
     #[test]
     fn prints_what_sha256sum_prints() {
-        assert_eq!(Fingerprint::of(b"").to_string(), EMPTY);
+        let empty = Fingerprint::of(b"");
+        assert_eq!(empty.to_string(), EMPTY);
+        assert_eq!(format!("{empty:?}"), EMPTY);
+        assert_eq!(empty.as_bytes()[..4], [0xe3, 0xb0, 0xc4, 0x42]);
     }
 
     #[test]

@@ -127,6 +127,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_unreadable_is_told_apart() {
+        for (text, expected) in [
+            ("-----BEGIN CERTIFICATE-----\nAQID\n", "no END line"),
+            ("-----BEGIN CERTIFICATE--\nAQID\n", "five dashes"),
+            ("-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----", "not base64"),
+            ("x-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----", "passed over"),
+        ] {
+            let error = certificates(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn no_error_quotes_the_text() {
         for text in ["-----BEGIN CERTIFICATE----- c2VjcmV0 -----END CERTIFICATE-----", "-----BEGIN c2VjcmV0"]
         {

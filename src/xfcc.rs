@@ -138,9 +138,25 @@ mod tests {
     }
 
     #[test]
+    fn a_hash_is_one_in_either_form_and_of_full_length_only() {
+        let digest = "ab".repeat(32);
+        for (header, expected) in [
+            (format!("By=x;Hash={digest};URI=y"), 1),
+            (format!("hash=\"{digest}\",HASH={digest}"), 2),
+            (format!("[{{\"Hash\" : \"{digest}\"}}]"), 1),
+            (format!("Hash={}", &digest[1..]), 0),
+            (format!("[{{\"Hash\":3}}] Hash:{digest}"), 0),
+        ] {
+            let found: Vec<Fingerprint> = hashes(header.as_bytes()).collect();
+            assert_eq!(found, vec![digest.parse().unwrap(); expected], "{header}");
+        }
+    }
+
+    #[test]
     fn an_oversized_header_holds_nothing() {
-        let header = format!("Cert=\"{}\"", "a".repeat(MAX_HEADER));
-        assert!(certificates(header.as_bytes()).is_empty());
+        let of_size = |size| format!("Cert=\"{}", "a".repeat(size - 6)).into_bytes();
+        assert_eq!(certificates(&of_size(MAX_HEADER)).len(), 1);
+        assert!(certificates(&of_size(MAX_HEADER + 1)).is_empty());
     }
 
     #[test]

@@ -98,6 +98,7 @@ fn bytes_that_are_not_one_v3_certificate_in_der_are_malformed() {
 
 #[test]
 fn certificates_are_looked_at_up_to_16_kib() {
+    assert_eq!(MAX_DER, 16_384);
     // RSA, since ECDSA signatures differ in length.
     let ca = ca("unit-rsa").key(KeyType::Rsa2048).self_signed();
     let padded = |bytes| leaf(&ca).extension(&NOBODYS, der::tlv(4, &vec![0; bytes]), false).issue().der;

@@ -153,3 +153,15 @@ fn a_name_of_the_operators_own_stands_for_its_region() {
     assert_outcome(&policy, &[US], &[], Err(WrongName));
     assert_outcome(&policy, &[EU], &[], Err(WrongRegion));
 }
+
+#[test]
+fn a_certificate_without_a_name_that_counts_is_told_apart() {
+    for (dns, common, expected) in [
+        (&[][..], &[][..], "no usable name: 0 DNS names and 0 common names"),
+        (&[], &[US], ""),
+        (&[], &["a.example", "b.example"], "no usable name: 0 DNS names and 2 common names"),
+        (&["a.example"], &[], "not the name of a configured region"),
+    ] {
+        assert_eq!(verdict(&certificate(dns, common), &us("san_or_cn")).detail, expected);
+    }
+}
