@@ -18,6 +18,8 @@ const ROUNDS: usize = 10;
 /// Each round: so many new certificates, with requests of those seen lately; then so many refreshes.
 const STEPS: usize = 1_000;
 const REQUESTS: usize = 100;
+/// How allocations happen to lie may take a page more or two; a leak of one byte per request would take twelve.
+const SLACK: u64 = 2 * 64 * 1024;
 /// Clients at a time.
 const RECENT: usize = 50;
 /// Longer than an hour with its jitter, in nanoseconds.
@@ -56,11 +58,11 @@ fn main() -> ExitCode {
             vm.script().monotonic += DUE;
             vm.tick();
             while let Some((token, path)) = vm.script().dispatched.pop() {
+                // The last call of a refresh.
+                refreshes += usize::from(path.contains("Upcoming"));
                 vm.respond(token, answer(&path, &pages[step % 2]));
             }
-            let script = vm.script();
-            refreshes += script.log.iter().filter(|line| line.contains(": refreshed ")).count();
-            script.log.clear();
+            vm.script().log.clear();
         }
         memory.push(vm.memory());
         println!("{} of {ROUNDS}: {} KiB", round + 1, vm.memory() / 1024);
@@ -72,8 +74,8 @@ fn main() -> ExitCode {
         eprintln!("expected {} requests let in and {expected} refreshes", expected * REQUESTS);
         return ExitCode::FAILURE;
     }
-    if memory[2..].iter().any(|bytes| *bytes != memory[2]) {
-        eprintln!("memory is not flat after the first tenth");
+    if memory[ROUNDS] > memory[2] + SLACK {
+        eprintln!("memory grew by more than {} KiB after a fifth of the requests", SLACK / 1024);
         return ExitCode::FAILURE;
     }
     match document::replace(&paths::workspace_root().join("docs/costs.md"), "memory", &text) {
