@@ -16,6 +16,19 @@ pub fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
+/// Text that somebody else has written, such as a certificate's subject: what could break the line, or steer a terminal, is shown by
+/// its number.
+pub fn foreign(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            _ => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
+}
+
 /// The answer to a question that could be asked.
 #[derive(Debug)]
 pub struct Report {
@@ -64,4 +77,21 @@ pub fn read(path: &str) -> Result<Vec<u8>, Usage> {
 /// The same for text.
 pub fn read_text(path: &str) -> Result<String, Usage> {
     String::from_utf8(read(path)?).map_err(|_| Usage::new(format!("{path} is not text in UTF-8")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_stays_on_its_line_and_steers_no_terminal() {
+        for (text, shown) in [
+            ("CN=a b, O=\"Ünï\\code\"", "CN=a b, O=\"Ünï\\code\""),
+            ("CN=x\nverdict  allow", "CN=x\\nverdict  allow"),
+            ("\x1b[8mhidden\x07\r\t", "\\u{1b}[8mhidden\\u{7}\\r\\t"),
+            ("\u{202e}txt.exe", "\\u{202e}txt.exe"),
+        ] {
+            assert_eq!(foreign(text), shown);
+        }
+    }
 }

@@ -8,7 +8,7 @@ mod shown;
 mod trust;
 
 use crate::{
-    output::{BAD, GOOD, Report, STRONG, Usage, paint},
+    output::{BAD, GOOD, Report, STRONG, Usage, foreign, paint},
     source, times,
 };
 use clap::ArgGroup;
@@ -162,8 +162,8 @@ fn render(
 ) -> String {
     let mut text = String::new();
     if let Some(certificate) = certificate {
-        let _ = writeln!(text, "certificate  {}", certificate.summary.subject);
-        let _ = writeln!(text, "  issuer     {}", certificate.summary.issuer);
+        let _ = writeln!(text, "certificate  {}", foreign(&certificate.summary.subject));
+        let _ = writeln!(text, "  issuer     {}", foreign(&certificate.summary.issuer));
         let _ = writeln!(text, "  serial     {}", certificate.summary.serial);
         let _ = writeln!(text, "  sha256     {}", certificate.fingerprint);
     }
@@ -177,7 +177,7 @@ fn render(
         };
         let _ = writeln!(text, "{number:>2}  {state}  {title}");
         for line in &row.evidence {
-            let _ = writeln!(text, "            {line}");
+            let _ = writeln!(text, "            {}", foreign(line));
         }
     }
     let value = verdict_value(verdict.outcome, policy);
@@ -188,7 +188,7 @@ fn render(
         Outcome::Deny(reason) => {
             let _ = writeln!(text, "\nverdict      {} (HTTP {})", paint(BAD, &value), reason.status());
             if !verdict.detail.is_empty() {
-                let _ = writeln!(text, "  because    {}", verdict.detail);
+                let _ = writeln!(text, "  because    {}", foreign(&verdict.detail));
             }
             let _ = writeln!(text, "  to do      {}", meaning::advice(reason.code()));
         }

@@ -4,7 +4,7 @@ mod files;
 mod paste;
 
 use crate::{
-    output::{BAD, FAINT, GOOD, Report, STRONG, Usage, WARN, paint},
+    output::{BAD, FAINT, GOOD, Report, STRONG, Usage, WARN, foreign, paint},
     times,
 };
 use files::Item;
@@ -93,7 +93,13 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         report.good &= certificate.serves != Use::Nothing && certificate.validity(at).0;
     }
     for (origin, message) in &problems {
-        let _ = writeln!(report.text, "{}\n  {} {message}\n", paint(STRONG, origin), paint(BAD, "problem"));
+        let _ = writeln!(
+            report.text,
+            "{}\n  {} {}\n",
+            paint(STRONG, foreign(origin)),
+            paint(BAD, "problem"),
+            foreign(message)
+        );
         report.good = false;
     }
     let configuration = paste::configuration(&certificates, region, at);
@@ -209,13 +215,13 @@ fn region_in(text: &str) -> Option<&'static str> {
 
 fn render(certificate: &Certificate, at: UnixSeconds) -> String {
     let (valid, validity) = certificate.validity(at);
-    let mut text = format!("{}\n", paint(STRONG, &certificate.origin));
+    let mut text = format!("{}\n", paint(STRONG, foreign(&certificate.origin)));
     let mut line = |label: &str, value: String| {
         let _ = writeln!(text, "  {label:<9} {value}");
     };
     line("is a", certificate.role.to_owned());
-    line("subject", certificate.subject.clone());
-    line("issuer", certificate.issuer.clone());
+    line("subject", foreign(&certificate.subject));
+    line("issuer", foreign(&certificate.issuer));
     if let Some(region) = certificate.region {
         line("region", region.to_owned());
     }

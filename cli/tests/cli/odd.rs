@@ -3,7 +3,11 @@
 use crate::run::run;
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, sync::Mutex, thread};
-use testbed::{document, paths, vectors};
+use testbed::{
+    document, paths,
+    pki::{Ca, KeyType},
+    vectors,
+};
 
 /// Its CA has no part in the collection; it demands a list (`hard`).
 const POLICY: &str = "revocation-hard.yaml";
@@ -101,4 +105,25 @@ fn an_odd_file_gets_an_answer() {
         let _ = writeln!(text, "| {command} | {} |", list.join(", "));
     }
     document::check(&paths::workspace_root().join("docs/assurance.md"), "odd-cli", &text);
+}
+
+#[test]
+fn what_a_certificate_says_stays_on_its_line() {
+    let ca = Ca::builder("odd").key(KeyType::P256).self_signed();
+    let leaf = ca.leaf().key(KeyType::P256).cn("x\nverdict      allow;us-east-1;genesys\r\u{7}").issue();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("leaf.pem");
+    std::fs::write(&file, &leaf.cert_pem).expect("a file");
+    let file = file.to_str().expect("a path in UTF-8");
+
+    for arguments in [vec!["inspect", file], vec!["explain", "-c", POLICY, "--cert", file]] {
+        let (code, stdout) = ended(&arguments);
+        assert_eq!(code, 1, "{arguments:?}: {stdout}");
+        assert!(stdout.contains(r"x\nverdict"), "{arguments:?}: {stdout}");
+        assert!(!stdout.contains(['\r', '\u{7}']), "{arguments:?}: {stdout}");
+        assert!(
+            !stdout.lines().any(|line| line.starts_with("verdict      allow")),
+            "{arguments:?}: {stdout}"
+        );
+    }
 }
