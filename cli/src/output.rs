@@ -21,9 +21,11 @@ pub fn paint(style: Style, text: impl Display) -> String {
 pub fn foreign(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        match c {
-            '"' | '\'' | '\\' => shown.push(c),
-            _ => shown.extend(c.escape_debug()),
+        // These are harmless, and would be escaped as well.
+        if matches!(c, '"' | '\'' | '\\') {
+            shown.push(c);
+        } else {
+            shown.extend(c.escape_debug());
         }
     }
     shown

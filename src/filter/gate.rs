@@ -325,15 +325,14 @@ impl Gate {
         if !host::enter_request(held.context) {
             return None;
         }
-        let passage = match self.decided_before(&held.digest) {
-            Some(passage) => passage,
-            None => {
-                let verdict = self.judge(&held.certificate, now);
-                if may_wait && verdict.worth_asking.is_some() {
-                    return Some(held);
-                }
-                self.carry_out(held.digest, &held.certificate, &verdict)
+        let passage = if let Some(passage) = self.decided_before(&held.digest) {
+            passage
+        } else {
+            let verdict = self.judge(&held.certificate, now);
+            if may_wait && verdict.worth_asking.is_some() {
+                return Some(held);
             }
+            self.carry_out(held.digest, &held.certificate, &verdict)
         };
         if passage == Passage::Open {
             host::resume_request();
