@@ -271,4 +271,25 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_text_counts_up_to_the_largest_size_and_not_beyond() {
+        let der = &us_leaf(&cast().us_ca).der;
+        let padded = |text: String, size: usize| text.clone() + &" ".repeat(size - text.len());
+        for (size, expected) in
+            [(xfcc::MAX_HEADER, Ok(der.clone())), (xfcc::MAX_HEADER + 1, Err(Reason::CertificateUnavailable))]
+        {
+            let shown = text(padded(pem(der), size));
+            assert_eq!(bind(&Fingerprint::of(der), [shown]), expected, "{size}");
+            assert_eq!(from_hop(padded(encoded(der), size).as_bytes()), expected, "{size}, of a hop");
+        }
+    }
+
+    #[test]
+    fn a_hop_that_shows_two_certificates_in_one_text_shows_none() {
+        let der = &us_leaf(&cast().us_ca).der;
+        let two = utf8_percent_encode(&(pem(der) + &pem(der)), NON_ALPHANUMERIC).to_string();
+        assert_eq!(from_hop(two.as_bytes()), Err(Reason::CertificateMismatch));
+        assert_eq!(from_hop(format!("Cert=\"{two}\"").as_bytes()), Err(Reason::CertificateMismatch));
+    }
 }

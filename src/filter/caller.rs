@@ -17,7 +17,6 @@ type Identified = (Digest, Option<Vec<u8>>);
 type Refused = (Reason, &'static str);
 
 /// The digest of the caller's certificate: the peer's, or what a trusted hop says.
-#[inline]
 pub fn identify(policy: &Peer) -> Result<Identified, Refused> {
     let digest = host::property("connection\0sha256_peer_certificate_digest")
         .and_then(|digits| Digest::new(&digits))
