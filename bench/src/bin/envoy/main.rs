@@ -148,17 +148,18 @@ impl Bench {
         let one = |door: &str| vec![self.client(door, leaf)];
         // All of them with one key: the filter does not care, and keys take time to make.
         let name = self.world.pki.us.region.certificate_name;
-        let certificates = |count: usize| -> Vec<Client> {
-            (0..count).map(|_| self.client("ours_guard", &self.many.leaf().name(name).issue())).collect()
+        let certificates = |door: &str, count: usize| -> Vec<Client> {
+            (0..count).map(|_| self.client(door, &self.many.leaf().name(name).issue())).collect()
         };
         let mut full = [
             ("no filter", one("none")),
             ("native RBAC on the SAN", one("rbac")),
             ("this filter with its guard, 1 certificate", one("ours_guard")),
-            ("this filter with its guard, 1,000 certificates in turn", certificates(1_000)),
+            ("this filter with its guard, 1,000 certificates in turn", certificates("ours_guard", 1_000)),
             (
-                "this filter with its guard, each request another certificate, P-256",
-                certificates(sweeps * NEW + NEW),
+                // In a VM of its own: so many would push the thousand out of what is remembered.
+                "this filter, each request another certificate, P-256",
+                certificates("ours", sweeps * NEW + NEW),
             ),
         ]
         .map(|(title, clients)| (clients.into_iter().cycle(), Row { title, rounds: Vec::new() }));
