@@ -74,8 +74,12 @@ async fn main() {
         another_vm.as_secs_f64() * 1e3,
     );
     println!("{text}");
-    if let Err(error) = document::replace(&paths::workspace_root().join("docs/costs.md"), "envoy", &text) {
-        eprintln!("{error}");
+    for (file, name, text) in
+        [("docs/costs.md", "envoy", text.as_str()), ("README.md", "costs", &report::chart(&open))]
+    {
+        if let Err(error) = document::replace(&paths::workspace_root().join(file), name, text) {
+            eprintln!("{error}");
+        }
     }
 }
 
