@@ -2,6 +2,7 @@
 
 use crate::{
     certificate::ClientCertificate,
+    distinguished_name,
     fingerprint::Fingerprint,
     pem,
     signature::{self, ALGORITHMS, RSA_BITS},
@@ -86,7 +87,7 @@ impl Authority {
             return Err(Unfit::Malformed("bytes after its end".to_owned()));
         }
         parsed.extensions_map().map_err(|_| Unfit::Malformed("an extension stands twice".to_owned()))?;
-        let name = parsed.subject().to_string();
+        let name = distinguished_name::text(parsed.subject());
         let (mut is_ca, mut signs, mut signs_lists, mut key_id) = (false, false, false, None);
         for extension in parsed.extensions() {
             match extension.parsed_extension() {

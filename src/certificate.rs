@@ -1,6 +1,6 @@
 //! The client certificate: parsed once, into the fields that the decision is made of.
 
-use crate::{fingerprint::Fingerprint, window::UnixSeconds};
+use crate::{distinguished_name, fingerprint::Fingerprint, window::UnixSeconds};
 use rustls_pki_types::CertificateDer;
 use x509_parser::{
     extensions::{CRLDistributionPoints, DistributionPointName, GeneralName, ParsedExtension},
@@ -113,8 +113,8 @@ impl ClientCertificate {
             serial: parsed.raw_serial().to_vec(),
             crl_urls,
             summary: Summary {
-                subject: parsed.subject().to_string(),
-                issuer: parsed.issuer().to_string(),
+                subject: distinguished_name::text(parsed.subject()),
+                issuer: distinguished_name::text(parsed.issuer()),
                 serial: parsed.raw_serial_as_string(),
             },
             der: owned,

@@ -39,6 +39,7 @@ pub mod cache;
 pub mod certificate;
 pub mod config;
 pub mod decision;
+pub mod distinguished_name;
 pub mod fingerprint;
 pub mod identity;
 pub mod name;

@@ -10,6 +10,7 @@ mod policy;
 mod revocation;
 #[cfg(feature = "schema")]
 mod schema;
+mod shape;
 mod values;
 mod words;
 

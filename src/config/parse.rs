@@ -1,17 +1,19 @@
-//! Bytes to [`Document`]: JSON text or a protobuf `Struct`, with errors that name the field and the nearest valid name.
+//! Bytes to [`Document`]: JSON text or a protobuf `Struct`. Either becomes the same tree first, so that whatever is said of
+//! it, and in which words, does not depend on the form.
 
-use super::{ConfigError, Document, words};
+use super::{ConfigError, Document, shape};
 use prost::Message as _;
 use prost_types::{Struct, Value as ProtobufValue, value::Kind};
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Number, Value};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::{Map, Number, Value, map::Entry};
+use std::fmt;
 
 /// The largest configuration read, in bytes: room for 10,000 pins and 100 CAs.
 pub const MAX_CONFIGURATION: usize = 4 * 1024 * 1024;
 
-/// Envoy passes `StringValue` and `BytesValue` configurations as their bytes, and a plain YAML one as the serialized
-/// `Struct`. That begins with a line feed and a length, so it can pass for JSON until it is looked at as a whole: a
-/// first entry of 49 bytes reads as the number 1.
 pub fn document(bytes: &[u8]) -> Result<Document, ConfigError> {
     if bytes.is_empty() {
         return Err(ConfigError::new(
@@ -22,75 +24,107 @@ pub fn document(bytes: &[u8]) -> Result<Document, ConfigError> {
     if bytes.len() > MAX_CONFIGURATION {
         return Err(ConfigError::new("", format!("larger than {MAX_CONFIGURATION} bytes")));
     }
-    let as_json = match document_from(&mut serde_json::Deserializer::from_slice(bytes)) {
-        Ok(document) => return Ok(document),
-        Err(Refusal::Shape(error)) if bytes.trim_ascii_start().starts_with(b"{") => return Err(error),
-        Err(Refusal::Shape(error) | Refusal::Syntax(error)) => error,
+    shape::read(tree(bytes)?)
+}
+
+/// Envoy passes `StringValue` and `BytesValue` configurations as their bytes, and a plain YAML one as the serialized
+/// `Struct`. That begins with a line feed and a length, so it can pass for JSON until it is looked at as a whole: a
+/// first entry of 49 bytes reads as the number 1.
+fn tree(bytes: &[u8]) -> Result<Value, ConfigError> {
+    let as_json = match serde_json::from_slice(bytes) {
+        Ok(Json(object @ Value::Object(_))) => return Ok(object),
+        // It is JSON, with a name that stands twice.
+        Err(error) if error.is_data() => return Err(not_json(&error)),
+        other => other,
     };
-    // A list where a word belongs is called a syntax error by serde_json; read as a value it is one of shape.
-    let value = serde_json::from_slice(bytes).ok().or_else(|| match Struct::decode(bytes) {
-        Ok(fields) if !fields.fields.is_empty() => Some(object(fields)),
-        _ => None,
-    });
-    let Some(value) = value else { return Err(as_json) };
-    document_from(&mut ValueSource(value)).map_err(|(Refusal::Shape(error) | Refusal::Syntax(error))| error)
-}
-
-/// Where a document is read from.
-trait Source {
-    fn read<T: DeserializeOwned>(&mut self) -> Result<T, serde_path_to_error::Error<serde_json::Error>>;
-}
-
-struct ValueSource(Value);
-
-impl Source for ValueSource {
-    fn read<T: DeserializeOwned>(&mut self) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
-        serde_path_to_error::deserialize(self.0.take())
+    match Struct::decode(bytes) {
+        Ok(fields) if !fields.fields.is_empty() => Ok(object(fields)),
+        _ => as_json.map(|Json(value)| value).map_err(|error| not_json(&error)),
     }
 }
 
-impl Source for serde_json::Deserializer<serde_json::de::SliceRead<'_>> {
-    fn read<T: DeserializeOwned>(&mut self) -> Result<T, serde_path_to_error::Error<serde_json::Error>> {
-        let value = serde_path_to_error::deserialize(&mut *self)?;
-        let end = self.end();
-        end.map(|()| value).map_err(|error| {
-            let nowhere = serde_path_to_error::Track::new();
-            serde_path_to_error::Error::new(nowhere.path(), error)
-        })
-    }
+fn not_json(error: &serde_json::Error) -> ConfigError {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let what = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    let message = if error.is_data() {
+        what.to_owned()
+    } else {
+        format!("not valid JSON: {what}; to write YAML, make it a google.protobuf.Struct")
+    };
+    ConfigError { position: Some((line, column)), ..ConfigError::new("", message) }
 }
 
-enum Refusal {
-    /// Not JSON at all.
-    Syntax(ConfigError),
-    /// JSON of the wrong shape.
-    Shape(ConfigError),
-}
+/// A JSON value in which no name stands twice: of two, [`Value`] would keep the later one, without a word.
+struct Json(Value);
 
-fn document_from(source: &mut impl Source) -> Result<Document, Refusal> {
-    source.read().map_err(|error| {
-        let path = match error.path().to_string() {
-            path if path == "." || path == "?" => String::new(),
-            path => path,
-        };
-        let inner = error.into_inner();
-        let (line, column) = (inner.line(), inner.column());
-        let text = inner.to_string();
-        let what = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
-        let position = (line > 0).then_some((line, column));
-        let error = |message: String| ConfigError { position, ..ConfigError::new(path, message) };
-        if inner.is_data() {
-            Refusal::Shape(error(words::of_shape(what)))
-        } else {
-            let hint = "to write YAML, make it a google.protobuf.Struct";
-            Refusal::Syntax(error(format!("not valid JSON: {what}; {hint}")))
+impl<'de> Deserialize<'de> for Json {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
+                Ok(Value::Bool(truth))
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+                Ok(Value::from(number))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+                Ok(Value::from(number))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+                Ok(Value::from(number))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Value, E> {
+                Ok(Value::from(text))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut values = Vec::new();
+                while let Some(Json(value)) = items.next_element()? {
+                    values.push(value);
+                }
+                Ok(Value::Array(values))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+                let mut fields = Map::new();
+                while let Some(name) = members.next_key::<String>()? {
+                    let Json(value) = members.next_value()?;
+                    match fields.entry(name) {
+                        Entry::Vacant(place) => {
+                            place.insert(value);
+                        }
+                        Entry::Occupied(first) => {
+                            let name = first.key();
+                            return Err(de::Error::custom(format!("`{name}` stands twice")));
+                        }
+                    }
+                }
+                Ok(Value::Object(fields))
+            }
         }
-    })
+        deserializer.deserialize_any(Reader).map(Self)
+    }
 }
 
 fn object(fields: Struct) -> Value {
-    let members = fields.fields.into_iter().map(|(name, field)| (name, value(field)));
-    Value::Object(members.collect::<Map<_, _>>())
+    let mut members = Map::new();
+    members.extend(fields.fields.into_iter().map(|(name, field)| (name, value(field))));
+    Value::Object(members)
 }
 
 fn value(field: ProtobufValue) -> Value {

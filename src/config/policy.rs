@@ -7,6 +7,7 @@ use super::{
         near_policy_name,
     },
     document::{DigicertDocument, GenesysDocument, PeerCertificate, RegionDocument},
+    words,
 };
 use crate::{authority::Authority, fingerprint::Fingerprint, regions, window::UnixSeconds};
 use std::{
@@ -387,7 +388,5 @@ fn peer(document: &PeerCertificate, errors: &mut Errors) -> Option<Peer> {
 }
 
 fn nearest_region(id: &str) -> Option<&'static str> {
-    let distances =
-        regions::REGIONS.iter().map(|known| (strsim::damerau_levenshtein(id, known.id), known.id));
-    distances.min().filter(|(distance, _)| *distance <= 3).map(|(_, id)| id)
+    words::nearest(id, regions::REGIONS.iter().map(|known| known.id))
 }

@@ -4,9 +4,9 @@ use super::{ConfigError, RegionPolicy, values::Span};
 use crate::decision::AuthorityKind;
 use serde::{
     Deserialize, Deserializer,
-    de::{self, IntoDeserializer as _},
+    de::{self, IntoDeserializer as _, Unexpected, Visitor},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 #[cfg(feature = "schema")]
 use super::schema;
@@ -80,17 +80,23 @@ pub enum ListAuthority {
 
 /// `off` is a boolean to YAML readers, Envoy's among them: `mode: off` arrives as `false`.
 fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RevocationMode, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        No(bool),
-        Mode(String),
+    struct Word;
+    impl Visitor<'_> for Word {
+        type Value = RevocationMode;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("`off`, `soft` or `hard`")
+        }
+
+        fn visit_bool<E: de::Error>(self, truth: bool) -> Result<RevocationMode, E> {
+            if truth { Err(E::invalid_type(Unexpected::Bool(truth), &self)) } else { Ok(RevocationMode::Off) }
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<RevocationMode, E> {
+            RevocationMode::deserialize(text.into_deserializer())
+        }
     }
-    match Written::deserialize(deserializer) {
-        Ok(Written::No(false)) => Ok(RevocationMode::Off),
-        Ok(Written::Mode(text)) => RevocationMode::deserialize(text.into_deserializer()),
-        Ok(Written::No(true)) | Err(_) => Err(de::Error::custom("expected `off`, `soft` or `hard`")),
-    }
+    deserializer.deserialize_any(Word)
 }
 
 impl Default for RevocationDocument {

@@ -1,21 +1,40 @@
-//! What serde says of a wrong shape, in the words of the README and with the way out.
+//! What is wrong with the shape of a configuration, in the words of the README and with the way out.
 
-/// The message for an operator. Texts are left out of it: one in the wrong place may be a key.
-pub fn of_shape(message: &str) -> String {
-    if let Some(field) = quoted_after(message, "missing field `") {
-        return format!("missing field `{field}`: {}", missing(field));
-    }
-    if let Some(field) = quoted_after(message, "unknown field `") {
-        // A name that is right elsewhere is no misspelling.
-        if let Some(place) = home(field) {
-            return format!("unknown field `{field}` in this place: {place}");
-        }
-    }
-    with_nearest_name(&in_plain_words(message))
+use serde::de::Unexpected;
+use serde_json::Value;
+
+pub fn missing_field(field: &str) -> String {
+    format!("missing field `{field}`: {}", missing(field))
 }
 
-fn quoted_after<'m>(message: &'m str, start: &str) -> Option<&'m str> {
-    message.strip_prefix(start)?.split_once('`').map(|(field, _)| field)
+pub fn unknown_field(field: &str, expected: &[&str]) -> String {
+    // A name that is right elsewhere is no misspelling.
+    match home(field) {
+        Some(place) => format!("unknown field `{field}` in this place: {place}"),
+        None => unknown("field", field, expected),
+    }
+}
+
+/// A name that is none of these; with "did you mean", if one is near.
+pub fn unknown(what: &str, name: &str, expected: &[&str]) -> String {
+    let all = match expected {
+        [] => "none at all".to_owned(),
+        [one] => format!("`{one}`"),
+        [one, other] => format!("`{one}` or `{other}`"),
+        several => format!("one of `{}`", several.join("`, `")),
+    };
+    let near = nearest(name, expected.iter().copied());
+    let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+    format!("unknown {what} `{name}`, expected {all}{hint}")
+}
+
+/// Which of these was meant, if one is near. Nobody misspells something that long, and the comparison takes memory by length.
+pub fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    if name.len() > 64 {
+        return None;
+    }
+    let (distance, near) = known.map(|known| (strsim::damerau_levenshtein(name, known), known)).min()?;
+    (distance <= 3.max(near.len() / 3)).then_some(near)
 }
 
 /// What to write for a field that has to be there.
@@ -62,43 +81,36 @@ fn home(field: &str) -> Option<&'static str> {
     })
 }
 
-/// Serde's "invalid type: sequence, expected a string".
-fn in_plain_words(message: &str) -> String {
-    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
-    let found = match found.split_once("string \"") {
-        Some((kind, _)) if found.starts_with("invalid ") => format!("{kind}text"),
-        _ if found.starts_with("invalid type: null") => "nothing stands here".to_owned(),
-        _ if found.starts_with("invalid ") => found.replace("sequence", "list").replace("map", "object"),
-        _ => found.to_owned(),
-    };
-    let is_text = found.ends_with("text");
+/// Something else than was expected. Texts are left out: one in the wrong place may be a key.
+pub fn misfit(what: &str, found: Unexpected<'_>, expected: &str) -> String {
+    let is_text = matches!(found, Unexpected::Str(_));
     let expected = match expected {
         "u32" if is_text => "a whole number without quotes",
         "u32" => "a whole number, 0 or above",
         "a sequence" => "a list in brackets, such as [api]",
+        "a map" => "an object with one entry each, written `name: value`",
         "a boolean" if is_text => "true or false without quotes",
         "a boolean" => "true or false",
-        // YAML takes some words for something else.
-        "a string" | "string or map" if found.contains("boolean") => {
-            "text; YAML takes a bare yes, no, on or off for a boolean"
-        }
-        "a string" if found.contains("integer") || found.contains("floating") => "text: put it in quotes",
-        "a string" | "string or map" => "text",
+        "a string" => match found {
+            // YAML takes some words for something else.
+            Unexpected::Bool(_) => "text; YAML takes a bare yes, no, on or off for a boolean",
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => {
+                "text: put it in quotes"
+            }
+            _ => "text",
+        },
         other => other,
     };
-    format!("{found}, expected {expected}")
-}
-
-/// Adds "did you mean" to serde's "unknown field `x`, expected one of `a`, `b`" and "unknown variant" messages.
-fn with_nearest_name(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let nearest = message.starts_with("unknown ").then(|| {
-        let unknown = quoted.next()?;
-        let (distance, name) = quoted.map(|name| (strsim::damerau_levenshtein(unknown, name), name)).min()?;
-        (distance <= 3.max(name.len() / 3)).then_some(name)
-    });
-    match nearest.flatten() {
-        Some(name) => format!("{message}; did you mean `{name}`?"),
-        None => message.to_owned(),
-    }
+    let found = match found {
+        Unexpected::Unit => return format!("nothing stands here, expected {expected}"),
+        Unexpected::Str(_) => "text".to_owned(),
+        Unexpected::Seq => "list".to_owned(),
+        Unexpected::Map => "object".to_owned(),
+        Unexpected::Bool(truth) => format!("boolean `{truth}`"),
+        Unexpected::Unsigned(number) => format!("integer `{number}`"),
+        Unexpected::Signed(number) => format!("integer `{number}`"),
+        Unexpected::Float(number) => format!("number `{}`", Value::from(number)),
+        _ => "something else".to_owned(),
+    };
+    format!("{what}: {found}, expected {expected}")
 }

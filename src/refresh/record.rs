@@ -144,9 +144,13 @@ impl Record {
             (_, Some(_)) => PinStatus::Kept,
             (_, None) => PinStatus::Named,
         };
-        let pins = self.in_force(keep_removed, now);
-        pins.filter_map(|kept| Some((kept.sha256.parse().ok()?, (status(kept), kept.pin.not_after))))
-            .collect()
+        let in_force = self.in_force(keep_removed, now);
+        let mut pins = Pins::new();
+        // Not collected, which would sort them first: 30 KB of the module.
+        pins.extend(
+            in_force.filter_map(|kept| Some((kept.sha256.parse().ok()?, (status(kept), kept.pin.not_after)))),
+        );
+        pins
     }
 
     fn state(&self, max_staleness: Option<Duration>, now: Mono) -> ApiState {

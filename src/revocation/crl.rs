@@ -8,6 +8,7 @@ use super::Standing;
 use crate::{
     authority::Authority,
     certificate::ClientCertificate,
+    distinguished_name,
     signature::MessageDigest,
     window::{Clock, UnixSeconds},
 };
@@ -218,7 +219,9 @@ impl<'a> Structure<'a> {
         let named = || authorities.iter().filter(|authority| authority.is_named(self.issuer));
         if named().next().is_none() {
             let issuer = x509_parser::x509::X509Name::from_der(self.issuer);
-            return Err(CrlError::OtherIssuer(issuer.map(|(_, name)| name.to_string()).unwrap_or_default()));
+            return Err(CrlError::OtherIssuer(
+                issuer.map(|(_, name)| distinguished_name::text(&name)).unwrap_or_default(),
+            ));
         }
         if !named().any(|authority| authority.signs_lists) {
             return Err(CrlError::MayNotSign);

@@ -92,9 +92,9 @@ fn numbers_of_a_struct_are_whole_where_they_were_written_so() {
     assert_eq!(held(json!(10_001)), Err("10001 is outside 0 to 10000".to_owned()));
     let expected = "expected a whole number, 0 or above";
     assert_eq!(held(json!(-1)), Err(format!("invalid value: integer `-1`, {expected}")));
-    assert_eq!(held(json!(1.5)), Err(format!("invalid type: floating point `1.5`, {expected}")));
+    assert_eq!(held(json!(1.5)), Err(format!("invalid type: number `1.5`, {expected}")));
     assert_eq!(held(json!(1e15)), Err(format!("invalid value: integer `1000000000000000`, {expected}")));
-    assert_eq!(held(json!(1e300)), Err(format!("invalid type: floating point `1e+300`, {expected}")));
+    assert_eq!(held(json!(1e300)), Err(format!("invalid type: number `1e+300`, {expected}")));
 }
 
 #[test]

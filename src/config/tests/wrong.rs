@@ -61,11 +61,11 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
         (with(json!({"name": 7})), "name: invalid type: integer `7`, expected text: put it in quotes"),
         (
             json!({"regions": ["us-east-1"]}),
-            "regions: invalid type: list, expected an object with one entry per region, such as us-east-1",
+            "regions: invalid type: list, expected an object with one entry each, written `name: value`",
         ),
         (
             json!({"regions": "us-east-1"}),
-            "regions: invalid type: text, expected an object with one entry per region, such as us-east-1",
+            "regions: invalid type: text, expected an object with one entry each, written `name: value`",
         ),
         (
             us(json!({"digicert": {"pins": ["api"], "issuers": null}})),
@@ -140,6 +140,10 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
         (
             with(json!({"identity": true})),
             "identity: invalid type: boolean `true`, expected an object with `header`",
+        ),
+        (
+            with(json!({"identity": ["x-client"]})),
+            "identity: invalid type: list, expected an object with `header`",
         ),
         (
             with(json!({"clock_skew": 60})),
@@ -267,25 +271,24 @@ fn values_that_make_no_sense_are_told_with_the_bounds() {
 #[test]
 fn what_stands_twice_is_an_error() {
     let region = genesys();
-    for (text, expected) in [
-        (
-            format!(r#"{{"regions":{{"us-east-1":{region},"us-east-1":{region}}}}}"#),
-            "regions: region `us-east-1` stands twice",
-        ),
-        (
-            format!(r#"{{"regions":{{"us-east-1":{region}}},"mode":"enforce","mode":"shadow"}}"#),
-            "configuration: duplicate field `mode`",
-        ),
-        (
-            format!(
-                r#"{{"regions":{{"us-east-1":{region}}},"refresh":{{"interval":"1h","interval":"2h"}}}}"#
-            ),
-            "refresh: duplicate field `interval`",
-        ),
+    let one = |rest: &str| format!(r#"{{"regions":{{"us-east-1":{region}}},{rest}}}"#);
+    for (text, name) in [
+        (format!(r#"{{"regions":{{"us-east-1":{region},"us-east-1":{region}}}}}"#), "us-east-1"),
+        (one(r#""mode":"enforce","mode":"shadow""#), "mode"),
+        // Whatever the first one is, the second does not get its place.
+        (one(r#""mode":0,"mode":"shadow""#), "mode"),
+        (one(r#""mode":null,"mode":"shadow""#), "mode"),
+        (one(r#""mode":"enforce","mo\u0064e":"shadow""#), "mode"),
+        (one(r#""refresh":{"interval":"1h","interval":"2h"}"#), "interval"),
+        (one(r#""refresh":{"clusters":{"api":"a","api":"b"}}"#), "api"),
+        (one(r#""revocation":{"lists":[{"url":"x","url":"y"}]}"#), "url"),
+        (one(r#""revocation":{"discover":{"crl.example":"a","crl.example":"b"}}"#), "crl.example"),
+        (one(r#""unknown":[{"x":[],"x":[]}]"#), "x"),
     ] {
         let errors = crate::config::load(text.as_bytes()).unwrap_err();
         let line = errors[0].to_string();
-        assert!(line.starts_with(&format!("{expected} (line 1, column ")), "{line}");
+        let expected = format!("configuration: `{name}` stands twice (line 1, column ");
+        assert!(errors.len() == 1 && line.starts_with(&expected), "{text}: {line}");
     }
 }
 
