@@ -169,6 +169,9 @@ async fn nobody_but_the_hop_is_believed_and_the_hop_only_without_a_doubt() {
         let door = format!("{form}/xfcc");
         let mut connection =
             stage.client(&door).identity(&known).build().connect().await.expect("a handshake");
+        let colons: Vec<&str> =
+            ours.sha256.as_bytes().chunks(2).filter_map(|pair| str::from_utf8(pair).ok()).collect();
+        let (colons, bare) = (colons.join(":"), format!("Cert=\"{}\"", encoded(ours)));
         let (ours, other) = (cert(ours), cert(other));
         let cases: &[(&str, &[&str], &str)] = &[
             ("two elements", &[&format!("{ours},{other}")], mismatch),
@@ -191,6 +194,9 @@ async fn nobody_but_the_hop_is_believed_and_the_hop_only_without_a_doubt() {
                 mismatch,
             ),
             ("one too large", &[&cert(&large)], "malformed_certificate"),
+            ("a Hash as openssl prints it", &[&format!("Hash={};{bare}", colons.to_uppercase())], ""),
+            ("no Hash", &[&bare], ""),
+            ("a Hash that is a SHA-1", &[&format!("Hash={};{bare}", "a9".repeat(20))], mismatch),
             ("an empty line, and one", &["", &ours], ""),
             ("no Cert", &["Hash=1;Subject=\"CN=x\""], unavailable),
             ("garbage", &["Cert=\"%ff%fe\""], unavailable),
