@@ -3,7 +3,7 @@
 use super::{
     overrides::RegionRefresh,
     revocation::RevocationDocument,
-    values::{Bound, Percent, Pin, Span},
+    values::{Bound, Percent, Pin, Span, unique},
 };
 use crate::fingerprint::Fingerprint;
 use serde::{
@@ -30,7 +30,7 @@ pub struct Document {
     #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[a-z0-9_]{1,32}$")))]
     pub name: String,
     /// The regions whose client is let in, by id (`us-east-1`, ...).
-    #[serde(deserialize_with = "unique_regions")]
+    #[serde(deserialize_with = "regions")]
     #[cfg_attr(feature = "schema", schemars(schema_with = "schema::regions"))]
     pub regions: BTreeMap<String, RegionDocument>,
     /// How pins are fetched from the certificates API.
@@ -369,28 +369,6 @@ impl<'de, E: Deserialize<'de>> Deserialize<'de> for OAuth<E> {
     }
 }
 
-/// A region written twice is an error: the later one would silently replace the earlier.
-fn unique_regions<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<BTreeMap<String, RegionDocument>, D::Error> {
-    struct Unique;
-    impl<'de> Visitor<'de> for Unique {
-        type Value = BTreeMap<String, RegionDocument>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object with one entry per region, such as us-east-1")
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut regions = BTreeMap::new();
-            while let Some(id) = map.next_key::<String>()? {
-                if regions.contains_key(&id) {
-                    return Err(de::Error::custom(format!("region `{id}` stands twice")));
-                }
-                regions.insert(id, map.next_value()?);
-            }
-            Ok(regions)
-        }
-    }
-    deserializer.deserialize_map(Unique)
+fn regions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, RegionDocument>, D::Error> {
+    unique(deserializer, "an object with one entry per region, such as us-east-1")
 }

@@ -27,13 +27,21 @@ pub fn document(bytes: &[u8]) -> Result<Document, ConfigError> {
         Err(Refusal::Shape(error)) if bytes.trim_ascii_start().starts_with(b"{") => return Err(error),
         Err(Refusal::Shape(error) | Refusal::Syntax(error)) => error,
     };
-    // A list where a word belongs is called a syntax error by serde_json; read as a value it is one of shape.
-    let value = serde_json::from_slice(bytes).ok().or_else(|| match Struct::decode(bytes) {
-        Ok(fields) if !fields.fields.is_empty() => Some(object(fields)),
-        _ => None,
-    });
-    let Some(value) = value else { return Err(as_json) };
-    document_from(&mut ValueSource(value)).map_err(|(Refusal::Shape(error) | Refusal::Syntax(error))| error)
+    let read = |value| {
+        let document = document_from(&mut ValueSource(value));
+        document.map_err(|(Refusal::Shape(error) | Refusal::Syntax(error))| error)
+    };
+    // A list where a word belongs is called a syntax error by serde_json; read as a value it is one of shape. That is for
+    // the words only: of two equal names a value keeps the last, and would be accepted for it.
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        let message = "a value of the wrong kind, under a name that stands twice".to_owned();
+        return Err(read(value).err().unwrap_or(ConfigError { message, ..as_json }));
+    }
+    // Of two equal names in a `Struct` the last counts, as for Envoy and every other reader of protobuf.
+    match Struct::decode(bytes) {
+        Ok(fields) if !fields.fields.is_empty() => read(object(fields)),
+        _ => Err(as_json),
+    }
 }
 
 /// Where a document is read from.

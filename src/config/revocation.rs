@@ -1,6 +1,9 @@
 //! The `revocation` part: which lists are consulted, and what happens without one.
 
-use super::{ConfigError, RegionPolicy, values::Span};
+use super::{
+    ConfigError, RegionPolicy,
+    values::{Span, unique},
+};
 use crate::decision::AuthorityKind;
 use serde::{
     Deserialize, Deserializer,
@@ -30,6 +33,7 @@ pub struct RevocationDocument {
     /// Lists known in advance.
     pub lists: Vec<ListDocument>,
     /// Hosts from which lists named by a certificate itself are fetched, and the cluster for each.
+    #[serde(deserialize_with = "hosts")]
     pub discover: BTreeMap<String, String>,
     /// Time between two fetches of a list.
     pub interval: Span,
@@ -91,6 +95,10 @@ fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RevocationMode, D:
         Ok(Written::Mode(text)) => RevocationMode::deserialize(text.into_deserializer()),
         Ok(Written::No(true)) | Err(_) => Err(de::Error::custom("expected `off`, `soft` or `hard`")),
     }
+}
+
+fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    unique(deserializer, "an object with one entry per host: the cluster that reaches it")
 }
 
 impl Default for RevocationDocument {

@@ -3,9 +3,9 @@
 use crate::fingerprint::Fingerprint;
 use serde::{
     Deserialize, Deserializer,
-    de::{self, Visitor},
+    de::{self, MapAccess, Visitor},
 };
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
 /// A duration such as `250ms`, `30s`, `5m`, `24h` or `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,34 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D, wanted: &'static str) -> Res
         }
     }
     deserializer.deserialize_str(Text(wanted))
+}
+
+/// Reads an object with names of the operator's choice. One that stands twice is an error: the later entry would silently
+/// replace the earlier.
+pub(super) fn unique<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+    wanted: &'static str,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    struct Unique<T>(&'static str, PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Unique<T> {
+        type Value = BTreeMap<String, T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut entries = BTreeMap::new();
+            while let Some(name) = map.next_key::<String>()? {
+                if entries.contains_key(&name) {
+                    return Err(de::Error::custom(format!("`{name}` stands twice")));
+                }
+                entries.insert(name, map.next_value()?);
+            }
+            Ok(entries)
+        }
+    }
+    deserializer.deserialize_map(Unique(wanted, PhantomData))
 }
 
 fn duration(text: &str) -> Option<Duration> {
