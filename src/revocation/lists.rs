@@ -77,7 +77,7 @@ struct Settings {
 }
 
 /// What workers tell each other of the list.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
     list: Option<Known>,
     /// When it was last fetched with success (monotonic, milliseconds).
