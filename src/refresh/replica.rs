@@ -23,7 +23,7 @@ pub struct Replica<T> {
 
 /// Whether what has this number cannot have been written yet: numbers are milliseconds of the clock that all workers share,
 /// or hardly more. Nothing that claims to be from the future may outrank what is true now.
-pub fn is_ahead(sequence: u64, now: Mono) -> bool {
+fn is_ahead(sequence: u64, now: Mono) -> bool {
     Mono::from_millis(sequence) > now + CALLBACK
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Api, PKI, Proxy, Shared, TICK};
 use crate::refresh::{
-    Event, Store,
+    Event, Secret, Store,
     lease::{Lease, TERM},
     seal::Seal,
 };
@@ -154,10 +154,14 @@ fn damages(proxy: &Proxy, key: &str, older: &Shared, newer: &Shared) -> Vec<(&'s
     let value = proxy.shared.values[key].0.clone();
     let mut flipped = value.clone();
     *flipped.last_mut().unwrap() ^= 1;
+    let seal = Seal::new(Some(&Secret::new("secret".to_owned())), key).unwrap();
+    let number = u64::from_le_bytes(*seal.open(&value).unwrap().first_chunk().unwrap());
+    let sealed = seal.seal(&[&(number + 1).to_le_bytes()[..], b"{}"].concat());
     vec![
         ("nothing", Vec::new()),
         ("noise", vec![0xff; 50_000]),
         ("a changed bit", flipped),
+        ("a good seal on nothing of ours", sealed),
         ("half of it", value[..value.len() / 2].to_vec()),
         ("an older copy", older.values[key].0.clone()),
         ("a copy from a host that has been up for longer", newer.values[key].0.clone()),
@@ -173,7 +177,7 @@ fn whatever_is_written_to_our_keys_costs_a_refetch_at_most() {
     sibling.api.current = vec![old.clone()];
     sibling.run(MINUTE);
     for ending in ["/lease", "/record"] {
-        for row in 0..6 {
+        for row in 0..7 {
             let mut proxy = Proxy::new(3, &settings);
             proxy.api.current = vec![old.clone()];
             proxy.run(Duration::from_secs(1));
