@@ -50,6 +50,11 @@ impl Record {
         Duration::from_millis(self.next)
     }
 
+    /// When the last successful refresh began.
+    pub fn began(&self) -> Option<Mono> {
+        self.began.map(Duration::from_millis)
+    }
+
     pub fn last_success(&self) -> Option<Mono> {
         self.ended.map(Duration::from_millis)
     }
@@ -131,7 +136,7 @@ impl Record {
             state: self.state(max_staleness, now),
             pins: good.filter_map(|kept| Some((kept.sha256.parse().ok()?, kept.pin))).collect(),
             hints: Rc::new(hints.collect()),
-            refreshed: self.began.map(Duration::from_millis),
+            refreshed: self.began(),
         }
     }
 

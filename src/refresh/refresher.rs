@@ -241,6 +241,11 @@ impl Refresher {
         now: Now,
     ) -> Vec<Event> {
         let Some(pending) = self.pending.take() else { return Vec::new() };
+        // A worker that stalled has lost its lease, and perhaps its turn to one that asked later and knows better.
+        self.learn(store, now);
+        if self.record.value.began() > Some(pending.began) {
+            return Vec::new();
+        }
         let known = self.record.value.fingerprints();
         let criteria = Criteria {
             certificate_name: &self.source.certificate_name,

@@ -133,6 +133,42 @@ fn a_dead_holders_lease_passes_on_when_its_term_is_over() {
 }
 
 #[test]
+fn what_a_worker_brings_home_that_stalled_does_not_replace_what_another_one_asked_for_later() {
+    let (old, new) = (&PKI.us.digicert_upcoming, &PKI.us.digicert);
+    // Its answer comes late, or never.
+    for is_lost in [false, true] {
+        let mut proxy = Proxy::new(2, &json!({"interval": "1m", "jitter": "0%", "keep_removed": "0s"}));
+        proxy.api.current = vec![old.clone()];
+        proxy.run(Duration::from_secs(1));
+        let stalled = proxy.workers.iter().position(|worker| worker.is_leader(proxy.now)).unwrap();
+        let call = loop {
+            proxy.now += TICK;
+            let now = proxy.at();
+            if let (Some(call), _) = proxy.workers[stalled].tick(&mut proxy.shared, now) {
+                break call;
+            }
+        };
+        proxy.api.current = vec![new.clone()];
+        proxy.now += TERM;
+        proxy.tick(1 - stalled);
+        assert!(proxy.has_pin(1 - stalled, new) && !proxy.has_pin(1 - stalled, old), "taken over");
+        proxy.events.clear();
+        proxy.api.current = vec![old.clone()];
+        if is_lost {
+            proxy.now += TERM;
+            proxy.tick(stalled);
+        } else {
+            proxy.answer(stalled, Some(call));
+        }
+        assert_eq!(proxy.events, [], "lost: {is_lost}");
+        proxy.tick(1 - stalled);
+        for worker in 0..2 {
+            assert!(proxy.has_pin(worker, new) && !proxy.has_pin(worker, old), "lost: {is_lost}: {worker}");
+        }
+    }
+}
+
+#[test]
 fn a_worker_that_leaves_hands_over_at_once() {
     let mut proxy = Proxy::new(3, &json!({"interval": "30s", "jitter": "0%"}));
     proxy.run(Duration::from_secs(1));

@@ -255,6 +255,25 @@ fn damaged_tables_clear_nobody_and_are_fetched_again() {
 }
 
 #[test]
+fn a_list_that_a_worker_brings_home_that_stalled_does_not_replace_a_newer_one() {
+    for secret in BOTH {
+        let (mut shared, mut stalled, mut other) =
+            (Shared::default(), Worker::new(1, secret), Worker::new(2, secret));
+        let revoked = &PKI.us.genesys;
+        assert!(stalled.list.tick(&stalled.authorities, &mut shared, moment(100)).0.is_some());
+        assert_eq!(other.fetch(&mut shared, 111, &list(2, &[revoked])), "ok", "the lease is over");
+        let late = HttpResponse { status: 200, body: Some(list(1, &[])), retry_after: None };
+        let event = stalled.list.answered(Ok(late), &stalled.authorities, &mut shared, moment(112));
+        let Some(ListEvent::Failed { failure, .. }) = event else { panic!("{event:?}") };
+        assert_eq!(failure.code, "crl_rollback");
+        for worker in [&mut stalled, &mut other] {
+            worker.learn(&mut shared, 113);
+            assert_eq!(worker.standing(&shared, revoked, now()), Some(Standing::Revoked));
+        }
+    }
+}
+
+#[test]
 fn a_record_that_is_sealed_well_and_says_nothing_is_written_again_by_the_worker_that_leads() {
     for secret in BOTH {
         let (mut shared, mut leader, mut follower) =
