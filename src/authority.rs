@@ -11,8 +11,12 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::time::Duration;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_parser::{
-    asn1_rs::Any, certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _,
-    public_key::PublicKey, x509::SubjectPublicKeyInfo,
+    asn1_rs::Any,
+    certificate::X509Certificate,
+    extensions::{GeneralName, ParsedExtension},
+    prelude::FromDer as _,
+    public_key::PublicKey,
+    x509::SubjectPublicKeyInfo,
 };
 
 /// One CA certificate, fit to issue client certificates. webpki takes any anchor as it comes; the checks that it
@@ -58,6 +62,11 @@ pub enum Unfit {
         hi = RSA_BITS.end()
     )]
     Key(String),
+    #[error(
+        "`{0}` limits directory names (nameConstraints), which cannot be checked here, so it would vouch for nobody: give a \
+         certificate of this CA without that limit, or DigiCert's pins without `issuers`"
+    )]
+    DirectoryNames(String),
 }
 
 /// Why no authority vouched for a certificate.
@@ -88,6 +97,7 @@ impl Authority {
         parsed.extensions_map().map_err(|_| Unfit::Malformed("an extension stands twice".to_owned()))?;
         let name = parsed.subject().to_string();
         let (mut is_ca, mut signs, mut signs_lists, mut key_id) = (false, false, false, None);
+        let mut limits_directory_names = false;
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) => is_ca = constraints.ca,
@@ -95,6 +105,12 @@ impl Authority {
                     (signs, signs_lists) = (usage.key_cert_sign(), usage.crl_sign());
                 }
                 ParsedExtension::SubjectKeyIdentifier(key) => key_id = Some(key.0.to_vec()),
+                ParsedExtension::NameConstraints(names) => {
+                    let mut limits =
+                        [&names.permitted_subtrees, &names.excluded_subtrees].into_iter().flatten().flatten();
+                    limits_directory_names =
+                        limits.any(|limit| matches!(limit.base, GeneralName::DirectoryName(_)));
+                }
                 ParsedExtension::ParseError { .. } => {
                     return Err(Unfit::Malformed(format!("extension {}", extension.oid)));
                 }
@@ -109,6 +125,11 @@ impl Authority {
         }
         if !supported_key(parsed.public_key()) {
             return Err(Unfit::Key(name));
+        }
+        // Every certificate has a directory name, its subject, and webpki refuses what it cannot check. Limits of other kinds
+        // than DNS and IP it cannot check either, but they concern certificates with such a name only.
+        if limits_directory_names {
+            return Err(Unfit::DirectoryNames(name));
         }
         let owned = CertificateDer::from(der);
         let anchor = webpki::anchor_from_trusted_cert(&owned)
