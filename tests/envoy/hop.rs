@@ -1,8 +1,10 @@
 //! A fronting proxy that terminates Genesys Cloud's connection: believed only if it is that proxy, and only in what it
 //! says beyond doubt.
 
+mod real;
+
 use crate::{
-    peer::{cert, encoded, genuine, injections, stranger, writes_json},
+    peer::{cert, encoded, genuine, injections, stranger},
     setup::{assert_refused, with, world},
     stage::{Doors, by_ca},
 };
@@ -236,92 +238,4 @@ async fn nobody_but_the_hop_is_believed_and_the_hop_only_without_a_doubt() {
 
 fn hop_called(world: &World, name: &str) -> Leaf {
     world.pki.digicert_ca.leaf().key_name("hop").dns(name).issue()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
-    let world = world().await;
-    let me = hop(&world).issue();
-    let mut doors = Doors::of(&world, "envoy/strict.yaml");
-    doors.add("inner", &trusting(&world, XFCC, json!({"sha256": [me.sha256]})), |door| {
-        door.forward("FORWARD_ONLY", json!({}));
-    });
-    let inner = doors.launch(&world).await;
-
-    // The front lets anybody in and forwards all there is to forward.
-    let (chain, key) = world.write_leaf("hop", &me).expect("files");
-    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
-    let formats = if writes_json() { vec!["TEXT", "JSON"] } else { vec!["TEXT"] };
-    for &format in &formats {
-        doors.add(format, &by_ca(&world), |door| {
-            door.filters().drain(..2);
-            let mut details = json!({"cert": true, "subject": true, "uri": true, "dns": true});
-            if writes_json() {
-                details["format"] = format.into();
-            }
-            door.forward("SANITIZE_SET", details);
-            door.routes()[0]["route"]["cluster"] = "inner".into();
-        });
-        // It was not told to forward the certificate: then nobody may bring one along.
-        doors.add(&format!("{format} without cert"), &by_ca(&world), |door| {
-            door.filters().drain(..2);
-            let mut details = json!({"subject": true, "uri": true, "dns": true});
-            if writes_json() {
-                details["format"] = format.into();
-            }
-            door.forward("SANITIZE_SET", details);
-            door.routes()[0]["route"]["cluster"] = "inner".into();
-        });
-    }
-    let address = inner.listener_addr("inner");
-    let cluster = json!({
-        "name": "inner",
-        "type": "STATIC",
-        "load_assignment": {"cluster_name": "inner", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {
-            "socket_address": {"address": address.ip().to_string(), "port_value": address.port()},
-        }}}]}]},
-        "transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-            "sni": "service.example",
-            "common_tls_context": {
-                "tls_certificates": [{"certificate_chain": {"filename": chain}, "private_key": {"filename": key}}],
-                "validation_context": {"trusted_ca": {"filename": world.path("api-ca.crt")}},
-            },
-        }},
-    });
-    doors.bootstrap()["static_resources"]["clusters"].as_array_mut().expect("clusters").push(cluster);
-    let stage = doors.open(world).await;
-    let world = &stage.world;
-    let ours = &world.pki.us.genesys;
-    let size = 17_000;
-    for door in formats {
-        stage.assert_in(door, "Genesys", ours).await;
-        stage.assert_out(door, "a stranger", &world.pki.stranger, "wrong_name").await;
-        stage.assert_in(door, "Genesys again", ours).await;
-        let response = stage.client(door).build().get("/").await.expect("an answer");
-        assert_refused("nobody", &response, 403, "no_client_certificate");
-        let served = world.upstream.count();
-        for name in injections(ours) {
-            for leaf in [
-                stranger(world).uri(&name).issue(),
-                stranger(world).dns(&name).issue(),
-                // Too large to be looked at: if it were passed over, the one in its name would be left.
-                stranger(world).uri(&name).email("x".repeat(size)).issue(),
-                stranger(world).dns(&name).email("x".repeat(size)).issue(),
-            ] {
-                let response = stage.get_as(door, &leaf).await;
-                assert_eq!(response.status, 403, "{door}: a stranger called {name}: {}", response.text());
-            }
-        }
-        let door = format!("{door} without cert");
-        assert_eq!(stage.get_as(&door, ours).await.status, 403, "{door}: Genesys");
-        for name in injections(ours) {
-            for leaf in [stranger(world).uri(&name).issue(), stranger(world).dns(&name).issue()] {
-                let response = stage.get_as(&door, &leaf).await;
-                assert_eq!(response.status, 403, "{door}: a stranger called {name}: {}", response.text());
-            }
-        }
-        assert_eq!(world.upstream.count(), served, "{door}: no stranger reached the service");
-    }
-    drop(inner);
 }
