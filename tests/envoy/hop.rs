@@ -5,7 +5,7 @@ mod real;
 
 use crate::{
     peer::{cert, encoded, genuine, injections, stranger},
-    setup::{assert_refused, with, world},
+    setup::{PATIENCE, assert_refused, with, world},
     stage::{Doors, by_ca},
 };
 use http::Request;
@@ -238,4 +238,51 @@ async fn nobody_but_the_hop_is_believed_and_the_hop_only_without_a_doubt() {
 
 fn hop_called(world: &World, name: &str) -> Leaf {
     world.pki.digicert_ca.leaf().key_name("hop").dns(name).issue()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_forwarding_modes_only_those_that_leave_the_hops_header_alone_let_anybody_in() {
+    let world = world().await;
+    let me = hop(&world).issue();
+    let mut doors = Doors::of(&world, "envoy/behind-proxy.yaml");
+    let (nothing, bare, full) = (json!(null), json!({}), json!({"cert": true}));
+    let modes = [
+        ("always_forward_only", &full, ""),
+        ("forward_only", &bare, ""),
+        ("append_forward", &bare, "certificate_mismatch"),
+        ("append_forward", &full, "certificate_mismatch"),
+        ("sanitize", &nothing, "no_client_certificate"),
+        ("sanitize_set", &bare, "certificate_unavailable"),
+        ("sanitize_set", &full, "wrong_name"),
+    ];
+    for (number, (mode, details, _)) in modes.iter().enumerate() {
+        for (form, header) in [("xfcc", XFCC), ("pem", PEM)] {
+            let name = format!("{form}_{number}");
+            let policy = trusting(&world, header, json!({"sha256": [me.sha256]}));
+            doors.add(&name, &with(policy, "/name", json!(name)), |door| {
+                door.forward(&mode.to_uppercase(), (*details).clone());
+            });
+        }
+    }
+    let stage = doors.open(world).await;
+    let ours = &stage.world.pki.us.genesys;
+    for (number, (mode, details, expected)) in modes.iter().enumerate() {
+        for (form, header, value) in [("xfcc", XFCC, cert(ours)), ("pem", PEM, encoded(ours))] {
+            let door = format!("{form}_{number}");
+            let what = format!("{form} with {mode}, {details}");
+            let mut connection =
+                stage.client(&door).identity(&me).build().connect().await.expect("a handshake");
+            let response = say(&mut connection, &[(header, &value)]).await;
+            if header == PEM || expected.is_empty() {
+                assert_eq!(response.status, 200, "{what}: {}", response.text());
+                continue;
+            }
+            assert_refused(&what, &response, 403, expected);
+            let line = format!("denied policy={door} mode=enforce reason={expected}");
+            let line = stage.envoy.wait_for_log(&line, PATIENCE).await.expect("the denial is logged");
+            // Where the hop itself is judged, its digest says so.
+            let hint = if *expected == "wrong_name" { &me.sha256 } else { "FORWARD_ONLY" };
+            assert!(line.contains(hint), "{what}: {line}");
+        }
+    }
 }
