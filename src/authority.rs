@@ -12,8 +12,12 @@ use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use std::time::Duration;
 use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_parser::{
-    asn1_rs::Any, certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer as _,
-    public_key::PublicKey, x509::SubjectPublicKeyInfo,
+    asn1_rs::Any,
+    certificate::X509Certificate,
+    extensions::{GeneralName, ParsedExtension},
+    prelude::FromDer as _,
+    public_key::PublicKey,
+    x509::SubjectPublicKeyInfo,
 };
 
 /// One CA certificate, fit to issue client certificates. webpki takes any anchor as it comes; the checks that it
@@ -59,6 +63,11 @@ pub enum Unfit {
         hi = RSA_BITS.end()
     )]
     Key(String),
+    #[error(
+        "`{0}` limits directory names (nameConstraints), which cannot be checked here, so it would vouch for nobody: give a \
+         certificate of this CA without that limit, or DigiCert's pins without `issuers`"
+    )]
+    DirectoryNames(String),
 }
 
 /// Why no authority vouched for a certificate.
@@ -89,6 +98,7 @@ impl Authority {
         parsed.extensions_map().map_err(|_| Unfit::Malformed("an extension stands twice".to_owned()))?;
         let name = distinguished_name::text(parsed.subject());
         let (mut is_ca, mut signs, mut signs_lists, mut key_id) = (false, false, false, None);
+        let mut limits_directory_names = false;
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) => is_ca = constraints.ca,
@@ -96,6 +106,12 @@ impl Authority {
                     (signs, signs_lists) = (usage.key_cert_sign(), usage.crl_sign());
                 }
                 ParsedExtension::SubjectKeyIdentifier(key) => key_id = Some(key.0.to_vec()),
+                ParsedExtension::NameConstraints(names) => {
+                    let mut limits =
+                        [&names.permitted_subtrees, &names.excluded_subtrees].into_iter().flatten().flatten();
+                    limits_directory_names =
+                        limits.any(|limit| matches!(limit.base, GeneralName::DirectoryName(_)));
+                }
                 ParsedExtension::ParseError { .. } => {
                     return Err(Unfit::Malformed(format!("extension {}", extension.oid)));
                 }
@@ -110,6 +126,11 @@ impl Authority {
         }
         if !supported_key(parsed.public_key()) {
             return Err(Unfit::Key(name));
+        }
+        // Every certificate has a directory name, its subject, and webpki refuses what it cannot check. Limits of other kinds
+        // than DNS and IP it cannot check either, but they concern certificates with such a name only.
+        if limits_directory_names {
+            return Err(Unfit::DirectoryNames(name));
         }
         let owned = CertificateDer::from(der);
         let anchor = webpki::anchor_from_trusted_cert(&owned)

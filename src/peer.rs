@@ -68,8 +68,9 @@ pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, Reason> {
             .ok_or(Reason::CertificateUnavailable)?,
         _ => return Err(Reason::CertificateMismatch),
     };
-    // A hop that was not told to forward the certificate would leave the one in the SAN as the only one.
-    let own = Fingerprint::of(&certificate);
+    // A hop that was not told to forward the certificate would leave the one in the SAN as the only one. `Hash` is a SHA-256
+    // in Envoy's definition: one that cannot be compared, such as a SHA-1, may as well be of another certificate.
+    let own = Some(Fingerprint::of(&certificate));
     if xfcc::hashes(header).all(|hash| hash == own) {
         Ok(certificate)
     } else {
@@ -149,9 +150,14 @@ mod tests {
         }
     }
 
+    fn with_colons(fingerprint: Fingerprint) -> String {
+        let pairs = fingerprint.as_bytes().map(|byte| format!("{byte:02X}"));
+        pairs.join(":")
+    }
+
     /// Envoy writes the caller's `Hash` always, its `Cert` only if it is told to.
     #[test]
-    fn a_trusted_hop_that_shows_another_ones_hash_is_in_doubt() {
+    fn a_trusted_hop_that_shows_a_hash_other_than_its_certificates_sha256_is_in_doubt() {
         let (one, own) = (encoded(b"one"), Fingerprint::of(b"one"));
         let other = Fingerprint::of(b"other");
         let (fine, doubt) = (Ok(b"one".to_vec()), Err(Reason::CertificateMismatch));
@@ -159,8 +165,16 @@ mod tests {
             (format!("Hash={own};Cert=\"{one}\""), fine.clone()),
             (format!("hash=\"{own}\";Cert=\"{one}\""), fine.clone()),
             (format!("[{{\"Hash\": \"{own}\",\"Cert\":\"{one}\"}}]"), fine.clone()),
-            // Of another digest algorithm: nothing to compare with.
-            (format!("Hash={};Cert=\"{one}\"", "a9".repeat(20)), fine),
+            // As openssl and other proxies print it.
+            (format!("Hash={};Cert=\"{one}\"", with_colons(own)), fine.clone()),
+            // A hop that writes none.
+            (format!("Subject=\"CN=x\";Cert=\"{one}\""), fine),
+            // Of another digest algorithm, or none at all: nothing to compare with.
+            (format!("Hash={};Cert=\"{one}\"", "a9".repeat(20)), doubt.clone()),
+            (format!("Hash={own}{own};Cert=\"{one}\""), doubt.clone()),
+            (format!("Hash=;Cert=\"{one}\""), doubt.clone()),
+            (format!("[{{\"Hash\":\"{own}{own}\",\"Cert\":\"{one}\"}}]"), doubt.clone()),
+            (format!("Hash={};URI=x,Hash={own};Cert=\"{one}\"", with_colons(other)), doubt.clone()),
             (format!("Hash={other};Cert=\"{one}\""), doubt.clone()),
             // A hop that forwards no certificate, and a SAN that brings one along.
             (format!("Hash={other};URI=x,Hash={own};Cert=\"{one}\""), doubt.clone()),
@@ -178,7 +192,7 @@ mod tests {
         let large = vec![7; MAX_DER + 1];
         let cases = [
             (one.clone(), Ok(b"one".to_vec())),
-            (format!("Hash=1;Cert=\"{one}\""), Ok(b"one".to_vec())),
+            (format!("Cert=\"{one}\""), Ok(b"one".to_vec())),
             (format!("[{{\"Cert\":\"{one}\"}}]"), Ok(b"one".to_vec())),
             (format!("Cert=\"{one}\",Cert=\"{two}\""), Err(Reason::CertificateMismatch)),
             (format!("{one},{two}"), Err(Reason::CertificateMismatch)),
@@ -264,7 +278,7 @@ mod tests {
             let element = if json {
                 format!("{{\"Cert\":\"{}\"}}", pem(&own).replace('\n', "\\n"))
             } else {
-                format!("Hash=1;Cert=\"{}\"", encoded(&own))
+                format!("Hash={};Cert=\"{}\"", Fingerprint::of(&own), encoded(&own))
             };
             if let Ok(shown) = from_hop(&[&before, element.as_bytes(), &after].concat()) {
                 prop_assert_eq!(shown, own);

@@ -17,9 +17,6 @@ pub const MAX_HEADER: usize = 64 * 1024;
 const MAX_VALUES: usize = 16;
 const MAX_BYTES: usize = 2 * MAX_HEADER;
 
-/// Digits of a SHA-256.
-const DIGITS: usize = 64;
-
 /// The last `Cert` values of the header, percent-decoded: PEM text, if the header is honest. The last one comes first:
 /// Envoy appends its own to what the client sent.
 pub fn certificates(header: &[u8]) -> Vec<Vec<u8>> {
@@ -38,14 +35,11 @@ pub fn certificates(header: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Every SHA-256 that could be a `Hash`, in whichever element. Envoy writes that of the caller's certificate there, whatever
-/// else of it it was told to write.
-pub fn hashes(header: &[u8]) -> impl Iterator<Item = Fingerprint> {
-    let digits = behind(header, b"hash").filter_map(|key| match key.strip_prefix(b"=") {
-        Some(text) => text.strip_prefix(b"\"").unwrap_or(text).get(..DIGITS),
-        None => json_text(key)?.get(..DIGITS),
-    });
-    digits.filter_map(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
+/// What could be a `Hash`, in whichever element: the SHA-256 that it has to be, or nothing for a text that is none. Envoy
+/// writes that of the caller's certificate there, whatever else of it it was told to write.
+pub fn hashes(header: &[u8]) -> impl Iterator<Item = Option<Fingerprint>> {
+    let values = behind(header, b"hash").filter_map(Value::after);
+    values.map(|value| String::from_utf8(value.decode()).ok()?.parse().ok())
 }
 
 /// What stands behind each occurrence of a key.
@@ -138,17 +132,24 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_one_in_either_form_and_of_full_length_only() {
+    fn every_hash_value_is_a_sha256_in_whatever_spelling_or_none() {
         let digest = "ab".repeat(32);
-        for (header, expected) in [
-            (format!("By=x;Hash={digest};URI=y"), 1),
-            (format!("hash=\"{digest}\",HASH={digest}"), 2),
-            (format!("[{{\"Hash\" : \"{digest}\"}}]"), 1),
-            (format!("Hash={}", &digest[1..]), 0),
-            (format!("[{{\"Hash\":3}}] Hash:{digest}"), 0),
-        ] {
-            let found: Vec<Fingerprint> = hashes(header.as_bytes()).collect();
-            assert_eq!(found, vec![digest.parse().unwrap(); expected], "{header}");
+        let colons = ["AB"; 32].join(":");
+        let longer = "ab".repeat(64);
+        let (one, none) = (Some(digest.parse().unwrap()), None);
+        let cases: &[(String, &[Option<Fingerprint>])] = &[
+            (format!("By=x;Hash={digest};URI=y"), &[one]),
+            (format!("hash=\"{digest}\",HASH={digest}"), &[one, one]),
+            (format!("[{{\"Hash\" : \"{digest}\"}}]"), &[one]),
+            (format!("Hash={colons};Hash=\"{colons}\",[{{\"hash\":\"{colons}\"}}]"), &[one, one, one]),
+            // SHA-1, SHA-512, base64, one digit less, nothing.
+            (format!("Hash={};Hash={longer};Hash=q6ur;", "ab".repeat(20)), &[none, none, none]),
+            (format!("Hash={};Hash=\"\";Hash=", &digest[1..]), &[none, none, none]),
+            (format!("[{{\"hash\":\"{longer}\"}},{{\"hash\":\"\"}}]"), &[none, none]),
+            (format!("Hash: {digest};Hashes={digest},[{{\"Subject\":\"hash\"}}]"), &[]),
+        ];
+        for (header, expected) in cases {
+            assert_eq!(&hashes(header.as_bytes()).collect::<Vec<_>>(), expected, "{header}");
         }
     }
 
@@ -194,6 +195,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_without_harm(header in proptest::collection::vec(any::<u8>(), 0..300)) {
             certificates(&header);
+            hashes(&header).count();
         }
     }
 }

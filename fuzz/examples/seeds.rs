@@ -218,13 +218,13 @@ fn records() -> Vec<Vec<u8>> {
         seeds.extend([0, 1].map(|kind| [&[kind], parts.as_slice()].concat()));
     }
     let forged = json!({
-        "sequence": 1, "hints": [STANDARD.encode(&CAST.digicert.der)], "began": 1, "ended": 2, "early": null,
+        "hints": [STANDARD.encode(&CAST.digicert.der)], "began": 1, "ended": 2, "early": null,
         "kept": CAST.leaves.iter().map(|leaf| json!({
             "sha256": leaf.fingerprint().to_string(), "not_before": 0, "not_after": 1_900_000_000, "removed": null,
         })).collect::<Vec<_>>(),
         "failures": 0, "failing": null, "next": 3, "quiet_until": 0,
     });
-    seeds.push([&[0], forged.to_string().as_bytes()].concat());
+    seeds.push([&[0], &1_u64.to_le_bytes()[..], forged.to_string().as_bytes()].concat());
     seeds
 }
 

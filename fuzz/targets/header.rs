@@ -78,7 +78,7 @@ fn element(leaf: &Leaf, json: bool) -> String {
     if json {
         format!("{{\"Cert\":\"{}\"}}", leaf.form(2))
     } else {
-        format!("Hash=00;Cert=\"{}\"", leaf.form(0))
+        format!("Hash={};Cert=\"{}\"", leaf.fingerprint(), leaf.form(0))
     }
 }
 

@@ -4,7 +4,8 @@ use crate::{
     window::Window,
 };
 use testbed::pki::{
-    Ca, CaBuilder, KeyType, KeyUsagePurpose, PKCS_RSA_SHA384, PKCS_RSA_SHA512, der, pem_block,
+    Ca, CaBuilder, CidrSubnet, DistinguishedName, GeneralSubtree, KeyType, KeyUsagePurpose, PKCS_RSA_SHA384,
+    PKCS_RSA_SHA512, der, pem_block,
 };
 
 fn bundle(authorities: &[&Ca]) -> String {
@@ -51,6 +52,8 @@ fn only_a_ca_that_may_sign_certificates_with_a_supported_key_is_fit() {
     let not_a_ca = Some("is not a CA");
     let no_sign = Some("may not sign certificates");
     let key = Some("has a key that is not supported");
+    let directory = [GeneralSubtree::DirectoryName(DistinguishedName::new())];
+    let limit = Some("limits directory names");
     let cases: Vec<(&str, CaBuilder, Option<&str>)> = vec![
         ("P-256", new(), None),
         ("P-384", new().key(KeyType::P384), None),
@@ -70,6 +73,8 @@ fn only_a_ca_that_may_sign_certificates_with_a_supported_key_is_fit() {
         ("RSA-8192", new().bogus_rsa_key(8192), key),
         ("P-521", new().key(KeyType::P521), key),
         ("Ed25519", new().key(KeyType::Ed25519), key),
+        ("directory names permitted", new().name_constraints(&directory, &[]), limit),
+        ("directory names excluded", new().name_constraints(&[], &directory), limit),
     ];
     for (what, ca, refused) in cases {
         let error = Authority::parse(&ca.self_signed().der).err().map(|error| error.to_string());
@@ -253,6 +258,29 @@ fn among_authorities_of_one_name_the_named_key_is_asked_or_all_are() {
     let half_expired = [authority(&old_expired), authority(&good_new)];
     assert_eq!(vouch_now(&half_expired, &client(&us_named(&old_expired))), Err(NotVouched::UnknownIssuer));
     assert_eq!(vouch_now(&half_expired, &client(&us_named(&good_new))), Ok(()));
+}
+
+#[test]
+fn a_limit_on_names_is_kept_and_one_that_cannot_be_checked_refuses_names_of_its_kind() {
+    let under = |domain: &str| GeneralSubtree::DnsName(domain.to_owned());
+    let mail = GeneralSubtree::Rfc822Name("example.com".to_owned());
+    let address = GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4]));
+    let (own, other) = (under("mypurecloud.com"), under("example.com"));
+    let refused = Err(NotVouched::BadSignature);
+    for (what, permitted, excluded, expected, with_mail) in [
+        ("its domain", vec![own.clone()], vec![], Ok(()), Ok(())),
+        ("another domain", vec![other.clone()], vec![], refused, refused),
+        ("all but its domain", vec![], vec![own], refused, refused),
+        ("all but another domain, and no address", vec![], vec![other, address], Ok(()), Ok(())),
+        ("some mail", vec![mail.clone()], vec![], Ok(()), refused),
+        ("all but some mail", vec![], vec![mail], Ok(()), refused),
+    ] {
+        let ca = ca("unit-limited").name_constraints(&permitted, &excluded).self_signed();
+        let authorities = [authority(&ca)];
+        assert_eq!(vouch_now(&authorities, &client(&us_named(&ca))), expected, "{what}");
+        let mailing = leaf(&ca).name(US).email("client@example.com").issue();
+        assert_eq!(vouch_now(&authorities, &client(&mailing)), with_mail, "{what}, a name with mail");
+    }
 }
 
 fn us_named(ca: &Ca) -> testbed::pki::Leaf {

@@ -37,6 +37,7 @@ fn tree(bytes: &[u8]) -> Result<Value, ConfigError> {
         Err(error) if error.is_data() => return Err(not_json(&error)),
         other => other,
     };
+    // Of two equal names in a `Struct` the last counts, as for Envoy and every other reader of protobuf.
     match Struct::decode(bytes) {
         Ok(fields) if !fields.fields.is_empty() => Ok(object(fields)),
         _ => as_json.map(|Json(value)| value).map_err(|error| not_json(&error)),

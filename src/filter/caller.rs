@@ -40,11 +40,28 @@ fn behind(hop: &TrustedHop, peer: &Digest) -> Result<Identified, Refused> {
         return Err((Reason::CertificateUnavailable, "the peer is not the proxy of danger_trusted_hop"));
     }
     let header = host::request_header_lines(&hop.header)
-        .ok_or((Reason::NoClientCertificate, "the fronting proxy forwarded no client certificate"))?;
-    let der = peer::from_hop(&header)
-        .map_err(|reason| (reason, "the fronting proxy's header does not hold exactly one certificate"))?;
+        .ok_or((Reason::NoClientCertificate, hop_hint(Reason::NoClientCertificate)))?;
+    let der = peer::from_hop(&header).map_err(|reason| (reason, hop_hint(reason)))?;
     let digest = Digest::of(Fingerprint::of(&der)).ok_or((Reason::CertificateUnavailable, "no digest"))?;
     Ok((digest, Some(der)))
+}
+
+/// What is wrong with a trusted hop's header. This Envoy may have removed it, or added to it what it knows of the hop.
+fn hop_hint(reason: Reason) -> &'static str {
+    match reason {
+        Reason::NoClientCertificate => {
+            "the fronting proxy forwarded no client certificate, or this Envoy removed its x-forwarded-client-cert: the \
+             listener needs forward_client_cert_details: FORWARD_ONLY"
+        }
+        Reason::CertificateMismatch => {
+            "the fronting proxy's header shows several certificates, or a Hash that is not the SHA-256 of the one, as with \
+             forward_client_cert_details: APPEND_FORWARD: the listener needs FORWARD_ONLY"
+        }
+        _ => {
+            "the fronting proxy's header holds no certificate that can be read: there it takes \
+             set_current_client_cert_details: {cert: true}, here forward_client_cert_details: FORWARD_ONLY"
+        }
+    }
 }
 
 /// The certificate with this digest, from this proxy's own connection.

@@ -3,7 +3,7 @@
 //! ```text
 //! schedule  when to ask            lease   who asks          fetch  what is said: token, then certificates
 //! oauth     the token call         api     the answers       pins   what of an answer becomes a pin
-//! record    what all workers share, sealed                   refresher  one region's state, driven by ticks
+//! record    what all workers know  replica shared, sealed    refresher  one region's state, driven by ticks
 //! pin_news  what became of which pin, told once              wanted     a question for an early refresh
 //! ```
 //!

@@ -20,8 +20,6 @@ const MAX_PINS: usize = 1024;
 /// The state of one source. Instants are monotonic, in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Grows with every write, in whatever worker, so that an older copy put back is seen to be one.
-    pub sequence: u64,
     kept: Vec<Kept>,
     /// Issuing certificates that came along, base64 of their DER.
     hints: Vec<String>,
@@ -50,6 +48,11 @@ struct Kept {
 impl Record {
     pub fn next_attempt(&self) -> Mono {
         Duration::from_millis(self.next)
+    }
+
+    /// When the last successful refresh began.
+    pub fn began(&self) -> Option<Mono> {
+        self.began.map(Duration::from_millis)
     }
 
     pub fn last_success(&self) -> Option<Mono> {
@@ -133,7 +136,7 @@ impl Record {
             state: self.state(max_staleness, now),
             pins: good.filter_map(|kept| Some((kept.sha256.parse().ok()?, kept.pin))).collect(),
             hints: Rc::new(hints.collect()),
-            refreshed: self.began.map(Duration::from_millis),
+            refreshed: self.began(),
         }
     }
 
@@ -186,19 +189,6 @@ impl Record {
     pub fn count(&self) -> (usize, usize) {
         let removed = self.kept.iter().filter(|kept| kept.removed.is_some()).count();
         (self.kept.len().saturating_sub(removed), removed)
-    }
-
-    /// Numbers this version above all before it: the clock is shared, so a worker that never read the last one can.
-    pub fn advance(&mut self, now: Mono) {
-        self.sequence = self.sequence.saturating_add(1).max(millis(now));
-    }
-
-    pub fn to_bytes(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default()
-    }
-
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
     }
 }
 

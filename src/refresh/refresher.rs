@@ -8,7 +8,7 @@ use super::{
     pin_news::Pins,
     pins::{self, Criteria, Selection, Skipped},
     record::Record,
-    replica::is_ahead,
+    replica::Replica,
     schedule,
     seal::Seal,
     wanted::Wanted,
@@ -58,11 +58,8 @@ pub struct Refresher {
     names: NameRule,
     client: Client,
     key: String,
-    seal: Seal,
     lease: Lease,
-    record: Record,
-    /// The version in shared data that `record` was last compared with.
-    seen: Option<u32>,
+    record: Replica<Record>,
     token: Option<Token>,
     pending: Option<Pending>,
     /// When this worker last asked for an early refresh.
@@ -94,17 +91,15 @@ impl Refresher {
         let secret = client.as_ref().map(|(_, secret)| secret);
         let key = format!("genesys_mtls/{}/{}", policy.name, source_digest(source, client_id, secret)?);
         let lease = Lease::new(format!("{key}/lease"), worker, Seal::new(secret, &format!("{key}/lease"))?);
-        let seal = Seal::new(secret, &format!("{key}/record"))?;
+        let record = Replica::new(&key, secret)?;
         Some(Self {
             source: source.clone(),
             settings: policy.refresh.clone(),
             names: policy.names,
             client: client.map_or(Client::Injected, |(id, secret)| Client::Own { id, secret }),
             key,
-            seal,
             lease,
-            record: Record::default(),
-            seen: None,
+            record,
             token: None,
             pending: None,
             asked: None,
@@ -140,8 +135,8 @@ impl Refresher {
         }
         // One that is due anyway answers the question as well, and leaves the early one for later.
         if now.mono < self.next_attempt() {
-            self.record.early_begins(now.mono);
-            self.write(store, now.mono);
+            self.record.value.early_begins(now.mono);
+            self.record.write(store, now.mono);
         }
         let parties = Parties { source: &self.source, client: &self.client };
         let (fetch, call) = Fetch::begin(parties, &mut self.token, now.mono);
@@ -176,7 +171,7 @@ impl Refresher {
     pub fn ask_early(&mut self, store: &mut impl Store, now: Mono) {
         if self.early_is_allowed(now) && self.asked.is_none_or(|at| now > at + Duration::from_millis(200)) {
             self.asked = Some(now);
-            let wanted = Wanted { at: now, known: self.record.last_success() };
+            let wanted = Wanted { at: now, known: self.record.value.last_success() };
             store.set(&self.wanted_key(), &wanted.to_bytes(), None);
         }
     }
@@ -186,18 +181,18 @@ impl Refresher {
     pub fn expects_news(&self, deadline: Mono, now: Mono) -> bool {
         // One that takes longer than requests are held is not waited for any more.
         let hold = self.settings.on_unknown_certificate.hold.0;
-        let done = |at: Mono| self.record.last_success().is_some_and(|ended| ended >= at);
+        let done = |at: Mono| self.record.value.last_success().is_some_and(|ended| ended >= at);
         let under_way = |at: Option<Mono>| at.is_some_and(|at| now <= at + hold && !done(at));
         self.pending.is_some()
             || under_way(self.asked)
-            || under_way(self.record.last_early())
+            || under_way(self.record.value.last_early())
             || self.early_is_allowed(deadline)
             || self.next_attempt() <= deadline
     }
 
     /// What the decision may rely on now.
     pub fn trust(&self, now: Mono) -> ApiTrust {
-        self.record.trust(self.settings.keep_removed.0, self.settings.max_staleness.0, now)
+        self.record.value.trust(self.settings.keep_removed.0, self.settings.max_staleness.0, now)
     }
 
     /// Ends this worker's part, so that another may take over at once.
@@ -211,16 +206,16 @@ impl Refresher {
 
     /// The API's pins, and how each stands.
     pub fn pins(&self, now: Mono) -> Pins {
-        self.record.pins(self.settings.keep_removed.0, self.settings.max_staleness.0, now)
+        self.record.value.pins(self.settings.keep_removed.0, self.settings.max_staleness.0, now)
     }
 
     /// Age of the last successful refresh.
     pub fn age(&self, now: Mono) -> Option<Duration> {
-        self.record.last_success().map(|at| now.saturating_sub(at))
+        self.record.value.last_success().map(|at| now.saturating_sub(at))
     }
 
     pub fn failures(&self) -> u32 {
-        self.record.failures
+        self.record.value.failures
     }
 
     /// Whether this worker is the one that asks.
@@ -230,7 +225,7 @@ impl Refresher {
 
     /// Whether nothing was ever delivered, so that quick ticks are worth their cost.
     pub fn is_starting(&self) -> bool {
-        self.record.last_success().is_none() && self.record.failures == 0
+        self.record.value.last_success().is_none() && self.record.value.failures == 0
     }
 
     fn deadline(&self, now: Now) -> Mono {
@@ -246,7 +241,12 @@ impl Refresher {
         now: Now,
     ) -> Vec<Event> {
         let Some(pending) = self.pending.take() else { return Vec::new() };
-        let known = self.record.fingerprints();
+        // A worker that stalled has lost its lease, and perhaps its turn to one that asked later and knows better.
+        self.learn(store, now);
+        if self.record.value.began() > Some(pending.began) {
+            return Vec::new();
+        }
+        let known = self.record.value.fingerprints();
         let criteria = Criteria {
             certificate_name: &self.source.certificate_name,
             names: self.names,
@@ -275,28 +275,28 @@ impl Refresher {
         let (interval, jitter) = (self.settings.interval.0, self.settings.jitter.0);
         match failure {
             None => {
-                let recovered = self.record.failures > 0;
-                let next_in = match self.record.last_success() {
+                let recovered = self.record.value.failures > 0;
+                let next_in = match self.record.value.last_success() {
                     None => schedule::first_period(interval, now.roll),
                     Some(_) => schedule::period(interval, jitter, now.roll),
                 };
                 let keep_removed = self.settings.keep_removed.0;
-                self.record.succeed(&selection, (pending.began, now.mono), keep_removed, next_in);
-                let (named, kept) = self.record.count();
+                self.record.value.succeed(&selection, (pending.began, now.mono), keep_removed, next_in);
+                let (named, kept) = self.record.value.count();
                 let changed = self.trust(now.mono).pins != before;
                 events.push(Event::Refreshed { named, kept, changed, recovered });
             }
             Some(failure) => {
                 let retry = (self.settings.retry.base.0, self.settings.retry.max.0);
-                let failures = self.record.failures.saturating_add(1);
+                let failures = self.record.value.failures.saturating_add(1);
                 let next_in =
                     schedule::backoff(failures, retry, jitter, now.roll, failure.retry_after, interval);
-                let new = self.record.failing.as_deref() != Some(failure.code);
-                self.record.fail(&selection, &failure, now.mono, next_in);
+                let new = self.record.value.failing.as_deref() != Some(failure.code);
+                self.record.value.fail(&selection, &failure, now.mono, next_in);
                 events.push(Event::Failed { failure, failures, next_in, new });
             }
         }
-        self.write(store, now.mono);
+        self.record.write(store, now.mono);
         self.changed(now);
         events
     }
@@ -306,37 +306,16 @@ impl Refresher {
         if self.changes_at.is_some_and(|at| at <= now.mono) {
             self.changed(now);
         }
-        let (sealed, version) = store.get(&self.record_key());
-        if version.is_some() && version == self.seen {
-            return false;
+        let is_news = self.record.learn(store, &mut self.lease, now.mono).is_some();
+        if is_news {
+            self.changed(now);
         }
-        self.seen = version;
-        let stored = sealed.as_deref().and_then(|sealed| self.seal.open(sealed)).and_then(Record::from_bytes);
-        // From a host that has been up for longer, or from this one before it was started again: put back by somebody.
-        let stored = stored.filter(|stored| !is_ahead(stored.sequence, now.mono));
-        match stored {
-            Some(stored) if stored == self.record => {}
-            Some(stored) if stored.sequence >= self.record.sequence => {
-                self.record = stored;
-                self.changed(now);
-                return true;
-            }
-            // Somebody else damaged what was written, or put an older copy back: whoever leads writes it again,
-            // and nobody else: others may know less.
-            _ if self.record.sequence > 0 && self.lease.is_held(now.mono) => self.write(store, now.mono),
-            _ => self.seen = None,
-        }
-        false
-    }
-
-    fn write(&mut self, store: &mut impl Store, now: Mono) {
-        self.record.advance(now);
-        store.set(&self.record_key(), &self.seal.seal(&self.record.to_bytes()), None);
+        is_news
     }
 
     fn changed(&mut self, now: Now) {
         let (keep, stale) = (self.settings.keep_removed.0, self.settings.max_staleness.0);
-        self.changes_at = self.record.changes_at(keep, stale, now.mono);
+        self.changes_at = self.record.value.changes_at(keep, stale, now.mono);
         self.changes = self.changes.wrapping_add(1);
     }
 
@@ -347,9 +326,9 @@ impl Refresher {
     /// When the next refresh is due. No later than this configuration would have it, whichever one wrote the record.
     fn next_attempt(&self) -> Mono {
         let longest = schedule::period(self.settings.interval.0, self.settings.jitter.0, 1.0);
-        match self.record.last_success() {
-            Some(at) if self.record.failures == 0 => self.record.next_attempt().min(at + longest),
-            _ => self.record.next_attempt(),
+        match self.record.value.last_success() {
+            Some(at) if self.record.value.failures == 0 => self.record.value.next_attempt().min(at + longest),
+            _ => self.record.value.next_attempt(),
         }
     }
 
@@ -362,17 +341,14 @@ impl Refresher {
         let Some(Wanted { at, known }) = wanted else { return false };
         let fresh = at <= now.mono && now.mono <= at + self.settings.on_unknown_certificate.min_interval.0;
         fresh
-            && known == self.record.last_success()
-            && self.record.last_early().is_none_or(|early| at > early)
+            && known == self.record.value.last_success()
+            && self.record.value.last_early().is_none_or(|early| at > early)
     }
 
     fn early_is_allowed(&self, now: Mono) -> bool {
         let pause = self.settings.on_unknown_certificate.min_interval.0;
-        self.record.last_early().is_none_or(|at| now >= at + pause) && now >= self.record.quiet_until()
-    }
-
-    fn record_key(&self) -> String {
-        format!("{}/record", self.key)
+        self.record.value.last_early().is_none_or(|at| now >= at + pause)
+            && now >= self.record.value.quiet_until()
     }
 
     fn wanted_key(&self) -> String {

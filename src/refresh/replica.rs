@@ -23,11 +23,11 @@ pub struct Replica<T> {
 
 /// Whether what has this number cannot have been written yet: numbers are milliseconds of the clock that all workers share,
 /// or hardly more. Nothing that claims to be from the future may outrank what is true now.
-pub fn is_ahead(sequence: u64, now: Mono) -> bool {
+fn is_ahead(sequence: u64, now: Mono) -> bool {
     Mono::from_millis(sequence) > now + CALLBACK
 }
 
-impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
+impl<T: Default + PartialEq + Serialize + DeserializeOwned> Replica<T> {
     pub fn new(key: &str, secret: Option<&Secret>) -> Option<Self> {
         let key = format!("{key}/record");
         Some(Self { seal: Seal::new(secret, &key)?, key, sequence: 0, seen: None, value: T::default() })
@@ -43,19 +43,13 @@ impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
             return None;
         }
         self.seen = version;
-        let stored = sealed.as_deref().and_then(|sealed| {
-            let (sequence, json) = self.seal.open(sealed)?.split_first_chunk::<8>()?;
-            Some((u64::from_le_bytes(*sequence), json)).filter(|(sequence, _)| !is_ahead(*sequence, now))
-        });
-        match stored {
-            Some((sequence, _)) if sequence == self.sequence => None,
-            Some((sequence, json)) if sequence > self.sequence => match serde_json::from_slice(json) {
-                Ok(value) => {
-                    self.sequence = sequence;
-                    Some(std::mem::replace(&mut self.value, value))
-                }
-                Err(_) => None,
-            },
+        let stored = sealed.as_deref().and_then(|sealed| self.open(sealed));
+        match stored.filter(|(sequence, _)| !is_ahead(*sequence, now)) {
+            Some((sequence, value)) if sequence == self.sequence && value == self.value => None,
+            Some((sequence, value)) if sequence >= self.sequence => {
+                self.sequence = sequence;
+                Some(std::mem::replace(&mut self.value, value))
+            }
             _ => {
                 if self.sequence > 0 && lease.is_held(now) {
                     self.write(store, now);
@@ -66,6 +60,11 @@ impl<T: Default + Serialize + DeserializeOwned> Replica<T> {
                 None
             }
         }
+    }
+
+    fn open(&self, sealed: &[u8]) -> Option<(u64, T)> {
+        let (sequence, json) = self.seal.open(sealed)?.split_first_chunk::<8>()?;
+        Some((u64::from_le_bytes(*sequence), serde_json::from_slice(json).ok()?))
     }
 
     /// Shares this worker's copy. The clock numbers it above all copies before it, whether they were read or not.

@@ -77,7 +77,7 @@ struct Settings {
 }
 
 /// What workers tell each other of the list.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
     list: Option<Known>,
     /// When it was last fetched with success (monotonic, milliseconds).
@@ -230,6 +230,8 @@ impl RevocationList {
         now: Now,
     ) -> Option<ListEvent> {
         self.pending.take()?;
+        // A worker that stalled has lost its lease, and perhaps its turn to one that has a newer list.
+        self.learn(authorities, store, now);
         let result = response.and_then(|response| self.take_list(&response, authorities, store, now));
         Some(match result {
             Ok(event) => event,

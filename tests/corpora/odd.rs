@@ -150,7 +150,7 @@ fn whatever_the_collection_holds_has_a_typed_answer() {
         );
         // Nobody's digest: a match would be a collision of SHA-256.
         let nobody = Fingerprint::of(b"nobody");
-        let header = [b"Hash=1;Cert=\"", &file[..file.len().min(60_000)], b"\""].concat();
+        let header = [b"Cert=\"", &file[..file.len().min(60_000)], b"\""].concat();
         let shown = [Shown::Pem(file.clone()), Shown::Xfcc(header.clone())];
         answers.note("XFCC, bound to a digest", peer::bind(&nobody, shown).unwrap_err().to_string());
         let hop = peer::from_hop(&header)

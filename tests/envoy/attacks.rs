@@ -206,7 +206,7 @@ async fn an_internal_redirect_is_decided_again_and_keeps_nobody_out() {
         });
     }
     let redirecting = cluster("redirecting", redirecting().await);
-    doors.bootstrap()["static_resources"]["clusters"].as_array_mut().expect("clusters").push(redirecting);
+    doors.clusters().push(redirecting);
     let stage = doors.open(world).await;
     for door in ["auto", "xfcc"] {
         for _ in 0..2 {

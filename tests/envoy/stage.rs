@@ -45,6 +45,11 @@ impl Doors {
         &mut self.bootstrap
     }
 
+    /// The bootstrap's clusters.
+    pub fn clusters(&mut self) -> &mut Vec<Value> {
+        self.bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters")
+    }
+
     /// Starts Envoy with them.
     pub async fn open(self, world: World) -> Stage {
         self.open_with(world, |envoy| envoy).await

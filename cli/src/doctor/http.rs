@@ -54,19 +54,8 @@ fn certificate_source(chain: &Chain, plugin: &Plugin, dump: &Dump) -> Option<Fin
     let header = matches!(mode, "SANITIZE_SET" | "APPEND_FORWARD")
         && truth(&chain.manager, "/set_current_client_cert_details/cert");
     let (source, key) = match &policy.peer {
-        Peer::Hop(hop) => {
-            let removed =
-                hop.header == "x-forwarded-client-cert" && matches!(mode, "" | "SANITIZE" | "SANITIZE_SET");
-            return removed.then(|| {
-                Finding::new(
-                    Rule::HopHeaderRemoved,
-                    &plugin.path,
-                    "forward_client_cert_details removes or replaces the header that danger_trusted_hop reads: everything is \
-                     refused, or the hop's own certificate is judged",
-                    "set forward_client_cert_details: FORWARD_ONLY, with a listener that only the hop can reach",
-                )
-            });
-        }
+        Peer::Hop(hop) if hop.header == "x-forwarded-client-cert" => return hop_header(mode, &plugin.path),
+        Peer::Hop(_) => return None,
         Peer::Connection { source, filter_state_key } => (*source, filter_state_key),
     };
     let old = dump.is_before(ATTRIBUTE_SINCE);
@@ -91,6 +80,25 @@ fn certificate_source(chain: &Chain, plugin: &Plugin, dump: &Dump) -> Option<Fin
             format!("use {needs}"),
         )
     })
+}
+
+/// Whether Envoy leaves a trusted hop's header as the hop wrote it.
+fn hop_header(mode: &str, path: &str) -> Option<Finding> {
+    let (rule, why) = match mode {
+        "" | "SANITIZE" | "SANITIZE_SET" => (
+            Rule::HopHeaderRemoved,
+            "forward_client_cert_details removes or replaces the header that danger_trusted_hop reads: everything is \
+             refused, or the hop's own certificate is judged",
+        ),
+        "APPEND_FORWARD" => (
+            Rule::HopHeaderAppended,
+            "APPEND_FORWARD adds the hop's own Hash to the header that danger_trusted_hop reads, and a Hash that is not \
+             the certificate's is a doubt: everything is refused",
+        ),
+        _ => return None,
+    };
+    let fix = "set forward_client_cert_details: FORWARD_ONLY, with a listener that only the hop can reach";
+    Some(Finding::new(rule, path, why, fix))
 }
 
 const XFCC: &str =

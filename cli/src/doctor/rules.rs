@@ -60,6 +60,7 @@ rules! {
     Error CertificateNotShown "certificate_not_shown" "Envoy shows the certificate nowhere the policy looks";
     Warning ForgeableClientCertHeader "forgeable_client_cert_header" "the service gets an x-forwarded-client-cert that clients write";
     Error HopHeaderRemoved "hop_header_removed" "the header of the trusted hop is removed on the way in";
+    Error HopHeaderAppended "hop_header_appended" "Envoy adds an element of its own to the header of the trusted hop";
     Error HopUnverified "hop_unverified" "the trusted hop is known by a name that TLS does not verify";
     Warning NoStreamBound "no_stream_bound" "requests that a dead VM held hang for ever";
 

@@ -81,7 +81,7 @@ fn of_hop(header: &[u8], digest: Option<Fingerprint>) -> Presented {
     let note = match &der {
         Ok(_) => "the one certificate in the header, on the word of danger_trusted_hop",
         Err(Reason::CertificateMismatch) => {
-            "the header of danger_trusted_hop has to show exactly one certificate, and nobody else's Hash"
+            "the header of danger_trusted_hop has to show exactly one certificate, and no Hash but its SHA-256"
         }
         Err(_) => "the header of danger_trusted_hop has no readable certificate",
     };

@@ -5,7 +5,10 @@ use std::{
     fs,
     io::{Read as _, Write as _},
 };
-use testbed::pki::{Ca, CrlBuilder, EU_CENTRAL_1, Eku, KeyType, LeafBuilder, US_EAST_1, serial_of};
+use testbed::pki::{
+    Ca, CrlBuilder, DistinguishedName, EU_CENTRAL_1, Eku, GeneralSubtree, KeyType, LeafBuilder, US_EAST_1,
+    serial_of,
+};
 use time::OffsetDateTime;
 use x509_parser::{
     certificate::X509Certificate, extensions::ParsedExtension, pem::Pem, prelude::FromDer as _,
@@ -107,6 +110,10 @@ fn certificates() -> Vec<File> {
             .valid(at(START - 5 * YEAR), at(START + 5 * YEAR))
     };
     let us = ca("fixture-us", "Example Root us-east-1").key(KeyType::P256).self_signed();
+    let limited = ca("fixture-limited", "Example Limited Root us-east-1")
+        .key(KeyType::P256)
+        .name_constraints(&[GeneralSubtree::DirectoryName(DistinguishedName::new())], &[])
+        .self_signed();
     let eu = ca("fixture-eu", "Example Root eu-central-1").key(KeyType::P384).self_signed();
     let impostor = ca("fixture-impostor", "Example Root us-east-1").key(KeyType::P256).self_signed();
     let digicert = |cn: &'static str| [("C", "US"), ("O", "Example DigiCert Inc"), ("CN", cn)];
@@ -129,6 +136,7 @@ fn certificates() -> Vec<File> {
     let server = us.leaf().key(KeyType::P256).name("server.example").ekus(&[Eku::ServerAuth]);
     vec![
         ("genesys-root.pem", us.pem.clone().into()),
+        ("limited-root.pem", limited.pem.into()),
         ("genesys.pem", named(&us, US_EAST_1.certificate_name).cert_pem.into()),
         ("genesys.der", named(&us, US_EAST_1.certificate_name).der),
         ("other-region.pem", named(&eu, EU_CENTRAL_1.certificate_name).cert_pem.into()),

@@ -76,6 +76,18 @@ fn a_struct_is_told_from_json_whatever_its_first_entry_measures() {
     }
 }
 
+/// A protobuf map on the wire is a list of entries. Whoever can write one twice can write the whole configuration, and canary
+/// and workers get the same bytes.
+#[test]
+fn of_two_equal_names_in_a_struct_the_last_counts_as_for_every_reader_of_protobuf() {
+    let first = as_struct(&merged(&us_only(&genesys()), &json!({"mode": 0})));
+    let twice = [first, as_struct(&json!({"mode": "shadow"}))].concat();
+    assert_eq!(crate::config::load(&twice).map(|policy| policy.mode), Ok(Mode::Shadow));
+    // Entries replace each other whole: nothing of the first remains.
+    let twice = [as_struct(&everything()), as_struct(&json!({"regions": {}}))].concat();
+    assert!(crate::config::load(&twice).is_err());
+}
+
 #[test]
 fn numbers_of_a_struct_are_whole_where_they_were_written_so() {
     let held = |number: Value| {

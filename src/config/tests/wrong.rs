@@ -267,9 +267,58 @@ fn values_that_make_no_sense_are_told_with_the_bounds() {
     }
 }
 
-/// Neither form can hold a name twice without one of the two being lost, except JSON text.
+/// Every place in which a name stands, as JSON pointers.
+fn names(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                let at = format!("{at}/{name}");
+                names(value, &at, found);
+                found.push(at);
+            }
+        }
+        Value::Array(values) => {
+            values.iter().enumerate().for_each(|(n, value)| names(value, &format!("{at}/{n}"), found));
+        }
+        _ => {}
+    }
+}
+
+/// The document as JSON text in which one name stands twice, the first time with this value.
+fn twice(document: &Value, pointer: &str, first: &Value) -> String {
+    let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
+    let mut document = document.clone();
+    // Before every name there is, in a map that is sorted.
+    document.pointer_mut(parent).expect("an object")["!"] = first.clone();
+    document.to_string().replace("\"!\"", &json!(name).to_string())
+}
+
 #[test]
-fn what_stands_twice_is_an_error() {
+fn a_name_that_stands_twice_in_json_is_refused_wherever_and_with_whatever_value() {
+    let lists =
+        json!([{"region": "us-east-1", "authority": "genesys", "url": "http://a.example/", "cluster": "a"}]);
+    let list = merged(
+        &everything(),
+        &json!({"revocation": {"mode": "off", "lists": lists, "discover": {"crl.example": "crl"}}}),
+    );
+    let hop = json!({"header": "x-cert", "peer": {"dns_san": "hop.example"}});
+    let peer = json!({"peer_certificate": {"danger_trusted_hop": hop}});
+    for document in [list, merged(&us_only(&genesys()), &peer)] {
+        crate::config::load(document.to_string().as_bytes()).expect("once it is fine");
+        let mut places = Vec::new();
+        names(&document, "", &mut places);
+        for place in places {
+            let own = document.pointer(&place).expect("a value").clone();
+            for first in [own, json!(0), json!(null), json!(true), json!("x"), json!([]), json!({})] {
+                let text = twice(&document, &place, &first);
+                assert!(crate::config::load(text.as_bytes()).is_err(), "{place}, first {first}: {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_twice_is_told_with_its_name_and_place() {
     let region = genesys();
     let one = |rest: &str| format!(r#"{{"regions":{{"us-east-1":{region}}},{rest}}}"#);
     for (text, name) in [

@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::test_support::{EU, US};
-use testbed::pki::{KeyUsagePurpose, pem_block};
+use testbed::pki::{DistinguishedName, GeneralSubtree, KeyUsagePurpose, pem_block};
 
 #[test]
 fn regions_that_make_no_sense_are_told_with_the_way_out() {
@@ -121,6 +121,8 @@ fn authorities_that_would_not_protect_are_refused() {
     let path = "regions.us-east-1.genesys.ca_certificates";
     let genesys = |pem: &str| us(json!({"genesys": {"ca_certificates": pem}}));
     let unfit = || ca("unit-unfit");
+    let directory = GeneralSubtree::DirectoryName(DistinguishedName::new());
+    let limited = unfit().name_constraints(&[directory], &[]).self_signed();
     let good = &cast().us_ca.pem;
     for (what, document, expected) in [
         (
@@ -214,6 +216,14 @@ fn authorities_that_would_not_protect_are_refused() {
                 "regions.us-east-1.digicert.issuers: certificate 1 of the bundle: `CN={US}` is not a CA \
                  (basicConstraints lacks CA:TRUE): give the certificate of its issuer"
             ),
+        ),
+        (
+            "an issuer with a limit that cannot be checked",
+            us(json!({"digicert": {"pins": ["api"], "issuers": limited.pem}})),
+            "regions.us-east-1.digicert.issuers: certificate 1 of the bundle: `CN=unit-unfit` limits directory names \
+             (nameConstraints), which cannot be checked here, so it would vouch for nobody: give a certificate of this CA \
+             without that limit, or DigiCert's pins without `issuers`"
+                .to_owned(),
         ),
         (
             "no issuer",

@@ -177,9 +177,15 @@ impl Proxy {
     /// One tick of one worker, and the answers to all calls that come of it.
     pub fn tick(&mut self, worker: usize) {
         let now = self.at();
-        let digicert = self.policy.regions[0].digicert.as_ref().unwrap();
-        let (mut call, events) = self.workers[worker].tick(&mut self.shared, now);
+        let (call, events) = self.workers[worker].tick(&mut self.shared, now);
         self.events.extend(events);
+        self.answer(worker, call);
+    }
+
+    /// The answers to a worker's call and to all that come of it, now.
+    pub fn answer(&mut self, worker: usize, mut call: Option<HttpCall>) {
+        let now = self.at();
+        let digicert = self.policy.regions[0].digicert.as_ref().unwrap();
         while let Some(made) = call {
             let Some(response) = self.api.answer(&made) else { return };
             let (next, events) =

@@ -2,7 +2,7 @@
 
 use super::{Api, PKI, Proxy, Shared, TICK};
 use crate::refresh::{
-    Event, Store,
+    Event, Secret, Store,
     lease::{Lease, TERM},
     seal::Seal,
 };
@@ -133,6 +133,42 @@ fn a_dead_holders_lease_passes_on_when_its_term_is_over() {
 }
 
 #[test]
+fn what_a_worker_brings_home_that_stalled_does_not_replace_what_another_one_asked_for_later() {
+    let (old, new) = (&PKI.us.digicert_upcoming, &PKI.us.digicert);
+    // Its answer comes late, or never.
+    for is_lost in [false, true] {
+        let mut proxy = Proxy::new(2, &json!({"interval": "1m", "jitter": "0%", "keep_removed": "0s"}));
+        proxy.api.current = vec![old.clone()];
+        proxy.run(Duration::from_secs(1));
+        let stalled = proxy.workers.iter().position(|worker| worker.is_leader(proxy.now)).unwrap();
+        let call = loop {
+            proxy.now += TICK;
+            let now = proxy.at();
+            if let (Some(call), _) = proxy.workers[stalled].tick(&mut proxy.shared, now) {
+                break call;
+            }
+        };
+        proxy.api.current = vec![new.clone()];
+        proxy.now += TERM;
+        proxy.tick(1 - stalled);
+        assert!(proxy.has_pin(1 - stalled, new) && !proxy.has_pin(1 - stalled, old), "taken over");
+        proxy.events.clear();
+        proxy.api.current = vec![old.clone()];
+        if is_lost {
+            proxy.now += TERM;
+            proxy.tick(stalled);
+        } else {
+            proxy.answer(stalled, Some(call));
+        }
+        assert_eq!(proxy.events, [], "lost: {is_lost}");
+        proxy.tick(1 - stalled);
+        for worker in 0..2 {
+            assert!(proxy.has_pin(worker, new) && !proxy.has_pin(worker, old), "lost: {is_lost}: {worker}");
+        }
+    }
+}
+
+#[test]
 fn a_worker_that_leaves_hands_over_at_once() {
     let mut proxy = Proxy::new(3, &json!({"interval": "30s", "jitter": "0%"}));
     proxy.run(Duration::from_secs(1));
@@ -154,10 +190,14 @@ fn damages(proxy: &Proxy, key: &str, older: &Shared, newer: &Shared) -> Vec<(&'s
     let value = proxy.shared.values[key].0.clone();
     let mut flipped = value.clone();
     *flipped.last_mut().unwrap() ^= 1;
+    let seal = Seal::new(Some(&Secret::new("secret".to_owned())), key).unwrap();
+    let number = u64::from_le_bytes(*seal.open(&value).unwrap().first_chunk().unwrap());
+    let sealed = seal.seal(&[&(number + 1).to_le_bytes()[..], b"{}"].concat());
     vec![
         ("nothing", Vec::new()),
         ("noise", vec![0xff; 50_000]),
         ("a changed bit", flipped),
+        ("a good seal on nothing of ours", sealed),
         ("half of it", value[..value.len() / 2].to_vec()),
         ("an older copy", older.values[key].0.clone()),
         ("a copy from a host that has been up for longer", newer.values[key].0.clone()),
@@ -173,7 +213,7 @@ fn whatever_is_written_to_our_keys_costs_a_refetch_at_most() {
     sibling.api.current = vec![old.clone()];
     sibling.run(MINUTE);
     for ending in ["/lease", "/record"] {
-        for row in 0..6 {
+        for row in 0..7 {
             let mut proxy = Proxy::new(3, &settings);
             proxy.api.current = vec![old.clone()];
             proxy.run(Duration::from_secs(1));

@@ -5,7 +5,7 @@ use crate::{
     authority::Authority,
     config::{ListSource, Policy, load},
     decision::AuthorityKind,
-    refresh::{HttpResponse, Now, Secret, Store},
+    refresh::{HttpResponse, Now, Seal, Secret, Store},
     revocation::{ListEvent, RevocationList, Standing, table::BUCKETS},
     window::Clock,
 };
@@ -250,6 +250,57 @@ fn damaged_tables_clear_nobody_and_are_fetched_again() {
             assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Unreadable));
             assert_eq!(worker.fetch(&mut shared, at + 40, &next), "ok");
             assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Revoked));
+        }
+    }
+}
+
+#[test]
+fn a_list_that_a_worker_brings_home_that_stalled_does_not_replace_a_newer_one() {
+    for secret in BOTH {
+        let (mut shared, mut stalled, mut other) =
+            (Shared::default(), Worker::new(1, secret), Worker::new(2, secret));
+        let revoked = &PKI.us.genesys;
+        assert!(stalled.list.tick(&stalled.authorities, &mut shared, moment(100)).0.is_some());
+        assert_eq!(other.fetch(&mut shared, 111, &list(2, &[revoked])), "ok", "the lease is over");
+        let late = HttpResponse { status: 200, body: Some(list(1, &[])), retry_after: None };
+        let event = stalled.list.answered(Ok(late), &stalled.authorities, &mut shared, moment(112));
+        let Some(ListEvent::Failed { failure, .. }) = event else { panic!("{event:?}") };
+        assert_eq!(failure.code, "crl_rollback");
+        for worker in [&mut stalled, &mut other] {
+            worker.learn(&mut shared, 113);
+            assert_eq!(worker.standing(&shared, revoked, now()), Some(Standing::Revoked));
+        }
+    }
+}
+
+#[test]
+fn a_record_that_is_sealed_well_and_says_nothing_is_written_again_by_the_worker_that_leads() {
+    for secret in BOTH {
+        let (mut shared, mut leader, mut follower) =
+            (Shared::default(), Worker::new(1, secret), Worker::new(2, secret));
+        let revoked = &PKI.us.genesys;
+        assert_eq!(leader.fetch(&mut shared, 100, &list(1, &[revoked])), "ok");
+        follower.learn(&mut shared, 101);
+        let key = shared.0.keys().find(|key| key.ends_with("/record")).unwrap().clone();
+        let own = secret.map(|secret| Secret::new(secret.to_owned()));
+        let seal = Seal::new(own.as_ref(), &key).unwrap();
+        for text in [&b""[..], b"{}", b"no JSON", b"[1]"] {
+            // Under the number of the record itself, and under one that outranks it.
+            for later in [0, 1] {
+                let record = seal.open(&shared.0[&key].0).unwrap();
+                let number = u64::from_le_bytes(*record.first_chunk().unwrap()) + later;
+                let damage = seal.seal(&[&number.to_le_bytes()[..], text].concat());
+                shared.set(&key, &damage, None);
+                follower.learn(&mut shared, 105);
+                assert_eq!(shared.0[&key].0, damage, "who does not lead may know less");
+                leader.learn(&mut shared, 105);
+                let mut new = Worker::new(3, secret);
+                for worker in [&mut leader, &mut follower, &mut new] {
+                    worker.learn(&mut shared, 106);
+                    let standing = worker.standing(&shared, revoked, now());
+                    assert_eq!(standing, Some(Standing::Revoked), "{later} later: {text:?}");
+                }
+            }
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, PublicKeyData, SignatureAlgorithm, SigningKey as _,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, GeneralSubtree, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData, SignatureAlgorithm,
+    SigningKey as _,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -104,6 +105,7 @@ pub struct CaBuilder {
     ekus: Vec<Eku>,
     key_id: KeyIdMethod,
     serial: Option<Vec<u8>>,
+    constraints: Option<NameConstraints>,
 }
 
 impl CaBuilder {
@@ -122,6 +124,7 @@ impl CaBuilder {
             ekus: Vec::new(),
             key_id: KeyIdMethod::Sha256,
             serial: None,
+            constraints: None,
         }
     }
 
@@ -204,6 +207,15 @@ impl CaBuilder {
         self
     }
 
+    /// Names that it may issue to, and names that it may not.
+    pub fn name_constraints(mut self, permitted: &[GeneralSubtree], excluded: &[GeneralSubtree]) -> Self {
+        self.constraints = Some(NameConstraints {
+            permitted_subtrees: permitted.to_vec(),
+            excluded_subtrees: excluded.to_vec(),
+        });
+        self
+    }
+
     /// A root.
     pub fn self_signed(self) -> Ca {
         self.finish(None)
@@ -228,6 +240,7 @@ impl CaBuilder {
         params.extended_key_usages = leaf::ekus(&self.ekus);
         params.key_identifier_method = self.key_id;
         params.use_authority_key_identifier_extension = parent.is_some();
+        params.name_constraints = self.constraints;
         params.serial_number = Some(self.serial.unwrap_or_else(super::random_serial).into());
         let issuer = parent.map_or_else(|| Issuer::from_params(&params, &key), Ca::issuer);
         let cert = match self.bogus_rsa {

@@ -21,7 +21,10 @@ pub use ca::{Ca, CaBuilder};
 pub use crl::CrlBuilder;
 pub use keys::{KeyType, key_pem};
 pub use leaf::{Eku, Leaf, LeafBuilder};
-pub use rcgen::{CrlScope, KeyUsagePurpose, PKCS_RSA_SHA384, PKCS_RSA_SHA512};
+pub use rcgen::{
+    CidrSubnet, CrlScope, DistinguishedName, GeneralSubtree, KeyUsagePurpose, PKCS_RSA_SHA384,
+    PKCS_RSA_SHA512,
+};
 pub use standard::{EU_CENTRAL_1, Pki, Region, RegionPki, US_EAST_1};
 
 /// A certificate as a PEM block: 64 columns, `\n`.

@@ -136,20 +136,20 @@ pub const CASES: &[Section] = &[
             ("InvalidDNnameConstraintsTest2EE", "bad_signature"),
             ("InvalidDNnameConstraintsTest3EE", "bad_signature"),
             ("ValidDNnameConstraintsTest4EE", "bad_signature"),
-            ("ValidDNnameConstraintsTest5EE", "bad_signature"),
-            ("ValidDNnameConstraintsTest6EE", "bad_signature"),
-            ("InvalidDNnameConstraintsTest7EE", "bad_signature"),
-            ("InvalidDNnameConstraintsTest8EE", "bad_signature"),
-            ("InvalidDNnameConstraintsTest9EE", "bad_signature"),
-            ("InvalidDNnameConstraintsTest10EE", "bad_signature"),
-            ("ValidDNnameConstraintsTest11EE", "bad_signature"),
-            ("InvalidDNnameConstraintsTest12EE", "bad_signature"),
-            ("InvalidDNnameConstraintsTest13EE", "bad_signature"),
+            ("ValidDNnameConstraintsTest5EE", "unknown_issuer"),
+            ("ValidDNnameConstraintsTest6EE", "unknown_issuer"),
+            ("InvalidDNnameConstraintsTest7EE", "unknown_issuer"),
+            ("InvalidDNnameConstraintsTest8EE", "unknown_issuer"),
+            ("InvalidDNnameConstraintsTest9EE", "unknown_issuer"),
+            ("InvalidDNnameConstraintsTest10EE", "unknown_issuer"),
+            ("ValidDNnameConstraintsTest11EE", "unknown_issuer"),
+            ("InvalidDNnameConstraintsTest12EE", "unknown_issuer"),
+            ("InvalidDNnameConstraintsTest13EE", "unknown_issuer"),
             ("ValidDNnameConstraintsTest14EE", "wrong_name"),
-            ("InvalidDNnameConstraintsTest15EE", "bad_signature"),
-            ("InvalidDNnameConstraintsTest16EE", "bad_signature"),
-            ("InvalidDNnameConstraintsTest17EE", "bad_signature"),
-            ("ValidDNnameConstraintsTest18EE", "bad_signature"),
+            ("InvalidDNnameConstraintsTest15EE", "unknown_issuer"),
+            ("InvalidDNnameConstraintsTest16EE", "unknown_issuer"),
+            ("InvalidDNnameConstraintsTest17EE", "unknown_issuer"),
+            ("ValidDNnameConstraintsTest18EE", "unknown_issuer"),
             ("ValidDNnameConstraintsTest19EE", "revocation_unknown"),
             ("InvalidDNnameConstraintsTest20EE", "bad_signature"),
             ("ValidRFC822nameConstraintsTest21EE", "bad_signature"),
@@ -260,7 +260,7 @@ pub const EXCEPTIONS: &[(&str, &[u32], &str)] = &[
     ("4.6", &[5, 9, 11, 16], CA_IS_CONFIGURED),
     ("4.6", &[8, 14], CA_IS_NO_CLIENT),
     ("4.6", &[15, 17], ONE_KEY),
-    ("4.13", &[1, 4, 5, 6, 11, 18], CONSTRAINTS),
+    ("4.13", &[1, 4, 5, 6, 11, 18], DIRECTORY_NAMES),
     ("4.13", &[14], "it has no common name and no DNS name"),
     ("4.13", &[19], ONE_KEY),
     ("4.13", &[21, 23, 25, 27, 34, 36], CONSTRAINTS),
@@ -284,7 +284,9 @@ pub const EXCEPTIONS: &[(&str, &[u32], &str)] = &[
 const CA_IS_CONFIGURED: &str = "the fault is in what stands above the issuing CA, which the operator's configuration vouches for: nobody else is asked about it";
 const ONE_KEY: &str = "a list counts only for certificates signed with the very key that signed the list, whatever other keys its CA has";
 const CA_IS_NO_CLIENT: &str = "it is a CA certificate, which no TLS client has";
-const CONSTRAINTS: &str = "of a CA's name constraints webpki checks those on DNS names and IP addresses; with any other kind the CA vouches for nobody";
+const DIRECTORY_NAMES: &str =
+    "limits on directory names cannot be checked; the configuration refuses such CAs";
+const CONSTRAINTS: &str = "of a CA's name constraints webpki checks those on DNS names and IP addresses; with any other kind the CA vouches for no certificate that has a name of it";
 const DELTA: &str =
     "delta lists are refused (RFC 5280, section 5.2.4 leaves that open), and the complete list decides";
 
@@ -319,6 +321,16 @@ pub const REFUSED_CAS: &[(&str, &str)] = &[
     ("indirectCRLCA4cRLIssuerCert", "not a CA"),
     ("keyUsageCriticalkeyCertSignFalseCACert", "no keyCertSign"),
     ("keyUsageNotCriticalkeyCertSignFalseCACert", "no keyCertSign"),
+    // webpki does not check names of that kind.
+    ("nameConstraintsDN1CACert", "directory names"),
+    ("nameConstraintsDN1subCA1Cert", "directory names"),
+    ("nameConstraintsDN1subCA2Cert", "directory names"),
+    ("nameConstraintsDN2CACert", "directory names"),
+    ("nameConstraintsDN3CACert", "directory names"),
+    ("nameConstraintsDN3subCA1Cert", "directory names"),
+    ("nameConstraintsDN3subCA2Cert", "directory names"),
+    ("nameConstraintsDN4CACert", "directory names"),
+    ("nameConstraintsDN5CACert", "directory names"),
 ];
 
 /// Revocation lists that are refused: file, failure code.
@@ -359,6 +371,15 @@ pub const REFUSED_LISTS: &[(&str, &str)] = &[
     ("keyUsageCriticalkeyCertSignFalseCACRL", "crl_other_issuer"),
     ("keyUsageNotCriticalcRLSignFalseCACRL", "crl_not_allowed"),
     ("keyUsageNotCriticalkeyCertSignFalseCACRL", "crl_other_issuer"),
+    ("nameConstraintsDN1CACRL", "crl_bad_signature"),
+    ("nameConstraintsDN1subCA1CRL", "crl_other_issuer"),
+    ("nameConstraintsDN1subCA2CRL", "crl_other_issuer"),
+    ("nameConstraintsDN2CACRL", "crl_other_issuer"),
+    ("nameConstraintsDN3CACRL", "crl_other_issuer"),
+    ("nameConstraintsDN3subCA1CRL", "crl_other_issuer"),
+    ("nameConstraintsDN3subCA2CRL", "crl_other_issuer"),
+    ("nameConstraintsDN4CACRL", "crl_other_issuer"),
+    ("nameConstraintsDN5CACRL", "crl_other_issuer"),
     // webpki's word for a list of attribute certificates.
     ("onlyContainsAttributeCertsCACRL", "crl_malformed"),
     ("onlyContainsCACertsCACRL", "crl_unsupported"),

@@ -157,6 +157,7 @@ fn code(unfit: &Unfit) -> &'static str {
         Unfit::NotACa(_) => "not a CA",
         Unfit::NoCertSign(_) => "no keyCertSign",
         Unfit::Key(_) => "key",
+        Unfit::DirectoryNames(_) => "directory names",
     }
 }
 

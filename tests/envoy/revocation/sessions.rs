@@ -22,7 +22,7 @@ fn policy(world: &World, mode: &str) -> Value {
 fn doors(world: &World) -> Doors {
     let mut doors = Doors::of(world, "envoy/envoy.yaml");
     let cluster = crl_cluster(world);
-    doors.bootstrap()["static_resources"]["clusters"].as_array_mut().expect("clusters").push(cluster);
+    doors.clusters().push(cluster);
     doors
 }
 

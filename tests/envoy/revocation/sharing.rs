@@ -30,7 +30,7 @@ fn policies(world: &World, revocation: Value) -> [(&'static str, Value); 2] {
 fn doors(world: &World, revocation: &Value) -> Doors {
     let mut doors = Doors::of(world, "envoy/envoy.yaml");
     let cluster = crl_cluster(world);
-    doors.bootstrap()["static_resources"]["clusters"].as_array_mut().expect("clusters").push(cluster);
+    doors.clusters().push(cluster);
     for (name, policy) in policies(world, revocation.clone()) {
         doors.add(name, &with(policy, "/name", json!(name)), |door| {
             door.plugin()["vm_config"]["vm_id"] = name.into();

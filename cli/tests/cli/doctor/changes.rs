@@ -290,6 +290,11 @@ pub fn certificate_in_xfcc(bootstrap: &mut Value) {
     manager(bootstrap)["set_current_client_cert_details"] = json!({"cert": true});
 }
 
+/// How Envoy treats `x-forwarded-client-cert`.
+pub fn forward(bootstrap: &mut Value, mode: &str) {
+    manager(bootstrap)["forward_client_cert_details"] = mode.into();
+}
+
 /// Another plugin of the same module, with an environment of its own.
 pub fn another_environment(bootstrap: &mut Value) {
     certificate_in_xfcc(bootstrap);

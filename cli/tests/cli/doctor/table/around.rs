@@ -3,8 +3,8 @@
 use super::{Row, before_1_39, explain, of};
 use crate::doctor::changes::{
     another_environment, at, callout_ca_from_file, callout_names, callout_tls, callout_validation,
-    capabilities, certificate_in_xfcc, chain, client_cas_from_file, cluster, clusters, filters, list,
-    manager, plugin, policy, remove, revocation, route, tls,
+    capabilities, certificate_in_xfcc, chain, client_cas_from_file, cluster, clusters, filters, forward,
+    list, manager, plugin, policy, remove, revocation, route, tls,
 };
 use serde_json::json;
 
@@ -71,7 +71,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         rule: "forgeable_client_cert_header",
         bad: &[explain("the client's own header", |b, _| {
-            manager(b)["forward_client_cert_details"] = "ALWAYS_FORWARD_ONLY".into();
+            forward(b, "ALWAYS_FORWARD_ONLY");
         })],
         good: &[
             explain("Envoy's", |b, _| certificate_in_xfcc(b)),
@@ -80,13 +80,28 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         rule: "hop_header_removed",
-        bad: &[of("behind-proxy.yaml", "removed", |b, _| {
-            manager(b)["forward_client_cert_details"] = "SANITIZE".into();
-        })],
+        bad: &[
+            of("behind-proxy.yaml", "removed", |b, _| forward(b, "SANITIZE")),
+            of("behind-proxy.yaml", "removed, as nothing is said", |b, _| {
+                remove(manager(b), "forward_client_cert_details");
+            }),
+            of("behind-proxy.yaml", "replaced", |b, _| forward(b, "SANITIZE_SET")),
+        ],
         good: &[of("behind-proxy.yaml", "another header", |b, _| {
-            manager(b)["forward_client_cert_details"] = "SANITIZE".into();
+            forward(b, "SANITIZE");
             *at(policy(b), "/peer_certificate/danger_trusted_hop/header") = "x-client-cert".into();
         })],
+    },
+    Row {
+        rule: "hop_header_appended",
+        bad: &[of("behind-proxy.yaml", "appended to", |b, _| forward(b, "APPEND_FORWARD"))],
+        good: &[
+            of("behind-proxy.yaml", "left alone", |b, _| forward(b, "ALWAYS_FORWARD_ONLY")),
+            of("behind-proxy.yaml", "another header", |b, _| {
+                forward(b, "APPEND_FORWARD");
+                *at(policy(b), "/peer_certificate/danger_trusted_hop/header") = "x-client-cert".into();
+            }),
+        ],
     },
     Row {
         rule: "hop_unverified",
