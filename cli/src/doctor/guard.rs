@@ -124,6 +124,12 @@ fn missing(before: &[Filter], behind: &[Filter], key: &str, path: &str) -> Findi
                 let why = format!("the guard does not hold: {why}");
                 return Finding::new(Rule::GuardTooWeak, path, why, fix);
             }
+            // Good rules that do not enforce: Envoy does not look at them.
+            Some(Rules::Demand) => {
+                let why =
+                    "the guard does not hold: beside a `matcher` (`shadow_matcher`) Envoy ignores its rules";
+                return Finding::new(Rule::GuardTooWeak, path, why, "remove the matcher from it");
+            }
             _ => {}
         }
     }

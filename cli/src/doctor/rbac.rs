@@ -2,7 +2,7 @@
 
 use super::{
     chains::{Chain, Filter},
-    dump::{has, list, text},
+    dump::{has, list, text, truth},
 };
 use serde_json::Value;
 
@@ -19,6 +19,16 @@ pub enum Rules {
     OtherKey(String),
     /// They look at the right key in the wrong way.
     Weak(String),
+}
+
+/// The rules of an RBAC configuration that are in force. Beside a `matcher` Envoy ignores them.
+pub fn rules(config: &Value) -> Option<&Value> {
+    config.get("rules").filter(|_| !has(config, "/matcher"))
+}
+
+/// The same for rules that only take note.
+pub fn shadow_rules(config: &Value) -> Option<&Value> {
+    config.get("shadow_rules").filter(|_| !has(config, "/shadow_matcher"))
 }
 
 /// Judges the `rules` or `shadow_rules` of an RBAC filter.
@@ -55,7 +65,8 @@ fn policies(rules: &Value) -> impl Iterator<Item = &Value> {
 fn denies_without(policy: &Value, key: &str) -> bool {
     let everything = list(policy, "/permissions").iter().any(|permission| permission["any"] == true);
     let without = |principal: &Value| principal.get("not_id").is_some_and(|not| demands(not, key));
-    everything && !has(policy, "/condition") && list(policy, "/principals").iter().any(without)
+    let unconditional = !has(policy, "/condition") && !has(policy, "/checked_condition");
+    everything && unconditional && list(policy, "/principals").iter().any(without)
 }
 
 /// Whether a principal is met only with an `allow;` verdict under the key.
@@ -93,7 +104,7 @@ pub fn is_empty(filter: &Filter) -> bool {
 
 /// Whether this filter's rules stop requests without the verdict, if they are asked.
 pub fn would_enforce(filter: &Filter, key: &str) -> bool {
-    filter.is_rbac() && filter.config.get("rules").is_some_and(|rules| judge(rules, key) == Rules::Demand)
+    filter.is_rbac() && rules(&filter.config).is_some_and(|rules| judge(rules, key) == Rules::Demand)
 }
 
 /// Whether this filter, as the chain configures it, stops requests without the verdict.
@@ -113,7 +124,7 @@ pub fn noted<'c>(chain: &'c Chain, key: &str) -> Option<(&'c Filter, &'c Filter)
 pub fn takes_note(filter: &Filter, key: &str) -> bool {
     filter.is_rbac()
         && !filter.may_be_skipped()
-        && filter.config.get("shadow_rules").is_some_and(|rules| judge(rules, key) == Rules::Demand)
+        && shadow_rules(&filter.config).is_some_and(|rules| judge(rules, key) == Rules::Demand)
 }
 
 /// Whether a filter lets nothing through without the `allowed` that the other has noted.
@@ -121,13 +132,14 @@ pub fn demands_note(filter: &Filter, taker: &Filter) -> bool {
     let key = format!("{}shadow_engine_result", text(&taker.config, "/shadow_rules_stat_prefix"));
     let note = |id: &Value| {
         id.get("metadata").is_some_and(|metadata| {
-            text(metadata, "/filter") == "envoy.filters.http.rbac"
+            !truth(metadata, "/invert")
+                && text(metadata, "/filter") == "envoy.filters.http.rbac"
                 && text(metadata, "/path/0/key") == key
                 && text(metadata, "/value/string_match/exact") == "allowed"
         })
     };
     let needs = |ids: &[Value]| !ids.is_empty() && ids.iter().all(|id| is_met_only_with(id, &note));
-    let Some(rules) = filter.config.get("rules").filter(|_| filter.is_rbac()) else { return false };
+    let Some(rules) = rules(&filter.config).filter(|_| filter.is_rbac()) else { return false };
     !filter.may_be_skipped()
         && ["", "ALLOW"].contains(&text(rules, "/action"))
         && policies(rules)

@@ -110,7 +110,7 @@ fn guards(filter: &Filter, route: &Route<'_>, key: &str) -> bool {
 /// Whether the route itself has the rule, whatever the chain says.
 fn brings_guard(filter: &Filter, route: &Route<'_>, key: &str) -> bool {
     let Override::Config(config) = route.of_filter(&filter.name) else { return false };
-    let rules = config.pointer("/rbac/rules");
+    let rules = config.get("rbac").and_then(rbac::rules);
     filter.is_rbac() && !filter.matched && rules.is_some_and(|rules| judge(rules, key) == Rules::Demand)
 }
 

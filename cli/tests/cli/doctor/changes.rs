@@ -115,6 +115,12 @@ pub fn rbac_per_route(on: &mut Value, fields: Value) {
     on["typed_per_filter_config"][RBAC] = typed(RBAC_PER_ROUTE, fields);
 }
 
+/// An RBAC matcher that lets everything through.
+pub fn matcher_for_all() -> Value {
+    let allow = typed("envoy.config.rbac.v3.Action", json!({"name": "all", "action": "ALLOW"}));
+    json!({"on_no_match": {"action": {"name": "action", "typed_config": allow}}})
+}
+
 /// The guard's rules, taken out of it.
 fn take_rules(bootstrap: &mut Value) -> Value {
     remove(guard(bootstrap), "rules")

@@ -2,10 +2,10 @@
 
 use super::{Row, explain, of};
 use crate::doctor::changes::{
-    RBAC, WASM, at, buffer, disable, enable, filters, guard, host, list, manager, manager_of, noting_guard,
-    other_host, plugin, policy, principals, rbac, rbac_per_route, route, router, routes_by_matcher,
-    routes_from_file, scoped_routes, scoped_to_the_host, second_chain, shadow_guard, shadow_policy,
-    skippable, somebody_else, tunnel, typed,
+    RBAC, WASM, at, buffer, disable, enable, filters, guard, host, list, manager, manager_of,
+    matcher_for_all, noting_guard, other_host, plugin, policy, principals, rbac, rbac_per_route, route,
+    router, routes_by_matcher, routes_from_file, scoped_routes, scoped_to_the_host, second_chain,
+    shadow_guard, shadow_policy, skippable, somebody_else, tunnel, typed,
 };
 use serde_json::json;
 
@@ -91,6 +91,18 @@ pub(super) const ROWS: &[Row] = &[
             explain("a way out beside the verdict", |b, _| {
                 principals(b).push(json!({"header": {"name": "x-let-me-in", "present_match": true}}));
             }),
+            explain("a matcher beside its rules", |b, _| guard(b)["matcher"] = matcher_for_all()),
+            explain("a matcher beside the rules of its note", |b, _| {
+                noting_guard(b);
+                guard(b)["shadow_matcher"] = matcher_for_all();
+            }),
+            explain("it denies what has no verdict, at times", |b, _| {
+                guard(b)["rules"]["action"] = "DENY".into();
+                let without = json!({"not_id": principals(b)[0]});
+                *principals(b) = vec![without];
+                at(guard(b), "/rules/policies/genesys_mtls_allowed")["condition"] =
+                    json!({"const_expr": {"bool_value": false}});
+            }),
             explain("it logs", |b, _| guard(b)["rules"]["action"] = "LOG".into()),
             explain("it denies what has no verdict, on some paths", |b, _| {
                 guard(b)["rules"]["action"] = "DENY".into();
@@ -117,6 +129,15 @@ pub(super) const ROWS: &[Row] = &[
         rule: "guard_only_shadow",
         bad: &[
             explain("it counts", |b, _| shadow_guard(b)),
+            explain("its note is demanded beside a matcher", |b, _| {
+                noting_guard(b);
+                filters(b)[2]["typed_config"]["matcher"] = matcher_for_all();
+            }),
+            explain("the note must not be there", |b, _| {
+                noting_guard(b);
+                let note = "/typed_config/rules/policies/p/permissions/0/and_rules/rules/1/metadata";
+                at(&mut filters(b)[2], note)["invert"] = true.into();
+            }),
             explain("its note is demanded on some paths only", |b, _| {
                 noting_guard(b);
                 at(&mut filters(b)[2], "/typed_config/rules/policies")["hole"] = json!(
@@ -202,6 +223,10 @@ pub(super) const ROWS: &[Row] = &[
             explain("a route with other rules", |b, _| {
                 let any = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
                 rbac_per_route(route(b), json!({"rbac": {"rules": {"policies": {"all": any}}}}));
+            }),
+            explain("a route with a matcher beside the rules", |b, _| {
+                let rules = guard(b)["rules"].clone();
+                rbac_per_route(route(b), json!({"rbac": {"rules": rules, "matcher": matcher_for_all()}}));
             }),
             explain("a route whose cluster a plugin chooses", |b, _| {
                 disable(route(b), RBAC);
