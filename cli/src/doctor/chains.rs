@@ -1,7 +1,7 @@
 //! Every HTTP filter chain of every listener, with the filters that requests really meet.
 
 use super::{
-    dump::{Dump, list, text, truth, type_of, unwrapped},
+    dump::{Dump, is_false, list, text, truth, type_of, unwrapped},
     plugin::Plugin,
 };
 use serde_json::Value;
@@ -26,10 +26,12 @@ impl Filter {
     }
 }
 
-/// An HTTP connection manager in a filter chain.
+/// The filters of an HTTP connection manager: its own, or those that it has for one kind of upgrade.
 #[derive(Debug)]
 pub struct Chain {
     pub path: String,
+    /// The upgrade whose requests meet these filters, and none of the manager's own.
+    pub upgrade: Option<Upgrade>,
     pub manager: Value,
     /// The network filters before it.
     pub network_filters: Vec<Value>,
@@ -38,6 +40,13 @@ pub struct Chain {
     /// Its route table; nothing where it is not in the dump.
     pub routes: Option<Value>,
     pub transport_socket: Option<Value>,
+}
+
+#[derive(Debug)]
+pub struct Upgrade {
+    pub kind: String,
+    /// Whether requests may upgrade where the route does not say.
+    pub enabled: bool,
 }
 
 /// A TCP proxy: no HTTP filter sees what passes there.
@@ -82,29 +91,40 @@ fn tunnel(path: &str, filter: &Value) -> Option<Tunnel> {
 
 fn managers(path: &str, chain: &Value, dump: &Dump) -> Vec<Chain> {
     let filters = list(chain, "/filters");
-    filters
-        .iter()
-        .enumerate()
-        .filter_map(|(index, filter)| {
-            let manager = unwrapped(filter.get("typed_config")?);
-            (type_of(&manager) == "HttpConnectionManager").then(|| {
-                let http = http_filters(list(&manager, "/http_filters"), dump);
+    let typed = filters.iter().enumerate().filter_map(|(index, filter)| {
+        let manager = unwrapped(filter.get("typed_config")?);
+        (type_of(&manager) == "HttpConnectionManager").then_some((index, manager))
+    });
+    typed
+        .flat_map(|(index, manager)| {
+            let with = |path: String, http: &[Value], upgrade: Option<Upgrade>| {
+                let http = http_filters(http, dump);
                 Chain {
-                    path: path.to_owned(),
                     network_filters: filters.iter().take(index).cloned().collect(),
-                    plugins: plugins(path, &http),
+                    plugins: plugins(&path, &http),
                     filters: http,
                     routes: routes(&manager, dump),
                     transport_socket: chain.pointer("/transport_socket/typed_config").map(unwrapped),
-                    manager,
+                    manager: manager.clone(),
+                    path,
+                    upgrade,
                 }
-            })
+            };
+            let own = with(path.to_owned(), list(&manager, "/http_filters"), None);
+            let apart = list(&manager, "/upgrade_configs").iter();
+            let apart = apart.filter(|upgrade| !list(upgrade, "/filters").is_empty()).map(|upgrade| {
+                let kind = text(upgrade, "/upgrade_type").to_owned();
+                let enabled = !is_false(upgrade, "/enabled");
+                let path = format!("{path}, upgrade {kind}");
+                with(path, list(upgrade, "/filters"), Some(Upgrade { kind, enabled }))
+            });
+            [own].into_iter().chain(apart).collect::<Vec<_>>()
         })
         .collect()
 }
 
 /// Filters with their configuration resolved: from ECDS, out of a matcher, out of a `TypedStruct`.
-pub fn http_filters(filters: &[Value], dump: &Dump) -> Vec<Filter> {
+fn http_filters(filters: &[Value], dump: &Dump) -> Vec<Filter> {
     let resolve = |filter: &Value| {
         let name = text(filter, "/name").to_owned();
         let discovered = dump.filters.get(&name).and_then(|found| found.get("typed_config"));
@@ -120,7 +140,7 @@ pub fn http_filters(filters: &[Value], dump: &Dump) -> Vec<Filter> {
     filters.iter().map(resolve).collect()
 }
 
-pub fn plugins(path: &str, filters: &[Filter]) -> Vec<Plugin> {
+fn plugins(path: &str, filters: &[Filter]) -> Vec<Plugin> {
     let numbered = filters.iter().enumerate();
     let wasm = numbered.filter(|(_, filter)| type_of(&filter.config) == "Wasm");
     wasm.filter_map(|(index, filter)| {

@@ -68,15 +68,18 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     for chain in &protected {
         findings.extend(guard::check(chain));
         findings.extend(routes::check(chain));
-        findings.extend(http::check(chain, &dump));
-        findings.extend(tls::check(chain, &dump));
+        // Manager and connection are the same for its upgrades.
+        if chain.upgrade.is_none() {
+            findings.extend(http::check(chain, &dump));
+            findings.extend(tls::check(chain, &dump));
+        }
         for plugin in &chain.plugins {
             findings.extend(plugin.check());
             findings.extend(vm::check(plugin));
             findings.extend(callouts::check(plugin, &dump));
         }
     }
-    findings.extend(ways::check(&chains, &tunnels, &dump));
+    findings.extend(ways::check(&chains, &tunnels));
     findings.extend(vm::check_shared(&chains, &dump));
     findings
         .sort_by(|a, b| (a.severity(), &a.path, a.rule.code()).cmp(&(b.severity(), &b.path, b.rule.code())));

@@ -2,7 +2,7 @@
 
 use super::{
     chains::{Chain, Filter},
-    dump::{has, list, text, truth, type_of, unwrapped},
+    dump::{has, is_false, list, text, truth, type_of, unwrapped},
     finding::Finding,
     rbac::{self, Rules, enforces, judge},
     rules::Rule,
@@ -70,12 +70,13 @@ impl Route<'_> {
     }
 }
 
-/// Every route of a chain. A weighted cluster with a configuration of its own counts as a route.
+/// Every route that requests of a chain can take. A weighted cluster with a configuration of its own counts as a route.
 pub fn all(chain: &Chain) -> Vec<Route<'_>> {
     let Some(table) = &chain.routes else { return Vec::new() };
     let mut routes = Vec::new();
     for host in list(table, "/virtual_hosts") {
-        for (index, route) in list(host, "/routes").iter().enumerate() {
+        let numbered = list(host, "/routes").iter().enumerate();
+        for (index, route) in numbered.filter(|(_, route)| chain.is_open_to(route)) {
             let label = match text(route, "/name") {
                 "" => format!("route {index}"),
                 name => format!("route {name}"),
@@ -90,6 +91,16 @@ pub fn all(chain: &Chain) -> Vec<Route<'_>> {
         }
     }
     routes
+}
+
+impl Chain {
+    /// Whether its requests may take a route. About an upgrade the route has the last word.
+    fn is_open_to(&self, route: &Value) -> bool {
+        let Some(upgrade) = &self.upgrade else { return true };
+        let mut said = list(route, "/route/upgrade_configs").iter();
+        let said = said.find(|said| text(said, "/upgrade_type").eq_ignore_ascii_case(&upgrade.kind));
+        said.map_or(upgrade.enabled, |said| !is_false(said, "/enabled"))
+    }
 }
 
 /// Whether requests on this route have to carry the verdict under the key.
@@ -181,7 +192,7 @@ fn filter_bypassed(route: &Route<'_>) -> Finding {
 
 /// What of the routes is not in the dump, or not understood here.
 fn unknown(chain: &Chain) -> Option<Finding> {
-    if chain.plugins.is_empty() {
+    if chain.plugins.is_empty() || chain.upgrade.is_some() {
         return None;
     }
     let by_matcher = |table: &Value| list(table, "/virtual_hosts").iter().any(|host| has(host, "/matcher"));

@@ -1,8 +1,7 @@
 //! Ways to a protected service that do not pass the guard: other chains, other listeners, TCP proxies, upgrades.
 
 use super::{
-    chains::{self, Chain, Tunnel},
-    dump::{Dump, list, text, truth},
+    chains::{Chain, Tunnel},
     finding::Finding,
     plugin::Plugin,
     rbac, routes,
@@ -19,8 +18,8 @@ struct Protection {
     by_chain_alone: bool,
 }
 
-pub fn check(chains: &[Chain], tunnels: &[Tunnel], dump: &Dump) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = chains.iter().flat_map(|chain| upgrades(chain, dump)).collect();
+pub fn check(chains: &[Chain], tunnels: &[Tunnel]) -> Vec<Finding> {
+    let mut findings = Vec::new();
     let protected = protected_clusters(chains);
     for chain in chains {
         for route in routes::all(chain) {
@@ -31,7 +30,7 @@ pub fn check(chains: &[Chain], tunnels: &[Tunnel], dump: &Dump) -> Vec<Finding> 
                 let is_examined = own.iter().any(|key| rbac::guards(chain, key));
                 let mut keys = own.iter().chain([&protection.key]);
                 if !is_examined && !keys.any(|key| routes::is_guarded(chain, &route, key)) {
-                    findings.push(way_in(&route.path, cluster, protection));
+                    findings.push(way_in(&route.path, cluster, protection, chain.upgrade.is_some()));
                 }
             }
         }
@@ -39,13 +38,25 @@ pub fn check(chains: &[Chain], tunnels: &[Tunnel], dump: &Dump) -> Vec<Finding> 
     for tunnel in tunnels {
         let clusters = tunnel.clusters.iter();
         let led_to = clusters.filter_map(|cluster| Some((cluster, protected.get(cluster)?)));
-        findings.extend(led_to.map(|(cluster, protection)| way_in(&tunnel.path, cluster, protection)));
+        findings.extend(led_to.map(|(cluster, protection)| way_in(&tunnel.path, cluster, protection, false)));
     }
     findings
 }
 
-fn way_in(path: &str, cluster: &str, protection: &Protection) -> Finding {
+fn way_in(path: &str, cluster: &str, protection: &Protection, by_upgrade: bool) -> Finding {
     let way = &protection.way;
+    if by_upgrade && !protection.by_chain_alone {
+        return Finding::new(
+            Rule::UpgradeBypass,
+            path,
+            format!(
+                "this upgrade has filters of its own, and leads to cluster `{cluster}` without the guard that {way} has: a \
+                 client passes by asking for it"
+            ),
+            "remove `filters` from the upgrade_config, so that the chain's own filters apply, or repeat filter and guard \
+             there (on another chain the guard alone, for the rule at the virtual host to apply to)",
+        );
+    }
     if protection.by_chain_alone {
         return Finding::new(
             Rule::PartlyGuarded,
@@ -92,33 +103,4 @@ fn protected_clusters(chains: &[Chain]) -> BTreeMap<String, Protection> {
         }
     }
     protected
-}
-
-/// Upgrades with a filter chain of their own.
-fn upgrades(chain: &Chain, dump: &Dump) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for upgrade in list(&chain.manager, "/upgrade_configs") {
-        let filters = list(upgrade, "/filters");
-        let enabled = upgrade.get("enabled").is_none() || truth(upgrade, "/enabled");
-        if filters.is_empty() || !enabled || chain.plugins.is_empty() {
-            continue;
-        }
-        let filters = chains::http_filters(filters, dump);
-        let path = format!("{}, upgrade {}", chain.path, text(upgrade, "/upgrade_type"));
-        let own = chains::plugins(&path, &filters);
-        let guarded = own.iter().any(|plugin| {
-            let key = plugin.verdict_key().unwrap_or_default();
-            filters.get(plugin.position + 1).is_some_and(|filter| rbac::enforces(filter, &key))
-        });
-        if !guarded {
-            findings.push(Finding::new(
-                Rule::UpgradeBypass,
-                &path,
-                "this upgrade has a filter chain of its own, without the filter and its guard directly behind: a client \
-                 passes by asking for it",
-                "remove `filters` from the upgrade_config, so that the chain's own filters apply, or repeat both there",
-            ));
-        }
-    }
-    findings
 }

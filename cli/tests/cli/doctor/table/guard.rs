@@ -202,12 +202,37 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         rule: "upgrade_bypass",
-        bad: &[explain("filters of its own", |b, _| {
-            manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": [router()]}]);
-        })],
+        bad: &[
+            explain("filters of its own", |b, _| {
+                manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": [router()]}]);
+            }),
+            of("scope/host.yaml", "on the others' chain, which has the same routes", |b, _| {
+                let others = manager_of(at(b, "/static_resources/listeners/0/filter_chains/1"));
+                others["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": [router()]}]);
+            }),
+            explain("a route enables what the manager disables", |b, _| {
+                manager(b)["upgrade_configs"] =
+                    json!([{"upgrade_type": "websocket", "enabled": false, "filters": [router()]}]);
+                route(b)["route"]["upgrade_configs"] = json!([{"upgrade_type": "WebSocket"}]);
+            }),
+        ],
         good: &[
             explain("the chain's filters", |b, _| {
                 manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
+            }),
+            of("scope/host.yaml", "on the others' chain, with the guard for the host's rule", |b, _| {
+                let others = manager_of(at(b, "/static_resources/listeners/0/filter_chains/1"));
+                let filters = others["http_filters"].clone();
+                others["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": filters}]);
+            }),
+            explain("nowhere enabled", |b, _| {
+                manager(b)["upgrade_configs"] =
+                    json!([{"upgrade_type": "websocket", "enabled": false, "filters": [router()]}]);
+            }),
+            explain("disabled on our route", |b, _| {
+                manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": [router()]}]);
+                route(b)["route"]["upgrade_configs"] =
+                    json!([{"upgrade_type": "websocket", "enabled": false}]);
             }),
             explain("filter and guard repeated", |b, _| {
                 let filters = filters(b).clone();
