@@ -54,6 +54,8 @@ pub struct Upgrade {
 pub struct Tunnel {
     pub path: String,
     pub clusters: Vec<String>,
+    /// The client's server name says which cluster.
+    pub by_server_name: bool,
 }
 
 /// The HTTP chains, and the TCP proxies beside them.
@@ -74,19 +76,24 @@ pub fn all(dump: &Dump) -> (Vec<Chain>, Vec<Tunnel>) {
         for (label, chain) in labelled.chain(default) {
             let path = format!("listener {name}, {label}");
             chains.extend(managers(&path, chain, dump));
-            tunnels.extend(list(chain, "/filters").iter().filter_map(|filter| tunnel(&path, filter)));
+            tunnels.extend(tunnels_of(&path, list(chain, "/filters")));
         }
     }
     (chains, tunnels)
 }
 
-fn tunnel(path: &str, filter: &Value) -> Option<Tunnel> {
-    let proxy = unwrapped(filter.get("typed_config")?);
-    let one = text(&proxy, "/cluster").to_owned();
-    let weighted =
-        list(&proxy, "/weighted_clusters/clusters").iter().map(|one| text(one, "/name").to_owned());
-    let clusters = weighted.chain([one]).filter(|cluster| !cluster.is_empty()).collect();
-    (type_of(&proxy) == "TcpProxy").then(|| Tunnel { path: path.to_owned(), clusters })
+fn tunnels_of(path: &str, filters: &[Value]) -> Vec<Tunnel> {
+    let configs = filters.iter().filter_map(|filter| filter.get("typed_config")).map(unwrapped);
+    let configs: Vec<Value> = configs.collect();
+    let by_server_name = configs.iter().any(|config| type_of(config) == "SniCluster");
+    let proxies = configs.iter().filter(|config| type_of(config) == "TcpProxy");
+    let tunnel = |proxy: &Value| {
+        let one = text(proxy, "/cluster");
+        let weighted = list(proxy, "/weighted_clusters/clusters").iter().map(|one| text(one, "/name"));
+        let clusters = weighted.chain([one]).filter(|cluster| !cluster.is_empty());
+        Tunnel { path: path.to_owned(), clusters: clusters.map(str::to_owned).collect(), by_server_name }
+    };
+    proxies.map(tunnel).collect()
 }
 
 fn managers(path: &str, chain: &Value, dump: &Dump) -> Vec<Chain> {

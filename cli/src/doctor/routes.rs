@@ -28,21 +28,49 @@ pub enum Override {
     Config(Value),
 }
 
-impl Route<'_> {
-    /// Clusters it leads to; none for redirects and direct responses.
-    pub fn clusters(&self) -> Vec<&str> {
-        let Some(action) = self.entry.get("route") else { return Vec::new() };
-        let weighted =
-            list(action, "/weighted_clusters/clusters").iter().map(|cluster| text(cluster, "/name"));
-        let one = action.get("cluster").and_then(Value::as_str);
-        let by_header = action.get("cluster_header").map(|_| "(by header)");
-        let plugins = ["cluster_specifier_plugin", "inline_cluster_specifier_plugin"];
-        let by_plugin = plugins.iter().any(|field| action.get(field).is_some()).then_some("(by plugin)");
-        one.into_iter().chain(by_header).chain(by_plugin).chain(weighted).collect()
+/// Where a route sends requests.
+pub enum Destination<'c> {
+    Cluster(&'c str),
+    /// To the cluster that a request header names.
+    Header(&'c str),
+    Plugin,
+}
+
+impl<'c> Route<'c> {
+    /// Nothing for redirects and direct responses.
+    pub fn action(&self) -> Option<&'c Value> {
+        self.entry.get("route")
     }
 
-    pub fn action(&self) -> Option<&Value> {
-        self.entry.get("route")
+    /// The clusters that answer its requests, as far as it names them.
+    pub fn clusters(&self) -> Vec<&'c str> {
+        let named = self.answering().into_iter().filter_map(|destination| match destination {
+            Destination::Cluster(name) => Some(name),
+            _ => None,
+        });
+        named.collect()
+    }
+
+    /// All that its requests go to: what answers them, and what gets a copy.
+    pub fn destinations(&self) -> Vec<Destination<'c>> {
+        let Some(action) = self.action() else { return Vec::new() };
+        let levels = [action].into_iter().chain(self.levels.iter().copied());
+        let mut mirrors = levels.map(|level| list(level, "/request_mirror_policies"));
+        // The most specific ones count.
+        let mirrors = mirrors.find(|policies| !policies.is_empty()).unwrap_or_default();
+        self.answering().into_iter().chain(mirrors.iter().filter_map(cluster_of)).collect()
+    }
+
+    fn answering(&self) -> Vec<Destination<'c>> {
+        let Some(action) = self.action() else { return Vec::new() };
+        let weighted = list(action, "/weighted_clusters/clusters").iter().filter_map(|cluster| {
+            let name = cluster.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+            name.map(Destination::Cluster).or_else(|| cluster_of(cluster))
+        });
+        let plugins = ["cluster_specifier_plugin", "inline_cluster_specifier_plugin"];
+        let by_plugin = plugins.iter().any(|field| has(action, &format!("/{field}")));
+        let by_plugin = by_plugin.then_some(Destination::Plugin);
+        cluster_of(action).into_iter().chain(by_plugin).chain(weighted).collect()
     }
 
     /// Whether a filter sees this route's requests.
@@ -67,6 +95,15 @@ impl Route<'_> {
             return Override::Disabled;
         }
         Override::Config(config)
+    }
+}
+
+/// What `cluster` or `cluster_header` names.
+fn cluster_of(action: &Value) -> Option<Destination<'_>> {
+    match (text(action, "/cluster"), text(action, "/cluster_header")) {
+        ("", "") => None,
+        ("", header) => Some(Destination::Header(header)),
+        (cluster, _) => Some(Destination::Cluster(cluster)),
     }
 }
 
@@ -149,7 +186,7 @@ pub fn check(chain: &Chain) -> Vec<Finding> {
         let all = all(chain);
         // Then each host decides for itself; `ways` looks for other ways to the same service.
         let hosts_guard = !chain_guards && all.iter().any(|route| brings_own_guard(chain, route, &key));
-        for route in all.iter().filter(|route| !route.clusters().is_empty()) {
+        for route in all.iter().filter(|route| route.action().is_some()) {
             findings.extend(match (route.runs(filter), is_guarded(chain, route, &key)) {
                 (true, true) => None,
                 (true, false) => chain_guards.then(|| guard_bypassed(route)),
@@ -191,8 +228,9 @@ fn filter_bypassed(route: &Route<'_>) -> Finding {
 }
 
 /// What of the routes is not in the dump, or not understood here.
-fn unknown(chain: &Chain) -> Option<Finding> {
-    if chain.plugins.is_empty() || chain.upgrade.is_some() {
+pub fn unknown(chain: &Chain) -> Option<Finding> {
+    // The manager's own chain says the same.
+    if chain.upgrade.is_some() {
         return None;
     }
     let by_matcher = |table: &Value| list(table, "/virtual_hosts").iter().any(|host| has(host, "/matcher"));
@@ -202,10 +240,18 @@ fn unknown(chain: &Chain) -> Option<Finding> {
         Some(table) if by_matcher(table) => "a virtual host finds its routes by a matcher tree",
         Some(_) => return None,
     };
+    let (unseen, fix) = if chain.plugins.is_empty() {
+        (
+            "whether they lead to the protected service was not examined",
+            "no route leads there without the guard",
+        )
+    } else {
+        ("whether routes override filter or guard was not examined", "no route overrides them")
+    };
     Some(Finding::new(
         Rule::RoutesUnknown,
         &chain.path,
-        format!("{what}: whether routes override filter or guard was not examined"),
-        "take the dump again once Envoy has its routes; else see to it yourself that no route overrides them",
+        format!("{what}: {unseen}"),
+        format!("take the dump again once Envoy has its routes; else see to it yourself that {fix}"),
     ))
 }

@@ -1,11 +1,9 @@
-//! Filter and guard, and the ways around them.
+//! Policy, filter and guard.
 
 use super::{Row, explain, of};
 use crate::doctor::changes::{
-    RBAC, WASM, at, buffer, disable, enable, filters, guard, host, list, manager, manager_of,
-    matcher_for_all, noting_guard, other_host, plugin, policy, principals, rbac, rbac_per_route, route,
-    router, routes_by_matcher, routes_from_file, scoped_routes, scoped_to_the_host, second_chain,
-    shadow_guard, shadow_policy, skippable, somebody_else, tunnel, typed,
+    WASM, at, buffer, enable, filters, guard, matcher_for_all, noting_guard, plugin, policy, principals,
+    rbac, route, scoped_to_the_host, shadow_guard, shadow_policy, skippable, typed,
 };
 use serde_json::json;
 
@@ -161,142 +159,5 @@ pub(super) const ROWS: &[Row] = &[
             filters(b)[0]["disabled"] = true.into();
             enable(route(b), WASM);
         })],
-    },
-    Row {
-        rule: "unguarded_way_in",
-        bad: &[
-            explain("another chain with the same routes", |b, _| {
-                second_chain(b, &[router()]);
-            }),
-            explain("the same where the guard is the host's", |b, _| {
-                scoped_to_the_host(b);
-                second_chain(b, &[router()]);
-            }),
-            explain("a TCP proxy", |b, _| tunnel(b)),
-        ],
-        good: &[
-            explain("another chain to another service", |b, _| {
-                let elsewhere = somebody_else(b);
-                let other = second_chain(b, &[router()]);
-                manager_of(other)["route_config"]["virtual_hosts"][0]["routes"] = json!([elsewhere]);
-            }),
-            explain("another chain, with the guard alone", |b, _| {
-                let guard = filters(b)[1].clone();
-                second_chain(b, &[guard, router()]);
-            }),
-            explain("another chain, with a policy of its own", |b, _| {
-                let mut filters = filters(b).clone();
-                at(&mut filters[0], "/typed_config/config/configuration/value")["name"] = "other".into();
-                let principal = "/typed_config/rules/policies/genesys_mtls_allowed/principals/0";
-                at(&mut filters[1], principal)["filter_state"]["key"] = "wasm.genesys_mtls.other".into();
-                second_chain(b, &filters);
-            }),
-        ],
-    },
-    Row {
-        rule: "partly_guarded",
-        bad: &[of("scope/port.yaml", "as shipped", |_, _| {})],
-        good: &[of("scope/port.yaml", "the others are served by their own port alone", |b, _| {
-            drop(list(manager(b), "/route_config/virtual_hosts").pop());
-        })],
-    },
-    Row {
-        rule: "upgrade_bypass",
-        bad: &[
-            explain("filters of its own", |b, _| {
-                manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": [router()]}]);
-            }),
-            of("scope/host.yaml", "on the others' chain, which has the same routes", |b, _| {
-                let others = manager_of(at(b, "/static_resources/listeners/0/filter_chains/1"));
-                others["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": [router()]}]);
-            }),
-            explain("a route enables what the manager disables", |b, _| {
-                manager(b)["upgrade_configs"] =
-                    json!([{"upgrade_type": "websocket", "enabled": false, "filters": [router()]}]);
-                route(b)["route"]["upgrade_configs"] = json!([{"upgrade_type": "WebSocket"}]);
-            }),
-        ],
-        good: &[
-            explain("the chain's filters", |b, _| {
-                manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
-            }),
-            of("scope/host.yaml", "on the others' chain, with the guard for the host's rule", |b, _| {
-                let others = manager_of(at(b, "/static_resources/listeners/0/filter_chains/1"));
-                let filters = others["http_filters"].clone();
-                others["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": filters}]);
-            }),
-            explain("nowhere enabled", |b, _| {
-                manager(b)["upgrade_configs"] =
-                    json!([{"upgrade_type": "websocket", "enabled": false, "filters": [router()]}]);
-            }),
-            explain("disabled on our route", |b, _| {
-                manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": [router()]}]);
-                route(b)["route"]["upgrade_configs"] =
-                    json!([{"upgrade_type": "websocket", "enabled": false}]);
-            }),
-            explain("filter and guard repeated", |b, _| {
-                let filters = filters(b).clone();
-                manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": filters}]);
-            }),
-        ],
-    },
-    Row {
-        rule: "route_bypasses_guard",
-        bad: &[
-            explain("a route disables it", |b, _| disable(route(b), RBAC)),
-            explain("a host with an RBACPerRoute that is empty", |b, _| rbac_per_route(host(b), json!({}))),
-            explain("a route with other rules", |b, _| {
-                let any = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
-                rbac_per_route(route(b), json!({"rbac": {"rules": {"policies": {"all": any}}}}));
-            }),
-            explain("a route with a matcher beside the rules", |b, _| {
-                let rules = guard(b)["rules"].clone();
-                rbac_per_route(route(b), json!({"rbac": {"rules": rules, "matcher": matcher_for_all()}}));
-            }),
-            explain("a route whose cluster a plugin chooses", |b, _| {
-                disable(route(b), RBAC);
-                let lua = json!({"source_code": {"inline_string": "function envoy_on_route(h) return 'service' end"},
-                                 "default_cluster": "service"});
-                let lua = typed("envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig", lua);
-                route(b)["route"] = json!({"inline_cluster_specifier_plugin": {"extension": {"name": "lua", "typed_config": lua}}});
-            }),
-            explain("a route without the filter that demands the note", |b, _| {
-                noting_guard(b);
-                disable(route(b), "another.rbac");
-            }),
-        ],
-        good: &[explain("a health check that Envoy answers", |b, _| {
-            let mut check = json!({"match": {"path": "/healthz"}, "direct_response": {"status": 200}});
-            disable(&mut check, RBAC);
-            list(host(b), "/routes").insert(0, check);
-        })],
-    },
-    Row {
-        rule: "route_bypasses_filter",
-        bad: &[explain("a route disables both", |b, _| {
-            disable(route(b), RBAC);
-            disable(route(b), WASM);
-        })],
-        good: &[explain("another host does not want it, ours has the guard", |b, _| {
-            scoped_to_the_host(b);
-            disable(other_host(b), WASM);
-        })],
-    },
-    Row {
-        rule: "filter_disabled_on_route",
-        bad: &[explain("a route disables it", |b, _| disable(route(b), WASM))],
-        good: &[explain("where Envoy answers", |b, _| {
-            let mut check = json!({"match": {"path": "/healthz"}, "direct_response": {"status": 200}});
-            disable(&mut check, WASM);
-            list(host(b), "/routes").insert(0, check);
-        })],
-    },
-    Row {
-        rule: "routes_unknown",
-        bad: &[
-            explain("scoped routes", scoped_routes),
-            explain("a matcher tree", |b, _| routes_by_matcher(b)),
-        ],
-        good: &[explain("RDS", routes_from_file)],
     },
 ];
