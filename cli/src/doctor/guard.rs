@@ -73,14 +73,21 @@ fn check_behind(chain: &Chain, plugin: &Plugin, key: &str) -> Vec<Finding> {
         return findings;
     }
     if taker.is_some() {
-        if !plugin.is_shadow() {
-            findings.push(Finding::new(
+        findings.push(if plugin.is_shadow() {
+            Finding::new(
+                Rule::BothShadow,
+                &plugin.path,
+                "policy and guard only watch: nobody is refused",
+                "nothing while you watch; then `rules` in the guard, and mode: enforce in the policy",
+            )
+        } else {
+            Finding::new(
                 Rule::GuardOnlyShadow,
                 &plugin.path,
                 "the policy enforces, but the guard only counts (shadow_rules): a skipped filter lets everything through",
                 "use `rules` in the guard, or let an AuthorizationPolicy demand its shadow result",
-            ));
-        }
+            )
+        });
         return findings;
     }
     // Without rules on the chain, routes may bring them: `routes::check` judges those.

@@ -82,6 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     }
     findings.extend(ways::check(&chains, &tunnels, &dump));
     findings.extend(vm::check_shared(&chains, &dump));
+    findings.extend(plugin::check_names(&chains));
     findings
         .sort_by(|a, b| (a.severity(), &a.path, a.rule.code()).cmp(&(b.severity(), &b.path, b.rule.code())));
     findings.dedup();

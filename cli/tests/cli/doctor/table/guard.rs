@@ -3,7 +3,7 @@
 use super::{Row, explain, of};
 use crate::doctor::changes::{
     WASM, at, buffer, enable, filters, guard, matcher_for_all, noting_guard, plugin, policy, principals,
-    rbac, route, scoped_to_the_host, shadow_guard, shadow_policy, skippable, typed,
+    rbac, route, scoped_to_the_host, second_chain, shadow_guard, shadow_policy, skippable, typed,
 };
 use serde_json::json;
 
@@ -15,6 +15,28 @@ pub(super) const ROWS: &[Row] = &[
             let text = policy(b).to_string();
             plugin(b)["configuration"] = testbed::config::plugin_text(&text);
         })],
+    },
+    Row {
+        rule: "shared_name",
+        bad: &[explain("two policies, no name", |b, _| {
+            let mut filters = filters(b).clone();
+            at(&mut filters[0], "/typed_config/config/configuration/value")["clock_skew"] = "30s".into();
+            second_chain(b, &filters);
+        })],
+        good: &[
+            explain("one policy on two chains", |b, _| {
+                let filters = filters(b).clone();
+                second_chain(b, &filters);
+            }),
+            of("scope/listener.yaml", "two names", |b, _| {
+                let mut filters = filters(b).clone();
+                let other = at(&mut filters[0], "/typed_config/config/configuration/value");
+                (other["name"], other["clock_skew"]) = ("other".into(), "30s".into());
+                let principal = "/typed_config/rules/policies/genesys_mtls_allowed/principals/0";
+                at(&mut filters[1], principal)["filter_state"]["key"] = "wasm.genesys_mtls.other".into();
+                second_chain(b, &filters);
+            }),
+        ],
     },
     Row {
         rule: "guard_missing",
@@ -145,12 +167,17 @@ pub(super) const ROWS: &[Row] = &[
         good: &[explain("its note is demanded by Istio's own filter", |b, _| noting_guard(b))],
     },
     Row {
-        rule: "half_switched",
-        bad: &[explain("the policy only watches", |b, _| shadow_policy(b))],
-        good: &[explain("both only watch", |b, _| {
+        rule: "both_shadow",
+        bad: &[explain("both only watch", |b, _| {
             shadow_policy(b);
             shadow_guard(b);
         })],
+        good: &[explain("neither", |_, _| {})],
+    },
+    Row {
+        rule: "half_switched",
+        bad: &[explain("the policy only watches", |b, _| shadow_policy(b))],
+        good: &[explain("neither", |_, _| {})],
     },
     Row {
         rule: "filter_disabled",
