@@ -244,6 +244,11 @@ async fn a_listener_set_up_by_halves_refuses() {
         door.routes().insert(0, route("/filter", ours));
         door.routes().insert(0, route("/both", both));
     });
+    doors.add("matcher", &policy, |door| {
+        door.routes()[0]["typed_per_filter_config"] = json!({"envoy.filters.http.wasm": disabled});
+        let allow = json!({"@type": "type.googleapis.com/envoy.config.rbac.v3.Action", "name": "all", "action": "ALLOW"});
+        door.guard()["matcher"] = json!({"on_no_match": {"action": {"name": "action", "typed_config": allow}}});
+    });
     doors.add("no_tls", &policy, |door| {
         drop(door.chains()[0].as_object_mut().expect("a chain").remove("transport_socket"))
     });
@@ -265,6 +270,8 @@ async fn a_listener_set_up_by_halves_refuses() {
         assert_guarded("the filter is off", &get("/filter", leaf).await);
         assert_eq!(get("/both", leaf).await.status, 200);
     }
+    // Nor is the guard one where a matcher stands beside its rules.
+    stage.assert_in("matcher", "a stranger", &pki.stranger).await;
     assert_eq!(get("/", &pki.us.genesys).await.status, 200);
     assert_refused("another route", &get("/", &pki.stranger).await, 403, "wrong_name");
 }

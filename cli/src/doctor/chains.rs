@@ -14,11 +14,18 @@ pub struct Filter {
     pub matched: bool,
     /// Its typed configuration, however it was delivered.
     pub config: Value,
+    /// What counts as long as discovery (ECDS) has not delivered.
+    pub fallback: Option<Value>,
 }
 
 impl Filter {
     pub fn is_rbac(&self) -> bool {
         type_of(&self.config) == "RBAC"
+    }
+
+    /// Every configuration that may be in force.
+    pub fn configs(&self) -> impl Iterator<Item = &Value> {
+        [&self.config].into_iter().chain(&self.fallback)
     }
 
     pub fn may_be_skipped(&self) -> bool {
@@ -135,14 +142,15 @@ fn http_filters(filters: &[Value], dump: &Dump) -> Vec<Filter> {
     let resolve = |filter: &Value| {
         let name = text(filter, "/name").to_owned();
         let discovered = dump.filters.get(&name).and_then(|found| found.get("typed_config"));
-        let fallback = || filter.pointer("/config_discovery/default_config");
-        let config = filter.get("typed_config").or(discovered).or_else(fallback);
+        let fallback = filter.pointer("/config_discovery/default_config");
+        let config = filter.get("typed_config").or(discovered).or(fallback);
         let mut config = config.map(unwrapped).unwrap_or_default();
         let matched = type_of(&config) == "ExtensionWithMatcher";
         if matched {
             config = config.pointer("/extension_config/typed_config").map(unwrapped).unwrap_or_default();
         }
-        Filter { name, disabled: truth(filter, "/disabled"), matched, config }
+        let disabled = truth(filter, "/disabled");
+        Filter { name, disabled, matched, config, fallback: fallback.map(unwrapped) }
     };
     filters.iter().map(resolve).collect()
 }

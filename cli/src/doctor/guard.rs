@@ -44,11 +44,8 @@ fn check_behind(chain: &Chain, plugin: &Plugin, key: &str) -> Vec<Finding> {
         seeing.map(|filter| filter.name.as_str()).collect()
     };
     let taker = behind.iter().position(|filter| rbac::takes_note(filter, key));
-    let reader = taker.and_then(|taker| {
-        let taker = behind.get(taker)?;
-        behind.iter().find(|filter| rbac::demands_note(filter, taker))
-    });
-    let guard = behind.iter().position(|filter| enforces(filter, key)).or(reader.and(taker));
+    let noted = rbac::noted(behind, key).map(|(taker, _)| taker);
+    let guard = behind.iter().position(|filter| enforces(filter, key)).or(noted);
     if let Some(guard) = guard {
         let between = between(guard);
         if !between.is_empty() {
@@ -130,6 +127,16 @@ fn missing(before: &[Filter], behind: &[Filter], key: &str, path: &str) -> Findi
             Some(Rules::Weak(why)) => {
                 let why = format!("the guard does not hold: {why}");
                 return Finding::new(Rule::GuardTooWeak, path, why, fix);
+            }
+            Some(Rules::Demand) if filter.fallback.is_some() => {
+                let why = "the guard does not hold: until Envoy has discovered it, its default_config counts, which does not \
+                           demand the verdict";
+                return Finding::new(
+                    Rule::GuardTooWeak,
+                    path,
+                    why,
+                    "use the same rules there, or leave it out",
+                );
             }
             // Good rules that do not enforce: Envoy does not look at them.
             Some(Rules::Demand) => {

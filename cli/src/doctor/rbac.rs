@@ -104,7 +104,8 @@ pub fn is_empty(filter: &Filter) -> bool {
 
 /// Whether this filter's rules stop requests without the verdict, if they are asked.
 pub fn would_enforce(filter: &Filter, key: &str) -> bool {
-    filter.is_rbac() && rules(&filter.config).is_some_and(|rules| judge(rules, key) == Rules::Demand)
+    let demands = |config| rules(config).is_some_and(|rules| judge(rules, key) == Rules::Demand);
+    filter.is_rbac() && filter.configs().all(demands)
 }
 
 /// Whether this filter, as the chain configures it, stops requests without the verdict.
@@ -113,12 +114,25 @@ pub fn enforces(filter: &Filter, key: &str) -> bool {
 }
 
 /// A filter that only takes note of the verdict, and a later one that demands its note: what becomes of an
-/// `AuthorizationPolicy` of Istio.
-pub fn noted<'c>(chain: &'c Chain, key: &str) -> Option<(&'c Filter, &'c Filter)> {
-    let mut filters = chain.filters.iter();
-    let taker = filters.find(|filter| takes_note(filter, key))?;
-    let reader = filters.find(|filter| demands_note(filter, taker))?;
-    Some((taker, reader))
+/// `AuthorizationPolicy` of Istio. Their positions.
+pub fn noted(filters: &[Filter], key: &str) -> Option<(usize, usize)> {
+    let taker = filters.iter().position(|filter| takes_note(filter, key))?;
+    let note = filters.get(taker)?;
+    let mut later = filters.iter().enumerate().skip(taker + 1);
+    let (reader, _) = later.find(|(_, filter)| demands_note(filter, note))?;
+    let overwritten = filters.get(taker + 1..=reader)?.iter().any(|filter| writes_over(filter, note));
+    (!overwritten).then_some((taker, reader))
+}
+
+/// Whether a filter notes something else in the same place.
+fn writes_over(filter: &Filter, taker: &Filter) -> bool {
+    let notes = has(&filter.config, "/shadow_rules") || has(&filter.config, "/shadow_matcher");
+    filter.is_rbac() && notes && note_key(filter) == note_key(taker)
+}
+
+/// Where an RBAC filter notes what its shadow rules came to.
+fn note_key(filter: &Filter) -> String {
+    format!("{}shadow_engine_result", text(&filter.config, "/shadow_rules_stat_prefix"))
 }
 
 pub fn takes_note(filter: &Filter, key: &str) -> bool {
@@ -129,7 +143,7 @@ pub fn takes_note(filter: &Filter, key: &str) -> bool {
 
 /// Whether a filter lets nothing through without the `allowed` that the other has noted.
 pub fn demands_note(filter: &Filter, taker: &Filter) -> bool {
-    let key = format!("{}shadow_engine_result", text(&taker.config, "/shadow_rules_stat_prefix"));
+    let key = note_key(taker);
     let note = |id: &Value| {
         id.get("metadata").is_some_and(|metadata| {
             !truth(metadata, "/invert")
@@ -139,14 +153,17 @@ pub fn demands_note(filter: &Filter, taker: &Filter) -> bool {
         })
     };
     let needs = |ids: &[Value]| !ids.is_empty() && ids.iter().all(|id| is_met_only_with(id, &note));
-    let Some(rules) = rules(&filter.config).filter(|_| filter.is_rbac()) else { return false };
-    !filter.may_be_skipped()
-        && ["", "ALLOW"].contains(&text(rules, "/action"))
-        && policies(rules)
-            .all(|policy| needs(list(policy, "/permissions")) || needs(list(policy, "/principals")))
+    let demands = |rules: &Value| {
+        ["", "ALLOW"].contains(&text(rules, "/action"))
+            && policies(rules)
+                .all(|policy| needs(list(policy, "/permissions")) || needs(list(policy, "/principals")))
+    };
+    filter.is_rbac()
+        && !filter.may_be_skipped()
+        && filter.configs().all(|config| rules(config).is_some_and(demands))
 }
 
 /// Whether requests of this chain have to carry the verdict, as long as a route does not say otherwise.
 pub fn guards(chain: &Chain, key: &str) -> bool {
-    chain.filters.iter().any(|filter| enforces(filter, key)) || noted(chain, key).is_some()
+    chain.filters.iter().any(|filter| enforces(filter, key)) || noted(&chain.filters, key).is_some()
 }

@@ -144,7 +144,9 @@ impl Chain {
 pub fn is_guarded(chain: &Chain, route: &Route<'_>, key: &str) -> bool {
     let untouched = |filter: &Filter| matches!(route.of_filter(&filter.name), Override::None);
     chain.filters.iter().any(|filter| guards(filter, route, key))
-        || rbac::noted(chain, key).is_some_and(|(taker, reader)| untouched(taker) && untouched(reader))
+        || rbac::noted(&chain.filters, key)
+            .and_then(|(taker, reader)| chain.filters.get(taker..=reader))
+            .is_some_and(|noting| noting.iter().filter(|filter| filter.is_rbac()).all(untouched))
 }
 
 fn guards(filter: &Filter, route: &Route<'_>, key: &str) -> bool {

@@ -2,6 +2,7 @@
 //! one that only looks like that.
 
 mod changes;
+mod elsewhere;
 mod shipped;
 mod table;
 

@@ -2,8 +2,8 @@
 
 use super::{Row, explain, of};
 use crate::doctor::changes::{
-    WASM, at, buffer, enable, filters, guard, matcher_for_all, noting_guard, plugin, policy, principals,
-    rbac, route, scoped_to_the_host, second_chain, shadow_guard, shadow_policy, skippable, typed,
+    WASM, at, buffer, enable, filters, guard, guard_from_file, matcher_for_all, noting_guard, plugin, policy,
+    principals, rbac, route, scoped_to_the_host, second_chain, shadow_guard, shadow_policy, skippable, typed,
 };
 use serde_json::json;
 
@@ -116,6 +116,9 @@ pub(super) const ROWS: &[Row] = &[
                 noting_guard(b);
                 guard(b)["shadow_matcher"] = matcher_for_all();
             }),
+            explain("rules that are not there until it is discovered", |b, world| {
+                guard_from_file(b, world, json!({}));
+            }),
             explain("it denies what has no verdict, at times", |b, _| {
                 guard(b)["rules"]["action"] = "DENY".into();
                 let without = json!({"not_id": principals(b)[0]});
@@ -138,6 +141,10 @@ pub(super) const ROWS: &[Row] = &[
                 let without = json!({"not_id": principals(b)[0]});
                 *principals(b) = vec![without];
             }),
+            explain("rules that are there before it is discovered", |b, world| {
+                let rules = guard(b)["rules"].clone();
+                guard_from_file(b, world, json!({"rules": rules}));
+            }),
             explain("it asks for a region, and for more", |b, _| {
                 principals(b)[0]["filter_state"]["string_match"] = json!({"prefix": "allow;us-east-1;"});
                 let more = json!({"header": {"name": "x-api-key", "present_match": true}});
@@ -149,6 +156,13 @@ pub(super) const ROWS: &[Row] = &[
         rule: "guard_only_shadow",
         bad: &[
             explain("it counts", |b, _| shadow_guard(b)),
+            explain("another filter writes over its note", |b, _| {
+                noting_guard(b);
+                let all = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
+                let rules = json!({"policies": {"all": all}});
+                let other = json!({"shadow_rules": rules, "shadow_rules_stat_prefix": "genesys_"});
+                filters(b).insert(2, rbac(other));
+            }),
             explain("its note is demanded beside a matcher", |b, _| {
                 noting_guard(b);
                 filters(b)[2]["typed_config"]["matcher"] = matcher_for_all();

@@ -1,11 +1,16 @@
 //! Ways around filter and guard.
 
 use super::{Row, explain, of};
-use crate::doctor::changes::{
-    RBAC, WASM, aggregate, another_service, at, by_script, clusters, disable, discovered_twice, filters,
-    forward_proxy, guard, host, list, manager, manager_of, matcher_for_all, noting_guard, other_host, others,
-    others_scoped_routes, rbac_per_route, reroute_others, route, router, routes_by_matcher, routes_from_file,
-    scoped_routes, scoped_to_the_host, second_chain, somebody_else, tunnel, tunnel_to, typed,
+use crate::doctor::{
+    changes::{
+        RBAC, WASM, at, clusters, disable, filters, guard, host, list, manager, manager_of, matcher_for_all,
+        noting_guard, other_host, others_scoped_routes, rbac_per_route, route, router, routes_by_matcher,
+        routes_from_file, scoped_routes, scoped_to_the_host, second_chain, somebody_else, typed,
+    },
+    elsewhere::{
+        aggregate, another_service, by_script, discovered_twice, forward_proxy, others, reroute_others,
+        tunnel, tunnel_to,
+    },
 };
 use serde_json::json;
 
@@ -175,6 +180,14 @@ pub(super) const ROWS: &[Row] = &[
             explain("a route with other rules", |b, _| {
                 let any = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
                 rbac_per_route(route(b), json!({"rbac": {"rules": {"policies": {"all": any}}}}));
+            }),
+            explain("the whole table without it", |b, _| {
+                disable(at(manager(b), "/route_config"), RBAC);
+            }),
+            explain("a part of the requests without it", |b, _| {
+                let mut parts = [1, 2].map(|weight| json!({"name": "service", "weight": weight}));
+                disable(&mut parts[1], RBAC);
+                route(b)["route"] = json!({"weighted_clusters": {"clusters": parts}});
             }),
             explain("a route with a matcher beside the rules", |b, _| {
                 let rules = guard(b)["rules"].clone();
