@@ -244,6 +244,11 @@ async fn a_listener_set_up_by_halves_refuses() {
         door.routes().insert(0, route("/filter", ours));
         door.routes().insert(0, route("/both", both));
     });
+    doors.add("matcher", &policy, |door| {
+        door.routes()[0]["typed_per_filter_config"] = json!({"envoy.filters.http.wasm": disabled});
+        let allow = json!({"@type": "type.googleapis.com/envoy.config.rbac.v3.Action", "name": "all", "action": "ALLOW"});
+        door.guard()["matcher"] = json!({"on_no_match": {"action": {"name": "action", "typed_config": allow}}});
+    });
     doors.add("no_tls", &policy, |door| {
         drop(door.chains()[0].as_object_mut().expect("a chain").remove("transport_socket"))
     });
@@ -265,12 +270,15 @@ async fn a_listener_set_up_by_halves_refuses() {
         assert_guarded("the filter is off", &get("/filter", leaf).await);
         assert_eq!(get("/both", leaf).await.status, 200);
     }
+    // Nor is the guard one where a matcher stands beside its rules.
+    stage.assert_in("matcher", "a stranger", &pki.stranger).await;
     assert_eq!(get("/", &pki.us.genesys).await.status, 200);
     assert_refused("another route", &get("/", &pki.stranger).await, 403, "wrong_name");
 }
 
-/// Two SNI chains, ours with the filter. Both know the virtual host that is protected, and one that is not.
-fn two_chains(world: &World, doors: &mut Doors, name: &str, scoped: bool) {
+/// Two SNI chains, ours with the filter. Both know the virtual host that is protected, and one that is not. The change is to
+/// the others' chain.
+fn two_chains(world: &World, doors: &mut Doors, name: &str, scoped: bool, change: impl Fn(&mut Value)) {
     doors.add(name, &by_ca(world), |door| {
         let rule = door.guard()["rules"].clone();
         door.virtual_host()["domains"] = json!(["service.example"]);
@@ -291,6 +299,7 @@ fn two_chains(world: &World, doors: &mut Doors, name: &str, scoped: bool) {
                 filters.retain(|filter| filter["name"] != "envoy.filters.http.wasm" && (scoped || filter["name"] != "envoy.filters.http.rbac"));
             }
         });
+        change(&mut other);
         door.chains()[0]["filter_chain_match"] = json!({"server_names": ["service.example"]});
         door.chains().push(other);
         door.inspect_sni();
@@ -301,8 +310,8 @@ fn two_chains(world: &World, doors: &mut Doors, name: &str, scoped: bool) {
 async fn our_host_under_another_server_name_is_refused_where_the_rule_is_the_virtual_hosts() {
     let world = world().await;
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
-    two_chains(&world, &mut doors, "scoped", true);
-    two_chains(&world, &mut doors, "unscoped", false);
+    two_chains(&world, &mut doors, "scoped", true, |_| {});
+    two_chains(&world, &mut doors, "unscoped", false, |_| {});
     let stage = doors.open(world).await;
     let pki = &stage.world.pki;
     for (sni, host, leaf, expected) in [
@@ -327,4 +336,43 @@ async fn our_host_under_another_server_name_is_refused_where_the_rule_is_the_vir
     // Why: a filter on one chain says nothing on the others.
     let client = stage.client("unscoped").sni("other.example").host_header("service.example").build();
     assert_eq!(client.get("/").await.expect("an answer").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upgrade_with_filters_of_its_own_meets_no_guard_but_its_own() {
+    const TYPE: &str = "websocket";
+    let world = world().await;
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    let bare = |filters: &[Value]| json!([filters.last().expect("the router")]);
+    // The others' chain: the rule at the virtual host has no filter to apply to.
+    for (name, guarded) in [("bare", false), ("guarded", true)] {
+        two_chains(&world, &mut doors, name, true, |chain| {
+            let manager = &mut chain["filters"][0]["typed_config"];
+            let own = manager["http_filters"].as_array().expect("filters").clone();
+            let filters = if guarded { json!(own) } else { bare(&own) };
+            manager["upgrade_configs"] = json!([{"upgrade_type": TYPE, "filters": filters}]);
+        });
+    }
+    // Our own chain: disabled, and enabled by the route.
+    for (name, enabled) in [("disabled", false), ("by_route", true)] {
+        doors.add(name, &by_ca(&world), |door| {
+            let filters = bare(door.filters());
+            door.hcm()["upgrade_configs"] =
+                json!([{"upgrade_type": TYPE, "enabled": false, "filters": filters}]);
+            door.routes()[0]["route"]["upgrade_configs"] =
+                json!([{"upgrade_type": TYPE, "enabled": enabled}]);
+        });
+    }
+    let stage = doors.open(world).await;
+    let host = "GET / HTTP/1.1\r\nhost: service.example";
+    let plain = format!("{host}\r\n\r\n");
+    let upgrade = format!("{host}\r\nconnection: upgrade\r\nupgrade: {TYPE}\r\n\r\n");
+    for (door, upgraded) in [("bare", "200"), ("guarded", "403"), ("disabled", "403"), ("by_route", "200")] {
+        for (request, expected) in [(&plain, "403"), (&upgrade, upgraded)] {
+            let client = stage.client(door).sni("other.example").build();
+            let answer = client.raw(request.as_bytes(), QUIET).await.expect("an answer");
+            let answer = String::from_utf8_lossy(&answer);
+            assert_eq!(statuses(&answer), [expected], "{door}: {answer}");
+        }
+    }
 }

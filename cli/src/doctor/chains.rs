@@ -1,7 +1,7 @@
 //! Every HTTP filter chain of every listener, with the filters that requests really meet.
 
 use super::{
-    dump::{Dump, list, text, truth, type_of, unwrapped},
+    dump::{Dump, is_false, list, text, truth, type_of, unwrapped},
     plugin::Plugin,
 };
 use serde_json::Value;
@@ -14,6 +14,8 @@ pub struct Filter {
     pub matched: bool,
     /// Its typed configuration, however it was delivered.
     pub config: Value,
+    /// What counts as long as discovery (ECDS) has not delivered.
+    pub fallback: Option<Value>,
 }
 
 impl Filter {
@@ -21,15 +23,22 @@ impl Filter {
         type_of(&self.config) == "RBAC"
     }
 
+    /// Every configuration that may be in force.
+    pub fn configs(&self) -> impl Iterator<Item = &Value> {
+        [&self.config].into_iter().chain(&self.fallback)
+    }
+
     pub fn may_be_skipped(&self) -> bool {
         self.disabled || self.matched
     }
 }
 
-/// An HTTP connection manager in a filter chain.
+/// The filters of an HTTP connection manager: its own, or those that it has for one kind of upgrade.
 #[derive(Debug)]
 pub struct Chain {
     pub path: String,
+    /// The upgrade whose requests meet these filters, and none of the manager's own.
+    pub upgrade: Option<Upgrade>,
     pub manager: Value,
     /// The network filters before it.
     pub network_filters: Vec<Value>,
@@ -40,11 +49,20 @@ pub struct Chain {
     pub transport_socket: Option<Value>,
 }
 
+#[derive(Debug)]
+pub struct Upgrade {
+    pub kind: String,
+    /// Whether requests may upgrade where the route does not say.
+    pub enabled: bool,
+}
+
 /// A TCP proxy: no HTTP filter sees what passes there.
 #[derive(Debug)]
 pub struct Tunnel {
     pub path: String,
     pub clusters: Vec<String>,
+    /// The client's server name says which cluster.
+    pub by_server_name: bool,
 }
 
 /// The HTTP chains, and the TCP proxies beside them.
@@ -65,62 +83,79 @@ pub fn all(dump: &Dump) -> (Vec<Chain>, Vec<Tunnel>) {
         for (label, chain) in labelled.chain(default) {
             let path = format!("listener {name}, {label}");
             chains.extend(managers(&path, chain, dump));
-            tunnels.extend(list(chain, "/filters").iter().filter_map(|filter| tunnel(&path, filter)));
+            tunnels.extend(tunnels_of(&path, list(chain, "/filters")));
         }
     }
     (chains, tunnels)
 }
 
-fn tunnel(path: &str, filter: &Value) -> Option<Tunnel> {
-    let proxy = unwrapped(filter.get("typed_config")?);
-    let one = text(&proxy, "/cluster").to_owned();
-    let weighted =
-        list(&proxy, "/weighted_clusters/clusters").iter().map(|one| text(one, "/name").to_owned());
-    let clusters = weighted.chain([one]).filter(|cluster| !cluster.is_empty()).collect();
-    (type_of(&proxy) == "TcpProxy").then(|| Tunnel { path: path.to_owned(), clusters })
+fn tunnels_of(path: &str, filters: &[Value]) -> Vec<Tunnel> {
+    let configs = filters.iter().filter_map(|filter| filter.get("typed_config")).map(unwrapped);
+    let configs: Vec<Value> = configs.collect();
+    let by_server_name = configs.iter().any(|config| type_of(config) == "SniCluster");
+    let proxies = configs.iter().filter(|config| type_of(config) == "TcpProxy");
+    let tunnel = |proxy: &Value| {
+        let one = text(proxy, "/cluster");
+        let weighted = list(proxy, "/weighted_clusters/clusters").iter().map(|one| text(one, "/name"));
+        let clusters = weighted.chain([one]).filter(|cluster| !cluster.is_empty());
+        Tunnel { path: path.to_owned(), clusters: clusters.map(str::to_owned).collect(), by_server_name }
+    };
+    proxies.map(tunnel).collect()
 }
 
 fn managers(path: &str, chain: &Value, dump: &Dump) -> Vec<Chain> {
     let filters = list(chain, "/filters");
-    filters
-        .iter()
-        .enumerate()
-        .filter_map(|(index, filter)| {
-            let manager = unwrapped(filter.get("typed_config")?);
-            (type_of(&manager) == "HttpConnectionManager").then(|| {
-                let http = http_filters(list(&manager, "/http_filters"), dump);
+    let typed = filters.iter().enumerate().filter_map(|(index, filter)| {
+        let manager = unwrapped(filter.get("typed_config")?);
+        (type_of(&manager) == "HttpConnectionManager").then_some((index, manager))
+    });
+    typed
+        .flat_map(|(index, manager)| {
+            let with = |path: String, http: &[Value], upgrade: Option<Upgrade>| {
+                let http = http_filters(http, dump);
                 Chain {
-                    path: path.to_owned(),
                     network_filters: filters.iter().take(index).cloned().collect(),
-                    plugins: plugins(path, &http),
+                    plugins: plugins(&path, &http),
                     filters: http,
                     routes: routes(&manager, dump),
                     transport_socket: chain.pointer("/transport_socket/typed_config").map(unwrapped),
-                    manager,
+                    manager: manager.clone(),
+                    path,
+                    upgrade,
                 }
-            })
+            };
+            let own = with(path.to_owned(), list(&manager, "/http_filters"), None);
+            let apart = list(&manager, "/upgrade_configs").iter();
+            let apart = apart.filter(|upgrade| !list(upgrade, "/filters").is_empty()).map(|upgrade| {
+                let kind = text(upgrade, "/upgrade_type").to_owned();
+                let enabled = !is_false(upgrade, "/enabled");
+                let path = format!("{path}, upgrade {kind}");
+                with(path, list(upgrade, "/filters"), Some(Upgrade { kind, enabled }))
+            });
+            [own].into_iter().chain(apart).collect::<Vec<_>>()
         })
         .collect()
 }
 
 /// Filters with their configuration resolved: from ECDS, out of a matcher, out of a `TypedStruct`.
-pub fn http_filters(filters: &[Value], dump: &Dump) -> Vec<Filter> {
+fn http_filters(filters: &[Value], dump: &Dump) -> Vec<Filter> {
     let resolve = |filter: &Value| {
         let name = text(filter, "/name").to_owned();
         let discovered = dump.filters.get(&name).and_then(|found| found.get("typed_config"));
-        let fallback = || filter.pointer("/config_discovery/default_config");
-        let config = filter.get("typed_config").or(discovered).or_else(fallback);
+        let fallback = filter.pointer("/config_discovery/default_config");
+        let config = filter.get("typed_config").or(discovered).or(fallback);
         let mut config = config.map(unwrapped).unwrap_or_default();
         let matched = type_of(&config) == "ExtensionWithMatcher";
         if matched {
             config = config.pointer("/extension_config/typed_config").map(unwrapped).unwrap_or_default();
         }
-        Filter { name, disabled: truth(filter, "/disabled"), matched, config }
+        let disabled = truth(filter, "/disabled");
+        Filter { name, disabled, matched, config, fallback: fallback.map(unwrapped) }
     };
     filters.iter().map(resolve).collect()
 }
 
-pub fn plugins(path: &str, filters: &[Filter]) -> Vec<Plugin> {
+fn plugins(path: &str, filters: &[Filter]) -> Vec<Plugin> {
     let numbered = filters.iter().enumerate();
     let wasm = numbered.filter(|(_, filter)| type_of(&filter.config) == "Wasm");
     wasm.filter_map(|(index, filter)| {

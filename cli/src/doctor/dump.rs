@@ -105,6 +105,11 @@ pub fn truth(value: &Value, pointer: &str) -> bool {
     value.pointer(pointer).and_then(Value::as_bool).unwrap_or_default()
 }
 
+/// Whether a field that is true by default says otherwise.
+pub fn is_false(value: &Value, pointer: &str) -> bool {
+    value.pointer(pointer).and_then(Value::as_bool) == Some(false)
+}
+
 /// Whether a message or a field is there.
 pub fn has(value: &Value, pointer: &str) -> bool {
     value.pointer(pointer).is_some_and(|value| !value.is_null())

@@ -44,11 +44,8 @@ fn check_behind(chain: &Chain, plugin: &Plugin, key: &str) -> Vec<Finding> {
         seeing.map(|filter| filter.name.as_str()).collect()
     };
     let taker = behind.iter().position(|filter| rbac::takes_note(filter, key));
-    let reader = taker.and_then(|taker| {
-        let taker = behind.get(taker)?;
-        behind.iter().find(|filter| rbac::demands_note(filter, taker))
-    });
-    let guard = behind.iter().position(|filter| enforces(filter, key)).or(reader.and(taker));
+    let noted = rbac::noted(behind, key).map(|(taker, _)| taker);
+    let guard = behind.iter().position(|filter| enforces(filter, key)).or(noted);
     if let Some(guard) = guard {
         let between = between(guard);
         if !between.is_empty() {
@@ -73,14 +70,21 @@ fn check_behind(chain: &Chain, plugin: &Plugin, key: &str) -> Vec<Finding> {
         return findings;
     }
     if taker.is_some() {
-        if !plugin.is_shadow() {
-            findings.push(Finding::new(
+        findings.push(if plugin.is_shadow() {
+            Finding::new(
+                Rule::BothShadow,
+                &plugin.path,
+                "policy and guard only watch: nobody is refused",
+                "nothing while you watch; then `rules` in the guard, and mode: enforce in the policy",
+            )
+        } else {
+            Finding::new(
                 Rule::GuardOnlyShadow,
                 &plugin.path,
                 "the policy enforces, but the guard only counts (shadow_rules): a skipped filter lets everything through",
                 "use `rules` in the guard, or let an AuthorizationPolicy demand its shadow result",
-            ));
-        }
+            )
+        });
         return findings;
     }
     // Without rules on the chain, routes may bring them: `routes::check` judges those.
@@ -123,6 +127,22 @@ fn missing(before: &[Filter], behind: &[Filter], key: &str, path: &str) -> Findi
             Some(Rules::Weak(why)) => {
                 let why = format!("the guard does not hold: {why}");
                 return Finding::new(Rule::GuardTooWeak, path, why, fix);
+            }
+            Some(Rules::Demand) if filter.fallback.is_some() => {
+                let why = "the guard does not hold: until Envoy has discovered it, its default_config counts, which does not \
+                           demand the verdict";
+                return Finding::new(
+                    Rule::GuardTooWeak,
+                    path,
+                    why,
+                    "use the same rules there, or leave it out",
+                );
+            }
+            // Good rules that do not enforce: Envoy does not look at them.
+            Some(Rules::Demand) => {
+                let why =
+                    "the guard does not hold: beside a `matcher` (`shadow_matcher`) Envoy ignores its rules";
+                return Finding::new(Rule::GuardTooWeak, path, why, "remove the matcher from it");
             }
             _ => {}
         }

@@ -10,6 +10,7 @@ mod plugin;
 mod rbac;
 mod routes;
 mod rules;
+mod services;
 mod tls;
 mod vm;
 mod ways;
@@ -25,9 +26,9 @@ use std::{fmt::Write as _, time::Duration};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 It looks, per filter chain, for the guard (present, directly behind the filter, right key and value), for ways to the
-same service without it (other chains, upgrades, per-route overrides), and at TLS, the stream bound, the certificate's
-source; then at the callout clusters (chain and host verified?) and the wasm VM (failure policy, environment,
-capabilities).
+same service without it (other chains, clusters and TCP proxies, upgrades, mirrors, per-route overrides), and at TLS,
+the stream bound, the certificate's source; then at the callout clusters (chain and host verified?) and the wasm VM
+(failure policy, environment, capabilities).
 
 Examples:
   genesys-mtls doctor --config-dump http://127.0.0.1:9901/config_dump
@@ -68,8 +69,11 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     for chain in &protected {
         findings.extend(guard::check(chain));
         findings.extend(routes::check(chain));
-        findings.extend(http::check(chain, &dump));
-        findings.extend(tls::check(chain, &dump));
+        // Manager and connection are the same for its upgrades.
+        if chain.upgrade.is_none() {
+            findings.extend(http::check(chain, &dump));
+            findings.extend(tls::check(chain, &dump));
+        }
         for plugin in &chain.plugins {
             findings.extend(plugin.check());
             findings.extend(vm::check(plugin));
@@ -78,6 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     }
     findings.extend(ways::check(&chains, &tunnels, &dump));
     findings.extend(vm::check_shared(&chains, &dump));
+    findings.extend(plugin::check_names(&chains));
     findings
         .sort_by(|a, b| (a.severity(), &a.path, a.rule.code()).cmp(&(b.severity(), &b.path, b.rule.code())));
     findings.dedup();

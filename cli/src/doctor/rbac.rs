@@ -2,7 +2,7 @@
 
 use super::{
     chains::{Chain, Filter},
-    dump::{has, list, text},
+    dump::{has, list, text, truth},
 };
 use serde_json::Value;
 
@@ -19,6 +19,16 @@ pub enum Rules {
     OtherKey(String),
     /// They look at the right key in the wrong way.
     Weak(String),
+}
+
+/// The rules of an RBAC configuration that are in force. Beside a `matcher` Envoy ignores them.
+pub fn rules(config: &Value) -> Option<&Value> {
+    config.get("rules").filter(|_| !has(config, "/matcher"))
+}
+
+/// The same for rules that only take note.
+pub fn shadow_rules(config: &Value) -> Option<&Value> {
+    config.get("shadow_rules").filter(|_| !has(config, "/shadow_matcher"))
 }
 
 /// Judges the `rules` or `shadow_rules` of an RBAC filter.
@@ -55,7 +65,8 @@ fn policies(rules: &Value) -> impl Iterator<Item = &Value> {
 fn denies_without(policy: &Value, key: &str) -> bool {
     let everything = list(policy, "/permissions").iter().any(|permission| permission["any"] == true);
     let without = |principal: &Value| principal.get("not_id").is_some_and(|not| demands(not, key));
-    everything && !has(policy, "/condition") && list(policy, "/principals").iter().any(without)
+    let unconditional = !has(policy, "/condition") && !has(policy, "/checked_condition");
+    everything && unconditional && list(policy, "/principals").iter().any(without)
 }
 
 /// Whether a principal is met only with an `allow;` verdict under the key.
@@ -93,7 +104,8 @@ pub fn is_empty(filter: &Filter) -> bool {
 
 /// Whether this filter's rules stop requests without the verdict, if they are asked.
 pub fn would_enforce(filter: &Filter, key: &str) -> bool {
-    filter.is_rbac() && filter.config.get("rules").is_some_and(|rules| judge(rules, key) == Rules::Demand)
+    let demands = |config| rules(config).is_some_and(|rules| judge(rules, key) == Rules::Demand);
+    filter.is_rbac() && filter.configs().all(demands)
 }
 
 /// Whether this filter, as the chain configures it, stops requests without the verdict.
@@ -102,39 +114,56 @@ pub fn enforces(filter: &Filter, key: &str) -> bool {
 }
 
 /// A filter that only takes note of the verdict, and a later one that demands its note: what becomes of an
-/// `AuthorizationPolicy` of Istio.
-pub fn noted<'c>(chain: &'c Chain, key: &str) -> Option<(&'c Filter, &'c Filter)> {
-    let mut filters = chain.filters.iter();
-    let taker = filters.find(|filter| takes_note(filter, key))?;
-    let reader = filters.find(|filter| demands_note(filter, taker))?;
-    Some((taker, reader))
+/// `AuthorizationPolicy` of Istio. Their positions.
+pub fn noted(filters: &[Filter], key: &str) -> Option<(usize, usize)> {
+    let taker = filters.iter().position(|filter| takes_note(filter, key))?;
+    let note = filters.get(taker)?;
+    let mut later = filters.iter().enumerate().skip(taker + 1);
+    let (reader, _) = later.find(|(_, filter)| demands_note(filter, note))?;
+    let overwritten = filters.get(taker + 1..=reader)?.iter().any(|filter| writes_over(filter, note));
+    (!overwritten).then_some((taker, reader))
+}
+
+/// Whether a filter notes something else in the same place.
+fn writes_over(filter: &Filter, taker: &Filter) -> bool {
+    let notes = has(&filter.config, "/shadow_rules") || has(&filter.config, "/shadow_matcher");
+    filter.is_rbac() && notes && note_key(filter) == note_key(taker)
+}
+
+/// Where an RBAC filter notes what its shadow rules came to.
+fn note_key(filter: &Filter) -> String {
+    format!("{}shadow_engine_result", text(&filter.config, "/shadow_rules_stat_prefix"))
 }
 
 pub fn takes_note(filter: &Filter, key: &str) -> bool {
     filter.is_rbac()
         && !filter.may_be_skipped()
-        && filter.config.get("shadow_rules").is_some_and(|rules| judge(rules, key) == Rules::Demand)
+        && shadow_rules(&filter.config).is_some_and(|rules| judge(rules, key) == Rules::Demand)
 }
 
 /// Whether a filter lets nothing through without the `allowed` that the other has noted.
 pub fn demands_note(filter: &Filter, taker: &Filter) -> bool {
-    let key = format!("{}shadow_engine_result", text(&taker.config, "/shadow_rules_stat_prefix"));
+    let key = note_key(taker);
     let note = |id: &Value| {
         id.get("metadata").is_some_and(|metadata| {
-            text(metadata, "/filter") == "envoy.filters.http.rbac"
+            !truth(metadata, "/invert")
+                && text(metadata, "/filter") == "envoy.filters.http.rbac"
                 && text(metadata, "/path/0/key") == key
                 && text(metadata, "/value/string_match/exact") == "allowed"
         })
     };
     let needs = |ids: &[Value]| !ids.is_empty() && ids.iter().all(|id| is_met_only_with(id, &note));
-    let Some(rules) = filter.config.get("rules").filter(|_| filter.is_rbac()) else { return false };
-    !filter.may_be_skipped()
-        && ["", "ALLOW"].contains(&text(rules, "/action"))
-        && policies(rules)
-            .all(|policy| needs(list(policy, "/permissions")) || needs(list(policy, "/principals")))
+    let demands = |rules: &Value| {
+        ["", "ALLOW"].contains(&text(rules, "/action"))
+            && policies(rules)
+                .all(|policy| needs(list(policy, "/permissions")) || needs(list(policy, "/principals")))
+    };
+    filter.is_rbac()
+        && !filter.may_be_skipped()
+        && filter.configs().all(|config| rules(config).is_some_and(demands))
 }
 
 /// Whether requests of this chain have to carry the verdict, as long as a route does not say otherwise.
 pub fn guards(chain: &Chain, key: &str) -> bool {
-    chain.filters.iter().any(|filter| enforces(filter, key)) || noted(chain, key).is_some()
+    chain.filters.iter().any(|filter| enforces(filter, key)) || noted(&chain.filters, key).is_some()
 }

@@ -2,7 +2,7 @@
 
 use super::{
     chains::{Chain, Filter},
-    dump::{has, list, text, truth, type_of, unwrapped},
+    dump::{has, is_false, list, text, truth, type_of, unwrapped},
     finding::Finding,
     rbac::{self, Rules, enforces, judge},
     rules::Rule,
@@ -28,21 +28,49 @@ pub enum Override {
     Config(Value),
 }
 
-impl Route<'_> {
-    /// Clusters it leads to; none for redirects and direct responses.
-    pub fn clusters(&self) -> Vec<&str> {
-        let Some(action) = self.entry.get("route") else { return Vec::new() };
-        let weighted =
-            list(action, "/weighted_clusters/clusters").iter().map(|cluster| text(cluster, "/name"));
-        let one = action.get("cluster").and_then(Value::as_str);
-        let by_header = action.get("cluster_header").map(|_| "(by header)");
-        let plugins = ["cluster_specifier_plugin", "inline_cluster_specifier_plugin"];
-        let by_plugin = plugins.iter().any(|field| action.get(field).is_some()).then_some("(by plugin)");
-        one.into_iter().chain(by_header).chain(by_plugin).chain(weighted).collect()
+/// Where a route sends requests.
+pub enum Destination<'c> {
+    Cluster(&'c str),
+    /// To the cluster that a request header names.
+    Header(&'c str),
+    Plugin,
+}
+
+impl<'c> Route<'c> {
+    /// Nothing for redirects and direct responses.
+    pub fn action(&self) -> Option<&'c Value> {
+        self.entry.get("route")
     }
 
-    pub fn action(&self) -> Option<&Value> {
-        self.entry.get("route")
+    /// The clusters that answer its requests, as far as it names them.
+    pub fn clusters(&self) -> Vec<&'c str> {
+        let named = self.answering().into_iter().filter_map(|destination| match destination {
+            Destination::Cluster(name) => Some(name),
+            _ => None,
+        });
+        named.collect()
+    }
+
+    /// All that its requests go to: what answers them, and what gets a copy.
+    pub fn destinations(&self) -> Vec<Destination<'c>> {
+        let Some(action) = self.action() else { return Vec::new() };
+        let levels = [action].into_iter().chain(self.levels.iter().copied());
+        let mut mirrors = levels.map(|level| list(level, "/request_mirror_policies"));
+        // The most specific ones count.
+        let mirrors = mirrors.find(|policies| !policies.is_empty()).unwrap_or_default();
+        self.answering().into_iter().chain(mirrors.iter().filter_map(cluster_of)).collect()
+    }
+
+    fn answering(&self) -> Vec<Destination<'c>> {
+        let Some(action) = self.action() else { return Vec::new() };
+        let weighted = list(action, "/weighted_clusters/clusters").iter().filter_map(|cluster| {
+            let name = cluster.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
+            name.map(Destination::Cluster).or_else(|| cluster_of(cluster))
+        });
+        let plugins = ["cluster_specifier_plugin", "inline_cluster_specifier_plugin"];
+        let by_plugin = plugins.iter().any(|field| has(action, &format!("/{field}")));
+        let by_plugin = by_plugin.then_some(Destination::Plugin);
+        cluster_of(action).into_iter().chain(by_plugin).chain(weighted).collect()
     }
 
     /// Whether a filter sees this route's requests.
@@ -70,12 +98,22 @@ impl Route<'_> {
     }
 }
 
-/// Every route of a chain. A weighted cluster with a configuration of its own counts as a route.
+/// What `cluster` or `cluster_header` names.
+fn cluster_of(action: &Value) -> Option<Destination<'_>> {
+    match (text(action, "/cluster"), text(action, "/cluster_header")) {
+        ("", "") => None,
+        ("", header) => Some(Destination::Header(header)),
+        (cluster, _) => Some(Destination::Cluster(cluster)),
+    }
+}
+
+/// Every route that requests of a chain can take. A weighted cluster with a configuration of its own counts as a route.
 pub fn all(chain: &Chain) -> Vec<Route<'_>> {
     let Some(table) = &chain.routes else { return Vec::new() };
     let mut routes = Vec::new();
     for host in list(table, "/virtual_hosts") {
-        for (index, route) in list(host, "/routes").iter().enumerate() {
+        let numbered = list(host, "/routes").iter().enumerate();
+        for (index, route) in numbered.filter(|(_, route)| chain.is_open_to(route)) {
             let label = match text(route, "/name") {
                 "" => format!("route {index}"),
                 name => format!("route {name}"),
@@ -92,11 +130,23 @@ pub fn all(chain: &Chain) -> Vec<Route<'_>> {
     routes
 }
 
+impl Chain {
+    /// Whether its requests may take a route. About an upgrade the route has the last word.
+    fn is_open_to(&self, route: &Value) -> bool {
+        let Some(upgrade) = &self.upgrade else { return true };
+        let mut said = list(route, "/route/upgrade_configs").iter();
+        let said = said.find(|said| text(said, "/upgrade_type").eq_ignore_ascii_case(&upgrade.kind));
+        said.map_or(upgrade.enabled, |said| !is_false(said, "/enabled"))
+    }
+}
+
 /// Whether requests on this route have to carry the verdict under the key.
 pub fn is_guarded(chain: &Chain, route: &Route<'_>, key: &str) -> bool {
     let untouched = |filter: &Filter| matches!(route.of_filter(&filter.name), Override::None);
     chain.filters.iter().any(|filter| guards(filter, route, key))
-        || rbac::noted(chain, key).is_some_and(|(taker, reader)| untouched(taker) && untouched(reader))
+        || rbac::noted(&chain.filters, key)
+            .and_then(|(taker, reader)| chain.filters.get(taker..=reader))
+            .is_some_and(|noting| noting.iter().filter(|filter| filter.is_rbac()).all(untouched))
 }
 
 fn guards(filter: &Filter, route: &Route<'_>, key: &str) -> bool {
@@ -110,7 +160,7 @@ fn guards(filter: &Filter, route: &Route<'_>, key: &str) -> bool {
 /// Whether the route itself has the rule, whatever the chain says.
 fn brings_guard(filter: &Filter, route: &Route<'_>, key: &str) -> bool {
     let Override::Config(config) = route.of_filter(&filter.name) else { return false };
-    let rules = config.pointer("/rbac/rules");
+    let rules = config.get("rbac").and_then(rbac::rules);
     filter.is_rbac() && !filter.matched && rules.is_some_and(|rules| judge(rules, key) == Rules::Demand)
 }
 
@@ -138,7 +188,7 @@ pub fn check(chain: &Chain) -> Vec<Finding> {
         let all = all(chain);
         // Then each host decides for itself; `ways` looks for other ways to the same service.
         let hosts_guard = !chain_guards && all.iter().any(|route| brings_own_guard(chain, route, &key));
-        for route in all.iter().filter(|route| !route.clusters().is_empty()) {
+        for route in all.iter().filter(|route| route.action().is_some()) {
             findings.extend(match (route.runs(filter), is_guarded(chain, route, &key)) {
                 (true, true) => None,
                 (true, false) => chain_guards.then(|| guard_bypassed(route)),
@@ -180,8 +230,9 @@ fn filter_bypassed(route: &Route<'_>) -> Finding {
 }
 
 /// What of the routes is not in the dump, or not understood here.
-fn unknown(chain: &Chain) -> Option<Finding> {
-    if chain.plugins.is_empty() {
+pub fn unknown(chain: &Chain) -> Option<Finding> {
+    // The manager's own chain says the same.
+    if chain.upgrade.is_some() {
         return None;
     }
     let by_matcher = |table: &Value| list(table, "/virtual_hosts").iter().any(|host| has(host, "/matcher"));
@@ -191,10 +242,18 @@ fn unknown(chain: &Chain) -> Option<Finding> {
         Some(table) if by_matcher(table) => "a virtual host finds its routes by a matcher tree",
         Some(_) => return None,
     };
+    let (unseen, fix) = if chain.plugins.is_empty() {
+        (
+            "whether they lead to the protected service was not examined",
+            "no route leads there without the guard",
+        )
+    } else {
+        ("whether routes override filter or guard was not examined", "no route overrides them")
+    };
     Some(Finding::new(
         Rule::RoutesUnknown,
         &chain.path,
-        format!("{what}: whether routes override filter or guard was not examined"),
-        "take the dump again once Envoy has its routes; else see to it yourself that no route overrides them",
+        format!("{what}: {unseen}"),
+        format!("take the dump again once Envoy has its routes; else see to it yourself that {fix}"),
     ))
 }

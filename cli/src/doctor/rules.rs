@@ -35,6 +35,7 @@ macro_rules! rules {
 
 rules! {
     Error InvalidConfiguration "invalid_configuration" "the policy does not load";
+    Error SharedName "shared_name" "two policies have one name: each opens the other's guard";
 
     Error GuardMissing "guard_missing" "nothing behind the filter demands its verdict";
     Error GuardBeforeFilter "guard_before_filter" "the guard stands before the filter";
@@ -43,10 +44,12 @@ rules! {
     Error GuardWrongKey "guard_wrong_key" "the guard reads another policy's verdict";
     Error GuardTooWeak "guard_too_weak" "the guard lets more through than `allow;` verdicts";
     Error GuardOnlyShadow "guard_only_shadow" "the policy enforces, the guard only counts";
+    Note BothShadow "both_shadow" "policy and guard are in shadow: nobody is refused";
     Warning HalfSwitched "half_switched" "the policy is in shadow mode, the guard is not";
     Warning FilterDisabled "filter_disabled" "the filter is disabled, and no route enables it";
 
-    Error UnguardedWayIn "unguarded_way_in" "another chain leads to the protected service without a guard";
+    Error UnguardedWayIn "unguarded_way_in" "a way to the protected service has no guard: another chain, cluster, mirror or TCP proxy";
+    Warning DestinationUnknown "destination_unknown" "a request, or a plugin, says which service a route leads to";
     Note PartlyGuarded "partly_guarded" "a service is guarded in one chain and open in another, beside a host with a rule of its own";
     Error UpgradeBypass "upgrade_bypass" "an upgrade has filters of its own, without filter and guard";
     Error RouteBypassesGuard "route_bypasses_guard" "a route switches the guard off, or replaces its rules";

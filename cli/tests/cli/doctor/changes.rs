@@ -1,5 +1,6 @@
 //! Places in a shipped bootstrap, and changes to it.
 
+use super::elsewhere::others;
 use serde_json::{Value, json};
 use testbed::{World, config};
 
@@ -115,6 +116,12 @@ pub fn rbac_per_route(on: &mut Value, fields: Value) {
     on["typed_per_filter_config"][RBAC] = typed(RBAC_PER_ROUTE, fields);
 }
 
+/// An RBAC matcher that lets everything through.
+pub fn matcher_for_all() -> Value {
+    let allow = typed("envoy.config.rbac.v3.Action", json!({"name": "all", "action": "ALLOW"}));
+    json!({"on_no_match": {"action": {"name": "action", "typed_config": allow}}})
+}
+
 /// The guard's rules, taken out of it.
 fn take_rules(bootstrap: &mut Value) -> Value {
     remove(guard(bootstrap), "rules")
@@ -146,6 +153,20 @@ pub fn scoped_to_the_host(bootstrap: &mut Value) {
     let rules = take_rules(bootstrap);
     remove(guard(bootstrap), "rules_stat_prefix");
     rbac_per_route(host(bootstrap), json!({"rbac": {"rules": rules}}));
+}
+
+/// The guard comes by ECDS, from a file; until then it is this.
+pub fn guard_from_file(bootstrap: &mut Value, world: &World, default: Value) {
+    let kind = "envoy.extensions.filters.http.rbac.v3.RBAC";
+    let file = world.path("guard.json");
+    config::write_filter(&file, 1, RBAC, guard(bootstrap)).expect("a file");
+    bootstrap["node"] = json!({"id": "doctor", "cluster": "doctor"});
+    let source = json!({"path_config_source": {"path": file}, "resource_api_version": "V3"});
+    filters(bootstrap)[1] = json!({"name": RBAC, "config_discovery": {
+        "config_source": source,
+        "type_urls": [format!("type.googleapis.com/{kind}")],
+        "default_config": typed(kind, default),
+    }});
 }
 
 /// A matcher that skips a filter for whoever sends a header.
@@ -197,17 +218,6 @@ pub fn other_host(bootstrap: &mut Value) -> &mut Value {
     hosts.last_mut().expect("the other host")
 }
 
-/// A listener of its own that passes bytes on.
-pub fn tunnel(bootstrap: &mut Value) {
-    let proxy = json!({"stat_prefix": "tunnel", "cluster": "service"});
-    let proxy = typed("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", proxy);
-    list(bootstrap, "/static_resources/listeners").push(json!({
-        "name": "tunnel",
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
-        "filter_chains": [{"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}],
-    }));
-}
-
 /// The routes come by RDS, from a file.
 pub fn routes_from_file(bootstrap: &mut Value, world: &World) {
     let routes = remove(manager(bootstrap), "route_config");
@@ -222,9 +232,19 @@ pub fn routes_from_file(bootstrap: &mut Value, world: &World) {
 
 /// The routes are chosen by a header (scoped routes).
 pub fn scoped_routes(bootstrap: &mut Value, world: &World) {
-    let routes = remove(manager(bootstrap), "route_config");
     bootstrap["node"] = json!({"id": "doctor", "cluster": "doctor"});
-    manager(bootstrap)["scoped_routes"] = json!({
+    scope_routes(manager(bootstrap), world);
+}
+
+/// The same on a chain of others.
+pub fn others_scoped_routes(bootstrap: &mut Value, world: &World) {
+    bootstrap["node"] = json!({"id": "doctor", "cluster": "doctor"});
+    scope_routes(others(bootstrap), world);
+}
+
+fn scope_routes(manager: &mut Value, world: &World) {
+    let routes = remove(manager, "route_config");
+    manager["scoped_routes"] = json!({
         "name": "scopes",
         "scope_key_builder": {"fragments": [{"header_value_extractor":
             {"name": "x-scope", "element_separator": ",", "element": {"key": "k", "separator": "="}}}]},

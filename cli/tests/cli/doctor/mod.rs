@@ -2,6 +2,7 @@
 //! one that only looks like that.
 
 mod changes;
+mod elsewhere;
 mod shipped;
 mod table;
 
@@ -34,11 +35,16 @@ async fn start(
     let mut bootstrap = testbed::shipped::bootstrap(world, file);
     let module = world.write("empty.wasm", EMPTY_MODULE).expect("a file");
     config::set_module(&mut bootstrap, &module);
-    if config::clusters(&bootstrap).iter().any(|(cluster, _)| cluster == "others") {
-        config::set_endpoint(&mut bootstrap, "others", world.upstream.addr());
-    }
+    set_others(&mut bootstrap);
     change(&mut bootstrap, world);
     world.envoy(bootstrap).start().await
+}
+
+/// The others' service, where the file has one: anywhere but where ours is.
+fn set_others(bootstrap: &mut Value) {
+    if config::clusters(bootstrap).iter().any(|(cluster, _)| cluster == "others") {
+        config::set_endpoint(bootstrap, "others", ([127, 0, 0, 1], 9).into());
+    }
 }
 
 async fn dump(envoy: &Envoy) -> Value {

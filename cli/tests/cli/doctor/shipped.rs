@@ -1,8 +1,8 @@
 //! Every shipped configuration, on the filter's real module.
 
-use super::{dump, examine, findings, world};
+use super::{dump, examine, findings, set_others, world};
 use serde_json::Value;
-use testbed::{World, config, envoy_gateway, istio, kustomize, shipped};
+use testbed::{World, envoy_gateway, istio, kustomize, shipped};
 
 /// What the doctor has to say of shipped configurations, and rightly: see the file.
 const REMARKS: [(&str, &str); 2] = [
@@ -31,9 +31,7 @@ async fn every_shipped_envoy_file_is_clean() {
     let world = world().await;
     for name in shipped::BOOTSTRAPS {
         let mut bootstrap = shipped::bootstrap(&world, name);
-        if config::clusters(&bootstrap).iter().any(|(cluster, _)| cluster == "others") {
-            config::set_endpoint(&mut bootstrap, "others", world.upstream.addr());
-        }
+        set_others(&mut bootstrap);
         assert_clean(&world, name, bootstrap).await;
     }
 }

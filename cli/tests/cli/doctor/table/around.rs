@@ -4,7 +4,7 @@ use super::{Row, before_1_39, explain, of};
 use crate::doctor::changes::{
     another_environment, at, callout_ca_from_file, callout_names, callout_tls, callout_validation,
     capabilities, certificate_in_xfcc, chain, client_cas_from_file, cluster, clusters, filters, forward,
-    list, manager, plugin, policy, remove, revocation, route, tls,
+    list, manager, plugin, policy, remove, revocation, route, tls, typed,
 };
 use serde_json::json;
 
@@ -145,12 +145,34 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         rule: "callout_without_tls",
-        bad: &[explain("plain text", |b, _| drop(remove(cluster(b, "genesys_api"), "transport_socket")))],
-        good: &[explain("TLS chosen by endpoint", |b, _| {
-            let socket = remove(cluster(b, "genesys_api"), "transport_socket");
-            cluster(b, "genesys_api")["transport_socket_matches"] =
-                json!([{"name": "tls", "match": {}, "transport_socket": socket}]);
-        })],
+        bad: &[
+            explain("plain text", |b, _| drop(remove(cluster(b, "genesys_api"), "transport_socket"))),
+            explain("plain text to some endpoints", |b, _| {
+                let raw = typed("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", json!({}));
+                let raw = json!({"name": "envoy.transport_sockets.raw_buffer", "typed_config": raw});
+                cluster(b, "genesys_api")["transport_socket_matches"] =
+                    json!([{"name": "plain", "match": {"plain": true}, "transport_socket": raw}]);
+            }),
+            explain("TLS to some endpoints, and nothing for the rest", |b, _| {
+                let socket = remove(cluster(b, "genesys_api"), "transport_socket");
+                cluster(b, "genesys_api")["transport_socket_matches"] =
+                    json!([{"name": "tls", "match": {"tls": true}, "transport_socket": socket}]);
+            }),
+        ],
+        good: &[
+            explain("TLS chosen by endpoint", |b, _| {
+                let socket = remove(cluster(b, "genesys_api"), "transport_socket");
+                cluster(b, "genesys_api")["transport_socket_matches"] =
+                    json!([{"name": "tls", "match": {}, "transport_socket": socket}]);
+            }),
+            explain("TLS through a proxy", |b, _| {
+                let socket = remove(cluster(b, "genesys_api"), "transport_socket");
+                let kind = "envoy.extensions.transport_sockets.http_11_proxy.v3.Http11ProxyUpstreamTransport";
+                let proxy = typed(kind, json!({"transport_socket": socket}));
+                cluster(b, "genesys_api")["transport_socket"] =
+                    json!({"name": "envoy.transport_sockets.http_11_proxy", "typed_config": proxy});
+            }),
+        ],
     },
     Row {
         rule: "callout_unverified_chain",
@@ -169,6 +191,23 @@ pub(super) const ROWS: &[Row] = &[
         bad: &[
             explain("any name", |b, _| {
                 remove(callout_validation(b), "match_typed_subject_alt_names");
+            }),
+            explain("the name that was asked for, and none was", |b, _| {
+                callout_tls(b)["auto_sni_san_validation"] = true.into();
+                remove(callout_tls(b), "sni");
+            }),
+            explain("a suffix that others' names have", |b, _| {
+                callout_names(b, &[json!({"suffix": "mypurecloud.com"})]);
+            }),
+            explain("our name, and another's", |b, _| {
+                callout_names(
+                    b,
+                    &[json!({"exact": "api.mypurecloud.com"}), json!({"exact": "evil.example"})],
+                );
+            }),
+            explain("an expression with another's name in it", |b, _| {
+                let regex = json!({"safe_regex": {"regex": "api\\.mypurecloud\\.com|evil\\.example"}});
+                callout_names(b, &[regex]);
             }),
             explain("half the world's names", |b, _| callout_names(b, &[json!({"suffix": ".com"})])),
             explain("names that begin so", |b, _| callout_names(b, &[json!({"prefix": "api."})])),
@@ -192,7 +231,13 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         rule: "callout_wrong_host",
-        bad: &[explain("another host's", |b, _| callout_names(b, &[json!({"exact": "api.example"})]))],
+        bad: &[
+            explain("another host's", |b, _| callout_names(b, &[json!({"exact": "api.example"})])),
+            explain("another host is asked for, and its name verified", |b, _| {
+                callout_tls(b)["auto_sni_san_validation"] = true.into();
+                callout_tls(b)["sni"] = "evil.example".into();
+            }),
+        ],
         good: &[explain("both hosts'", |b, _| {
             let names = ["login.mypurecloud.com", "api.mypurecloud.com"];
             callout_names(b, &names.map(|name| json!({"exact": name})));

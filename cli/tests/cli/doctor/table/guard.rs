@@ -1,11 +1,9 @@
-//! Filter and guard, and the ways around them.
+//! Policy, filter and guard.
 
 use super::{Row, explain, of};
 use crate::doctor::changes::{
-    RBAC, WASM, at, buffer, disable, enable, filters, guard, host, list, manager, manager_of, noting_guard,
-    other_host, plugin, policy, principals, rbac, rbac_per_route, route, router, routes_by_matcher,
-    routes_from_file, scoped_routes, scoped_to_the_host, second_chain, shadow_guard, shadow_policy,
-    skippable, somebody_else, tunnel, typed,
+    WASM, at, buffer, enable, filters, guard, guard_from_file, matcher_for_all, noting_guard, plugin, policy,
+    principals, rbac, route, scoped_to_the_host, second_chain, shadow_guard, shadow_policy, skippable, typed,
 };
 use serde_json::json;
 
@@ -17,6 +15,28 @@ pub(super) const ROWS: &[Row] = &[
             let text = policy(b).to_string();
             plugin(b)["configuration"] = testbed::config::plugin_text(&text);
         })],
+    },
+    Row {
+        rule: "shared_name",
+        bad: &[explain("two policies, no name", |b, _| {
+            let mut filters = filters(b).clone();
+            at(&mut filters[0], "/typed_config/config/configuration/value")["clock_skew"] = "30s".into();
+            second_chain(b, &filters);
+        })],
+        good: &[
+            explain("one policy on two chains", |b, _| {
+                let filters = filters(b).clone();
+                second_chain(b, &filters);
+            }),
+            of("scope/listener.yaml", "two names", |b, _| {
+                let mut filters = filters(b).clone();
+                let other = at(&mut filters[0], "/typed_config/config/configuration/value");
+                (other["name"], other["clock_skew"]) = ("other".into(), "30s".into());
+                let principal = "/typed_config/rules/policies/genesys_mtls_allowed/principals/0";
+                at(&mut filters[1], principal)["filter_state"]["key"] = "wasm.genesys_mtls.other".into();
+                second_chain(b, &filters);
+            }),
+        ],
     },
     Row {
         rule: "guard_missing",
@@ -91,6 +111,21 @@ pub(super) const ROWS: &[Row] = &[
             explain("a way out beside the verdict", |b, _| {
                 principals(b).push(json!({"header": {"name": "x-let-me-in", "present_match": true}}));
             }),
+            explain("a matcher beside its rules", |b, _| guard(b)["matcher"] = matcher_for_all()),
+            explain("a matcher beside the rules of its note", |b, _| {
+                noting_guard(b);
+                guard(b)["shadow_matcher"] = matcher_for_all();
+            }),
+            explain("rules that are not there until it is discovered", |b, world| {
+                guard_from_file(b, world, json!({}));
+            }),
+            explain("it denies what has no verdict, at times", |b, _| {
+                guard(b)["rules"]["action"] = "DENY".into();
+                let without = json!({"not_id": principals(b)[0]});
+                *principals(b) = vec![without];
+                at(guard(b), "/rules/policies/genesys_mtls_allowed")["condition"] =
+                    json!({"const_expr": {"bool_value": false}});
+            }),
             explain("it logs", |b, _| guard(b)["rules"]["action"] = "LOG".into()),
             explain("it denies what has no verdict, on some paths", |b, _| {
                 guard(b)["rules"]["action"] = "DENY".into();
@@ -106,6 +141,10 @@ pub(super) const ROWS: &[Row] = &[
                 let without = json!({"not_id": principals(b)[0]});
                 *principals(b) = vec![without];
             }),
+            explain("rules that are there before it is discovered", |b, world| {
+                let rules = guard(b)["rules"].clone();
+                guard_from_file(b, world, json!({"rules": rules}));
+            }),
             explain("it asks for a region, and for more", |b, _| {
                 principals(b)[0]["filter_state"]["string_match"] = json!({"prefix": "allow;us-east-1;"});
                 let more = json!({"header": {"name": "x-api-key", "present_match": true}});
@@ -117,6 +156,22 @@ pub(super) const ROWS: &[Row] = &[
         rule: "guard_only_shadow",
         bad: &[
             explain("it counts", |b, _| shadow_guard(b)),
+            explain("another filter writes over its note", |b, _| {
+                noting_guard(b);
+                let all = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
+                let rules = json!({"policies": {"all": all}});
+                let other = json!({"shadow_rules": rules, "shadow_rules_stat_prefix": "genesys_"});
+                filters(b).insert(2, rbac(other));
+            }),
+            explain("its note is demanded beside a matcher", |b, _| {
+                noting_guard(b);
+                filters(b)[2]["typed_config"]["matcher"] = matcher_for_all();
+            }),
+            explain("the note must not be there", |b, _| {
+                noting_guard(b);
+                let note = "/typed_config/rules/policies/p/permissions/0/and_rules/rules/1/metadata";
+                at(&mut filters(b)[2], note)["invert"] = true.into();
+            }),
             explain("its note is demanded on some paths only", |b, _| {
                 noting_guard(b);
                 at(&mut filters(b)[2], "/typed_config/rules/policies")["hole"] = json!(
@@ -126,12 +181,17 @@ pub(super) const ROWS: &[Row] = &[
         good: &[explain("its note is demanded by Istio's own filter", |b, _| noting_guard(b))],
     },
     Row {
-        rule: "half_switched",
-        bad: &[explain("the policy only watches", |b, _| shadow_policy(b))],
-        good: &[explain("both only watch", |b, _| {
+        rule: "both_shadow",
+        bad: &[explain("both only watch", |b, _| {
             shadow_policy(b);
             shadow_guard(b);
         })],
+        good: &[explain("neither", |_, _| {})],
+    },
+    Row {
+        rule: "half_switched",
+        bad: &[explain("the policy only watches", |b, _| shadow_policy(b))],
+        good: &[explain("neither", |_, _| {})],
     },
     Row {
         rule: "filter_disabled",
@@ -140,113 +200,5 @@ pub(super) const ROWS: &[Row] = &[
             filters(b)[0]["disabled"] = true.into();
             enable(route(b), WASM);
         })],
-    },
-    Row {
-        rule: "unguarded_way_in",
-        bad: &[
-            explain("another chain with the same routes", |b, _| {
-                second_chain(b, &[router()]);
-            }),
-            explain("the same where the guard is the host's", |b, _| {
-                scoped_to_the_host(b);
-                second_chain(b, &[router()]);
-            }),
-            explain("a TCP proxy", |b, _| tunnel(b)),
-        ],
-        good: &[
-            explain("another chain to another service", |b, _| {
-                let elsewhere = somebody_else(b);
-                let other = second_chain(b, &[router()]);
-                manager_of(other)["route_config"]["virtual_hosts"][0]["routes"] = json!([elsewhere]);
-            }),
-            explain("another chain, with the guard alone", |b, _| {
-                let guard = filters(b)[1].clone();
-                second_chain(b, &[guard, router()]);
-            }),
-            explain("another chain, with a policy of its own", |b, _| {
-                let mut filters = filters(b).clone();
-                at(&mut filters[0], "/typed_config/config/configuration/value")["name"] = "other".into();
-                let principal = "/typed_config/rules/policies/genesys_mtls_allowed/principals/0";
-                at(&mut filters[1], principal)["filter_state"]["key"] = "wasm.genesys_mtls.other".into();
-                second_chain(b, &filters);
-            }),
-        ],
-    },
-    Row {
-        rule: "partly_guarded",
-        bad: &[of("scope/port.yaml", "as shipped", |_, _| {})],
-        good: &[of("scope/port.yaml", "the others are served by their own port alone", |b, _| {
-            drop(list(manager(b), "/route_config/virtual_hosts").pop());
-        })],
-    },
-    Row {
-        rule: "upgrade_bypass",
-        bad: &[explain("filters of its own", |b, _| {
-            manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": [router()]}]);
-        })],
-        good: &[
-            explain("the chain's filters", |b, _| {
-                manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
-            }),
-            explain("filter and guard repeated", |b, _| {
-                let filters = filters(b).clone();
-                manager(b)["upgrade_configs"] = json!([{"upgrade_type": "websocket", "filters": filters}]);
-            }),
-        ],
-    },
-    Row {
-        rule: "route_bypasses_guard",
-        bad: &[
-            explain("a route disables it", |b, _| disable(route(b), RBAC)),
-            explain("a host with an RBACPerRoute that is empty", |b, _| rbac_per_route(host(b), json!({}))),
-            explain("a route with other rules", |b, _| {
-                let any = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
-                rbac_per_route(route(b), json!({"rbac": {"rules": {"policies": {"all": any}}}}));
-            }),
-            explain("a route whose cluster a plugin chooses", |b, _| {
-                disable(route(b), RBAC);
-                let lua = json!({"source_code": {"inline_string": "function envoy_on_route(h) return 'service' end"},
-                                 "default_cluster": "service"});
-                let lua = typed("envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig", lua);
-                route(b)["route"] = json!({"inline_cluster_specifier_plugin": {"extension": {"name": "lua", "typed_config": lua}}});
-            }),
-            explain("a route without the filter that demands the note", |b, _| {
-                noting_guard(b);
-                disable(route(b), "another.rbac");
-            }),
-        ],
-        good: &[explain("a health check that Envoy answers", |b, _| {
-            let mut check = json!({"match": {"path": "/healthz"}, "direct_response": {"status": 200}});
-            disable(&mut check, RBAC);
-            list(host(b), "/routes").insert(0, check);
-        })],
-    },
-    Row {
-        rule: "route_bypasses_filter",
-        bad: &[explain("a route disables both", |b, _| {
-            disable(route(b), RBAC);
-            disable(route(b), WASM);
-        })],
-        good: &[explain("another host does not want it, ours has the guard", |b, _| {
-            scoped_to_the_host(b);
-            disable(other_host(b), WASM);
-        })],
-    },
-    Row {
-        rule: "filter_disabled_on_route",
-        bad: &[explain("a route disables it", |b, _| disable(route(b), WASM))],
-        good: &[explain("where Envoy answers", |b, _| {
-            let mut check = json!({"match": {"path": "/healthz"}, "direct_response": {"status": 200}});
-            disable(&mut check, WASM);
-            list(host(b), "/routes").insert(0, check);
-        })],
-    },
-    Row {
-        rule: "routes_unknown",
-        bad: &[
-            explain("scoped routes", scoped_routes),
-            explain("a matcher tree", |b, _| routes_by_matcher(b)),
-        ],
-        good: &[explain("RDS", routes_from_file)],
     },
 ];

@@ -2,6 +2,7 @@
 
 mod around;
 mod guard;
+mod ways;
 
 use super::{dump, examine, findings, start, world};
 use crate::run::run;
@@ -37,7 +38,7 @@ const fn before_1_39(what: &'static str, change: Change) -> Example {
 }
 
 fn rows() -> impl Iterator<Item = &'static Row> {
-    guard::ROWS.iter().chain(around::ROWS)
+    guard::ROWS.iter().chain(ways::ROWS).chain(around::ROWS)
 }
 
 /// Examines an Envoy with this example; nothing if it is older than the example. A newer one's dump is said to be of 1.38: but

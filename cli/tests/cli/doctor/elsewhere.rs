@@ -1,0 +1,91 @@
+//! What else there is beside the shipped way to the service: other chains, clusters, tunnels.
+
+use super::changes::{at, cluster, clusters, list, manager_of, remove, typed};
+use serde_json::{Value, json};
+use testbed::World;
+
+/// The others' manager in a file of two listeners or two chains.
+pub fn others(bootstrap: &mut Value) -> &mut Value {
+    let other = match bootstrap.pointer("/static_resources/listeners/1") {
+        Some(_) => "/static_resources/listeners/1/filter_chains/0",
+        None => "/static_resources/listeners/0/filter_chains/1",
+    };
+    manager_of(at(bootstrap, other))
+}
+
+/// Sends the others' requests somewhere else.
+pub fn reroute_others(bootstrap: &mut Value, action: Value) {
+    *at(others(bootstrap), "/route_config/virtual_hosts/0/routes/0/route") = action;
+}
+
+/// Another cluster under this name, like the service's but for what is said here.
+pub fn another_service(bootstrap: &mut Value, name: &str, fields: Value) {
+    let mut another = cluster(bootstrap, "service").clone();
+    another["name"] = name.into();
+    for (field, value) in fields.as_object().expect("fields") {
+        another[field] = value.clone();
+    }
+    clusters(bootstrap).push(another);
+}
+
+/// A cluster that passes requests on to these.
+pub fn aggregate(bootstrap: &mut Value, members: &[&str]) {
+    let kind = "envoy.extensions.clusters.aggregate.v3.ClusterConfig";
+    let config = typed(kind, json!({"clusters": members}));
+    clusters(bootstrap).push(json!({
+        "name": "aggregate", "connect_timeout": "1s", "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {"name": "envoy.clusters.aggregate", "typed_config": config},
+    }));
+}
+
+/// A cluster that takes requests to whatever host they name.
+pub fn forward_proxy(bootstrap: &mut Value) {
+    let kind = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig";
+    let config = typed(kind, json!({"dns_cache_config": {"name": "cache"}}));
+    clusters(bootstrap).push(json!({
+        "name": "wherever", "connect_timeout": "1s", "lb_policy": "CLUSTER_PROVIDED",
+        "cluster_type": {"name": "envoy.clusters.dynamic_forward_proxy", "typed_config": config},
+    }));
+}
+
+/// The service's cluster, and another that discovers the same endpoints.
+pub fn discovered_twice(bootstrap: &mut Value, world: &World) {
+    let mut endpoints = remove(cluster(bootstrap, "service"), "load_assignment");
+    endpoints["cluster_name"] = "endpoints".into();
+    let resource = typed("envoy.config.endpoint.v3.ClusterLoadAssignment", endpoints);
+    let file = world.write("endpoints.yaml", json!({"resources": [resource]}).to_string()).expect("a file");
+    bootstrap["node"] = json!({"id": "doctor", "cluster": "doctor"});
+    let service = cluster(bootstrap, "service");
+    service["type"] = "EDS".into();
+    service["eds_cluster_config"] = json!({
+        "service_name": "endpoints",
+        "eds_config": {"path_config_source": {"path": file}, "resource_api_version": "V3"},
+    });
+    another_service(bootstrap, "another", json!({}));
+}
+
+/// A route's action that leaves the cluster to a script.
+pub fn by_script(cluster: &str) -> Value {
+    let code = format!("function envoy_on_route(h) return '{cluster}' end");
+    let lua = json!({"source_code": {"inline_string": code}, "default_cluster": cluster});
+    let lua = typed("envoy.extensions.router.cluster_specifiers.lua.v3.LuaConfig", lua);
+    json!({"inline_cluster_specifier_plugin": {"extension": {"name": "lua", "typed_config": lua}}})
+}
+
+/// A listener of its own that passes bytes on to the service.
+pub fn tunnel(bootstrap: &mut Value) {
+    tunnel_to(bootstrap, "service");
+}
+
+/// The same to another cluster.
+pub fn tunnel_to<'v>(bootstrap: &'v mut Value, cluster: &str) -> &'v mut Vec<Value> {
+    let proxy = json!({"stat_prefix": "tunnel", "cluster": cluster});
+    let proxy = typed("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", proxy);
+    let listeners = list(bootstrap, "/static_resources/listeners");
+    listeners.push(json!({
+        "name": "tunnel",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "filter_chains": [{"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}],
+    }));
+    list(listeners.last_mut().expect("the listener"), "/filter_chains/0/filters")
+}
