@@ -184,7 +184,7 @@ fn refused(error: WebpkiError) -> CrlError {
 pub(super) struct Structure<'a> {
     /// What the signature covers.
     signed: &'a [u8],
-    parts: Parts<'a>,
+    pub(super) parts: Parts<'a>,
     issuer: &'a [u8],
     this_update: UnixSeconds,
     next_update: UnixSeconds,

@@ -1,3 +1,4 @@
+mod claims;
 mod workers;
 
 use super::{CertificateList, CrlError, crl::significant, pieces, pieces::Outline};

@@ -16,7 +16,7 @@ use time::Duration as Span;
 
 /// Shared data in memory; a key can be spoilt.
 #[derive(Default)]
-struct Shared(HashMap<String, (Vec<u8>, u32)>);
+pub(super) struct Shared(pub HashMap<String, (Vec<u8>, u32)>);
 
 impl Store for Shared {
     fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
@@ -36,14 +36,14 @@ impl Store for Shared {
 
 impl Shared {
     /// All buckets, of both places.
-    fn buckets(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn buckets(&self) -> Vec<(String, Vec<u8>)> {
         let is_bucket = |key: &str| key.rsplit('/').next().is_some_and(|end| end.len() == 2);
         let all = self.0.iter().filter(|(key, _)| is_bucket(key));
         all.map(|(key, (value, _))| (key.clone(), value.clone())).collect()
     }
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     let json = serde_json::json!({
         "regions": {"us-east-1": {"genesys": {"ca_certificates": PKI.us.root.pem}}},
         "revocation": {"mode": "hard", "lists": [
@@ -57,18 +57,18 @@ fn policy() -> Policy {
 const BOTH: [Option<&str>; 2] = [Some("s3cret"), None];
 
 /// One worker following the list.
-struct Worker {
-    list: RevocationList,
-    authorities: Vec<Authority>,
+pub(super) struct Worker {
+    pub list: RevocationList,
+    pub authorities: Vec<Authority>,
 }
 
 impl Worker {
-    fn new(number: u64, secret: Option<&str>) -> Self {
+    pub fn new(number: u64, secret: Option<&str>) -> Self {
         Self::trusting(number, secret, &[&PKI.us.root])
     }
 
     /// A worker that believes these CAs.
-    fn trusting(number: u64, secret: Option<&str>, cas: &[&Ca]) -> Self {
+    pub fn trusting(number: u64, secret: Option<&str>, cas: &[&Ca]) -> Self {
         let policy = policy();
         let source: &ListSource = &policy.revocation.lists[0];
         assert_eq!(source.authority, AuthorityKind::Genesys);
@@ -77,12 +77,12 @@ impl Worker {
         Self { list, authorities: cas.iter().map(|ca| authority(ca)).collect() }
     }
 
-    fn learn(&mut self, shared: &mut Shared, at: u64) {
+    pub fn learn(&mut self, shared: &mut Shared, at: u64) {
         self.list.learn(&self.authorities, shared, moment(at));
     }
 
     /// One tick, and the answer to the call that it makes, if it makes one.
-    fn fetch(&mut self, shared: &mut Shared, at: u64, der: &[u8]) -> &'static str {
+    pub fn fetch(&mut self, shared: &mut Shared, at: u64, der: &[u8]) -> &'static str {
         self.fetch_at(shared, moment(at), der)
     }
 
@@ -97,17 +97,17 @@ impl Worker {
         }
     }
 
-    fn standing(&self, shared: &Shared, leaf: &Leaf, at: i64) -> Option<Standing> {
+    pub fn standing(&self, shared: &Shared, leaf: &Leaf, at: i64) -> Option<Standing> {
         self.list.standing(&self.authorities[0], &client(leaf), shared, &mut Clock::at(at))
     }
 }
 
-fn list(number: u64, revoked: &[&Leaf]) -> Vec<u8> {
+pub(super) fn list(number: u64, revoked: &[&Leaf]) -> Vec<u8> {
     let crl = PKI.us.root.crl().number(number);
     revoked.iter().fold(crl, |crl, leaf| crl.revoke(&serial_of(&leaf.der))).der()
 }
 
-fn moment(seconds: u64) -> Now {
+pub(super) fn moment(seconds: u64) -> Now {
     Now { mono: Duration::from_secs(seconds), wall: now(), roll: 0.5 }
 }
 
