@@ -1,5 +1,5 @@
 //! What other modules write into shared data under a revocation list clears nobody whom the CA's newest list revokes, and
-//! revokes nobody whom it does not: neither for a worker that knows the list, nor for one that starts.
+//! revokes nobody whom it does not: neither for a worker that knows the list, nor for one that starts. And it is fetched again.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -121,7 +121,7 @@ enum Change {
     Text(String),
 }
 
-const MEMBERS: [&str; 14] = [
+const MEMBERS: [&str; 15] = [
     "/list/terms/signer",
     "/list/terms/this_update",
     "/list/terms/next_update",
@@ -134,6 +134,7 @@ const MEMBERS: [&str; 14] = [
     "/list/outline/frame",
     "/list/outline/length",
     "/list/outline",
+    "/failures",
     "/fetched",
     "/next",
 ];
@@ -163,6 +164,9 @@ fuzz_target!(|attack: Attack| {
         );
         let _ = victim.gauges(at(seconds));
     }
+    // Days later: one tick may go to a call that got lost, or to a record that says it is from then.
+    let mut later = (1..=4).map(|day| at(day * 86_400));
+    assert!(later.any(|now| victim.tick(&CA[..], &mut shared, now).0.is_some()), "nobody fetches any more");
 });
 
 fn standing(worker: &RevocationList, certificate: &ClientCertificate, shared: &Shared) -> Option<Standing> {

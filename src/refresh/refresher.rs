@@ -316,7 +316,8 @@ impl Refresher {
         let stored = stored.filter(|stored| !is_ahead(stored.sequence, now.mono));
         match stored {
             Some(stored) if stored == self.record => {}
-            Some(stored) if stored.sequence >= self.record.sequence => {
+            Some(mut stored) if stored.sequence >= self.record.sequence => {
+                stored.wait_at_most_until(now.mono + self.longest_wait());
                 self.record = stored;
                 self.changed(now);
                 return true;
@@ -344,7 +345,13 @@ impl Refresher {
         self.next_attempt() <= now.mono || self.early_is_due(store, now)
     }
 
-    /// When the next refresh is due. No later than this configuration would have it, whichever one wrote the record.
+    fn longest_wait(&self) -> Duration {
+        let Refresh { interval, retry, jitter, .. } = &self.settings;
+        schedule::longest(interval.0, retry.max.0, jitter.0)
+    }
+
+    /// When the next refresh is due. The interval of this configuration counts, whichever one wrote the record; so does its
+    /// longest wait after a failure, from when this worker read of it.
     fn next_attempt(&self) -> Mono {
         let longest = schedule::period(self.settings.interval.0, self.settings.jitter.0, 1.0);
         match self.record.last_success() {

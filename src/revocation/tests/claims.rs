@@ -2,13 +2,13 @@
 
 use super::{
     PKI, now,
-    workers::{Shared, Worker, list},
+    workers::{BOTH, Shared, Worker, list},
 };
 use crate::{
     refresh::{Seal, Store as _},
     revocation::Standing,
 };
-use proptest::prelude::*;
+use proptest::{collection, prelude::*, sample};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 use x509_parser::asn1_rs::{Any, FromDer as _, Sequence, ToDer as _};
@@ -67,16 +67,13 @@ impl Claim {
         }
     }
 
-    /// Writes it down as the newest, beside an empty table.
+    /// Writes it down as the newest.
     fn write(mut self, shared: &mut Shared) {
         let frame = sequence(&[sequence(&self.fields.concat()), self.behind].concat());
         self.record["list"]["outline"] = json!({"frame": frame, "length": self.length});
         let first = key(shared, "/a/piece0");
         for (number, piece) in self.pieces.iter().enumerate() {
             shared.set(&first.replace("piece0", &format!("piece{number}")), piece, None);
-        }
-        for (bucket, _) in shared.buckets() {
-            shared.set(&bucket, b"", None);
         }
         let key = key(shared, "/record");
         let json = self.record.to_string();
@@ -85,7 +82,7 @@ impl Claim {
     }
 }
 
-/// Two workers know the newest list when somebody changes what is claimed of it, and a third one starts. Nobody is
+/// Two workers know the newest list when somebody changes what is claimed of it and empties its table, and a third one starts. Nobody is
 /// cleared, and the worker that leads puts it right.
 fn assert_harmless(what: &str, change: impl FnOnce(&mut Claim)) {
     let revoked = &PKI.us.genesys;
@@ -96,6 +93,9 @@ fn assert_harmless(what: &str, change: impl FnOnce(&mut Claim)) {
     let mut claim = Claim::read(&shared);
     change(&mut claim);
     claim.write(&mut shared);
+    for (bucket, _) in shared.buckets() {
+        shared.set(&bucket, b"", None);
+    }
 
     let mut new = Worker::new(3, None);
     for worker in [&mut leader, &mut follower, &mut new] {
@@ -170,16 +170,38 @@ fn entries_told_to_be_something_else_clear_nobody() {
     }
 }
 
+#[test]
+fn no_record_keeps_workers_from_fetching_longer_than_the_configuration_would() {
+    for (failures, fetched) in [(1, json!(100_000)), (1, Value::Null), (0, json!(u64::MAX)), (0, Value::Null)]
+    {
+        let mut shared = Shared::default();
+        let mut leader = Worker::new(1, None);
+        assert_eq!(leader.fetch(&mut shared, 100, &NEWEST), "ok");
+        let mut claim = Claim::read(&shared);
+        claim.record["next"] = u64::MAX.into();
+        claim.record["failures"] = failures.into();
+        claim.record["fetched"] = fetched;
+        claim.write(&mut shared);
+        let mut new = Worker::new(2, None);
+        for worker in [&mut leader, &mut new] {
+            worker.learn(&mut shared, 102);
+            assert_eq!(worker.fetch(&mut shared, 3000, &NEWEST), "nothing", "{failures}");
+        }
+        // An hour and its jitter.
+        assert_eq!(new.fetch(&mut shared, 102 + 3960, &NEWEST), "ok", "{failures}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn however_a_list_is_split_nobody_is_cleared(
-        field in any::<prop::sample::Index>(),
+        field in any::<sample::Index>(),
         from in prop_oneof![Just(0), 0_usize..100],
         bytes in prop_oneof![Just(usize::MAX), 0_usize..100],
         as_field in any::<bool>(),
-        cut in any::<prop::sample::Index>(),
+        cut in any::<sample::Index>(),
         length in prop_oneof![Just(None), Just(Some(None)), (0_usize..120).prop_map(|n| Some(Some(n)))],
         entries in 0_usize..4,
     ) {
@@ -198,5 +220,31 @@ proptest! {
             claim.length = length.unwrap_or(claim.length);
             claim.record["list"]["entries"] = entries.into();
         });
+    }
+
+    #[test]
+    fn nothing_that_is_written_into_shared_data_undoes_a_revocation(
+        writes in collection::vec((any::<sample::Index>(), any::<sample::Index>(), any::<u8>()), 1..40),
+        secret in sample::select(&BOTH[..]),
+    ) {
+        let revoked = &PKI.us.genesys;
+        let (mut shared, mut one) = (Shared::default(), Worker::new(1, secret));
+        prop_assert_eq!(one.fetch(&mut shared, 100, &list(1, &[revoked])), "ok");
+        // What says something: the record, the pieces, and the one bucket that holds a serial number.
+        let keys = shared.0.iter().filter(|(_, (value, _))| !value.is_empty());
+        let keys: Vec<String> = keys.map(|(key, _)| key.clone()).collect();
+        for (key, at, byte) in writes {
+            let key = key.get(&keys);
+            let mut value = shared.0[key].0.clone();
+            let at = at.index(value.len() + 1);
+            value.resize(value.len().max(at + 1), 0);
+            value[at] = byte;
+            shared.set(key, &value, None);
+        }
+        let mut two = Worker::new(2, secret);
+        for worker in [&mut one, &mut two] {
+            worker.learn(&mut shared, 101);
+            prop_assert_ne!(worker.standing(&shared, revoked, now()), Some(Standing::Good));
+        }
     }
 }

@@ -9,7 +9,6 @@ use crate::{
     revocation::{ListEvent, RevocationList, Standing, table::BUCKETS},
     window::Clock,
 };
-use proptest::{collection, prelude::*, sample};
 use std::{collections::HashMap, time::Duration};
 use testbed::pki::{Ca, CrlBuilder, Leaf, serial_of};
 use time::Duration as Span;
@@ -54,7 +53,7 @@ pub(super) fn policy() -> Policy {
 }
 
 /// Whether workers share a secret.
-const BOTH: [Option<&str>; 2] = [Some("s3cret"), None];
+pub(super) const BOTH: [Option<&str>; 2] = [Some("s3cret"), None];
 
 /// One worker following the list.
 pub(super) struct Worker {
@@ -319,6 +318,27 @@ fn a_shorter_interval_counts_from_the_last_fetch() {
 }
 
 #[test]
+fn a_shorter_interval_bounds_what_a_server_asked_for_under_a_longer_one() {
+    let mut shared = Shared::default();
+    let mut policy = policy();
+    policy.revocation.interval = Duration::from_hours(7 * 24);
+    let mut worker = Worker::new(1, Some("s3cret"));
+    let following = |policy: &Policy| {
+        let secret = Secret::new("s3cret".to_owned());
+        RevocationList::new(policy, &policy.revocation.lists[0], Some(&secret), 1).unwrap()
+    };
+    worker.list = following(&policy);
+    assert!(worker.list.tick(&worker.authorities, &mut shared, moment(100)).0.is_some());
+    let busy = HttpResponse { status: 503, body: None, retry_after: Some(Duration::from_hours(100)) };
+    worker.list.answered(Ok(busy), &worker.authorities, &mut shared, moment(100));
+    policy.revocation.interval = Duration::from_hours(1);
+    worker.list = following(&policy);
+    worker.learn(&mut shared, 200);
+    assert_eq!(worker.fetch(&mut shared, 3600, &list(1, &[])), "nothing", "it asked to be left alone");
+    assert_eq!(worker.fetch(&mut shared, 200 + 3960, &list(1, &[])), "ok");
+}
+
+#[test]
 fn workers_with_another_secret_leave_each_others_data_alone() {
     // As after a reload with another OAuth client, while old connections are still served by the old configuration.
     let revoked = &PKI.us.genesys;
@@ -354,35 +374,5 @@ fn a_list_is_the_cas_whichever_of_its_certificates_is_at_hand() {
     for ca in [&old, &new] {
         let standing = worker.list.standing(&authority(ca), &client(&leaf), &shared, &mut Clock::at(now()));
         assert_eq!(standing, Some(Standing::Revoked));
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(32))]
-
-    #[test]
-    fn nothing_that_is_written_into_shared_data_undoes_a_revocation(
-        writes in collection::vec((any::<sample::Index>(), any::<sample::Index>(), any::<u8>()), 1..40),
-        secret in sample::select(&BOTH[..]),
-    ) {
-        let revoked = &PKI.us.genesys;
-        let (mut shared, mut one) = (Shared::default(), Worker::new(1, secret));
-        prop_assert_eq!(one.fetch(&mut shared, 100, &list(1, &[revoked])), "ok");
-        // What says something: the record, the pieces, and the one bucket that holds a serial number.
-        let keys = shared.0.iter().filter(|(_, (value, _))| !value.is_empty());
-        let keys: Vec<String> = keys.map(|(key, _)| key.clone()).collect();
-        for (key, at, byte) in writes {
-            let key = key.get(&keys);
-            let mut value = shared.0[key].0.clone();
-            let at = at.index(value.len() + 1);
-            value.resize(value.len().max(at + 1), 0);
-            value[at] = byte;
-            shared.set(key, &value, None);
-        }
-        let mut two = Worker::new(2, secret);
-        for worker in [&mut one, &mut two] {
-            worker.learn(&mut shared, 101);
-            prop_assert_ne!(worker.standing(&shared, revoked, now()), Some(Standing::Good));
-        }
     }
 }
