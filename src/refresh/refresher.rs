@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     config::{DigicertPolicy, NameRule, Policy, Refresh, Source},
+    name::RegionNames,
     trust::{ApiTrust, Mono},
     window::UnixSeconds,
 };
@@ -56,6 +57,7 @@ pub struct Refresher {
     source: Source,
     settings: Refresh,
     names: NameRule,
+    region_names: RegionNames,
     client: Client,
     key: String,
     seal: Seal,
@@ -99,6 +101,7 @@ impl Refresher {
             source: source.clone(),
             settings: policy.refresh.clone(),
             names: policy.names,
+            region_names: policy.region_names.clone(),
             client: client.map_or(Client::Injected, |(id, secret)| Client::Own { id, secret }),
             key,
             seal,
@@ -248,7 +251,8 @@ impl Refresher {
         let Some(pending) = self.pending.take() else { return Vec::new() };
         let known = self.record.fingerprints();
         let criteria = Criteria {
-            certificate_name: &self.source.certificate_name,
+            region: &self.source.region,
+            region_names: &self.region_names,
             names: self.names,
             issuers: digicert.map_or(&[], |digicert| &digicert.issuers),
             known: &known,
