@@ -18,6 +18,10 @@ use serde::Serialize;
 /// The largest body that Envoy hands over, in bytes.
 const LARGEST: u32 = 32 * 1024 * 1024;
 
+/// Lists of one authority of a region that are followed because certificates named them. A CA has a few; more would be
+/// somebody playing. Whoever names them uses up no other authority's.
+const MAX_DISCOVERED: usize = 8;
+
 const NO_CLUSTER: &str = "is empty: name the Envoy cluster that reaches the host";
 
 /// Revocation lists (CRLs), fetched through Envoy and checked on every request.
@@ -256,11 +260,21 @@ impl Revocation {
         (revocation, errors)
     }
 
-    /// The list that a certificate names, if its host is one to fetch from.
-    pub fn discovered(&self, region: &str, authority: AuthorityKind, url: &str) -> Option<ListSource> {
+    /// The list that a certificate names, if its host is one to fetch from and it is to be followed beside the `known` ones.
+    pub fn discovered<'k>(
+        &self,
+        region: &str,
+        authority: AuthorityKind,
+        url: &str,
+        known: impl Iterator<Item = &'k ListSource>,
+    ) -> Option<ListSource> {
         let source = ListSource::new(region, authority, url, "")?;
         let cluster = self.discover.get(&source.host.to_ascii_lowercase())?;
-        Some(ListSource { cluster: cluster.clone(), ..source })
+        let known: Vec<_> =
+            known.filter(|list| list.region == region && list.authority == authority).collect();
+        let discovered = known.iter().filter(|list| !self.lists.contains(list)).count();
+        let is_known = known.iter().any(|list| list.url == url);
+        (!is_known && discovered < MAX_DISCOVERED).then(|| ListSource { cluster: cluster.clone(), ..source })
     }
 }
 
@@ -320,6 +334,37 @@ mod tests {
             let document = RevocationDocument { max_size: size, ..RevocationDocument::default() };
             let (_, errors) = Revocation::build(&document, &[]);
             assert_eq!(errors.is_empty(), fine, "{size}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn each_authority_of_a_region_may_name_a_few_lists_beside_those_configured() {
+        let configured = (0..9).map(|n| {
+            let url = format!("http://crl.example/configured{n}");
+            ListSource::new("us", AuthorityKind::Digicert, &url, "cluster").unwrap()
+        });
+        let document = RevocationDocument {
+            discover: BTreeMap::from([("CRL.example".to_owned(), "crl".to_owned())]),
+            ..RevocationDocument::default()
+        };
+        let (revocation, _) = Revocation::build(&document, &[]);
+        let revocation = Revocation { lists: configured.collect(), ..revocation };
+        let mut known = revocation.lists.clone();
+        for region in ["us", "eu"] {
+            for authority in AuthorityKind::ALL {
+                // DigiCert's certificates name each list under two hosts; here it is each list twice.
+                let urls = (0..20).flat_map(|n| [n, n]).map(|n| format!("http://crl.EXAMPLE/{n}"));
+                let before = known.len();
+                for url in urls {
+                    known.extend(revocation.discovered(region, authority, &url, known.iter()));
+                }
+                assert_eq!(known.len() - before, MAX_DISCOVERED, "{region} {authority:?}");
+            }
+        }
+        assert!(known[9..].iter().all(|list| list.cluster == "crl"));
+        for url in ["http://elsewhere.example/1", "https://crl.example/1", "http://crl.example/configured0"] {
+            let known = revocation.lists.iter();
+            assert_eq!(revocation.discovered("us", AuthorityKind::Digicert, url, known), None, "{url}");
         }
     }
 }
