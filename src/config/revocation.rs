@@ -31,7 +31,7 @@ const NO_CLUSTER: &str = "is empty: name the Envoy cluster that reaches the host
 pub struct RevocationDocument {
     /// What a missing list means.
     #[serde(deserialize_with = "mode", skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(schema_with = "schema::revocation_mode"))]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "schema::revocation_mode", extend("default" = "off")))]
     pub mode: Option<RevocationMode>,
     /// Lists known in advance.
     pub lists: Vec<ListDocument>,
