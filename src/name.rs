@@ -1,4 +1,4 @@
-//! The name of a certificate: which of its fields count, and whether it is a region's.
+//! The name of a certificate: which of its fields count, and whose it is.
 
 use crate::{certificate::ClientCertificate, config::NameRule, regions};
 
@@ -18,31 +18,50 @@ pub fn names(certificate: &ClientCertificate, rule: NameRule) -> &[String] {
     }
 }
 
-/// The ids of all regions whose name stands anywhere in the certificate, if they are several: no certificate of
-/// Genesys Cloud's is like that, whichever field counts.
-pub fn several_regions<'r>(
-    certificate: &ClientCertificate,
-    region_id: impl Fn(&str) -> Option<&'r str>,
-) -> Vec<&'r str> {
-    let all_names = certificate.dns_names.iter().chain(&certificate.common_names);
-    let mut regions: Vec<&str> = all_names.filter_map(|name| region_id(name)).collect();
-    regions.sort_unstable();
-    regions.dedup();
-    if regions.len() > 1 { regions } else { Vec::new() }
+/// Which region each name stands for: the one that is configured with it, or else the one that the catalogue has it of. So
+/// a region that is configured with a new name keeps its published one beside it.
+#[derive(Clone, Debug)]
+pub struct RegionNames(Vec<Configured>);
+
+#[derive(Clone, Debug)]
+struct Configured {
+    name: String,
+    region: String,
 }
 
-/// Whether the certificate carries this region's name, and no other region's.
-pub fn is_of_region(certificate: &ClientCertificate, rule: NameRule, certificate_name: &str) -> bool {
-    let own = |name: &str| name.eq_ignore_ascii_case(certificate_name);
-    let region_id = |name: &str| {
-        if own(name) {
-            Some(certificate_name)
-        } else {
-            regions::by_certificate_name(name).map(|region| region.id)
+impl RegionNames {
+    /// Names and the ids of their regions, as they are configured.
+    pub fn new<'a>(configured: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let configured = configured.into_iter();
+        Self(
+            configured
+                .map(|(name, region)| Configured { name: name.to_owned(), region: region.to_owned() })
+                .collect(),
+        )
+    }
+
+    /// The id of the region whose client a certificate is by its name, if it is configured under that name. An error has the
+    /// ids of all regions whose names stand anywhere in it, if they are several: no certificate of Genesys Cloud's is
+    /// like that, whichever field counts.
+    pub fn owner(&self, certificate: &ClientCertificate, rule: NameRule) -> Result<Option<&str>, Vec<&str>> {
+        let all_names = certificate.dns_names.iter().chain(&certificate.common_names);
+        let mut regions: Vec<&str> = all_names.filter_map(|name| self.region(name)).collect();
+        regions.sort_unstable();
+        regions.dedup();
+        if regions.len() > 1 {
+            return Err(regions);
         }
-    };
-    names(certificate, rule).iter().any(|name| own(name))
-        && several_regions(certificate, region_id).is_empty()
+        Ok(names(certificate, rule).iter().find_map(|name| self.configured(name)))
+    }
+
+    fn configured(&self, name: &str) -> Option<&str> {
+        let mut configured = self.0.iter();
+        Some(&configured.find(|known| known.name.eq_ignore_ascii_case(name))?.region)
+    }
+
+    fn region(&self, name: &str) -> Option<&str> {
+        self.configured(name).or_else(|| regions::by_certificate_name(name).map(|region| region.id))
+    }
 }
 
 #[cfg(test)]

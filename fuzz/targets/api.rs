@@ -40,7 +40,8 @@ fuzz_target!(|data: &[u8]| {
                 }
                 let entities: Vec<_> = halves.into_iter().flatten().flatten().collect();
                 let criteria = Criteria {
-                    certificate_name: US,
+                    region: &region.id,
+                    region_names: &POLICY.region_names,
                     names: POLICY.names,
                     issuers: &[],
                     known: &[],

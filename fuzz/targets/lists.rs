@@ -1,5 +1,5 @@
 //! What other modules write into shared data under a revocation list clears nobody whom the CA's newest list revokes, and
-//! revokes nobody whom it does not: neither for a worker that knows the list, nor for one that starts.
+//! revokes nobody whom it does not: neither for a worker that knows the list, nor for one that starts. And it is fetched again.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -14,6 +14,7 @@ use genesys_mtls_filter::{
 use genesys_mtls_fuzz::{
     NOW,
     cast::{CAST, US_BY_GENESYS, policy},
+    der,
     shared::Shared,
 };
 use libfuzzer_sys::fuzz_target;
@@ -81,6 +82,10 @@ enum Edit {
     Sequence(u64),
     /// A member of the record, and what it becomes.
     Member(u8, Change),
+    /// Bytes of the entries, told to be something else.
+    Split(Split),
+    /// A table without entries.
+    Empty,
     Piece(u8, Vec<u8>),
     PieceBit(u8, u16),
     Bucket(u8, Vec<u8>),
@@ -94,6 +99,19 @@ enum Edit {
 }
 
 #[derive(Arbitrary, Debug)]
+struct Split {
+    /// Up to so many bytes from here on, or from the first on and all of them.
+    part: Option<(u8, u8)>,
+    /// Behind this field of the list, as a field of their own or as they are.
+    field: u8,
+    as_field: bool,
+    /// How long the entries are said to be, if anything else than before.
+    length: Option<Option<u8>>,
+    /// Where what is left of them is cut in two.
+    cut: Option<u8>,
+}
+
+#[derive(Arbitrary, Debug)]
 enum Change {
     Bit(u16),
     Number(u32),
@@ -103,7 +121,7 @@ enum Change {
     Text(String),
 }
 
-const MEMBERS: [&str; 16] = [
+const MEMBERS: [&str; 15] = [
     "/list/terms/signer",
     "/list/terms/this_update",
     "/list/terms/next_update",
@@ -113,11 +131,10 @@ const MEMBERS: [&str; 16] = [
     "/list/entries",
     "/list/buckets/97",
     "/list/second",
-    "/list/outline/before",
+    "/list/outline/frame",
     "/list/outline/length",
-    "/list/outline/after",
-    "/list/outline/behind",
     "/list/outline",
+    "/failures",
     "/fetched",
     "/next",
 ];
@@ -147,6 +164,9 @@ fuzz_target!(|attack: Attack| {
         );
         let _ = victim.gauges(at(seconds));
     }
+    // Days later: one tick may go to a call that got lost, or to a record that says it is from then.
+    let mut later = (1..=4).map(|day| at(day * 86_400));
+    assert!(later.any(|now| victim.tick(&CA[..], &mut shared, now).0.is_some()), "nobody fetches any more");
 });
 
 fn standing(worker: &RevocationList, certificate: &ClientCertificate, shared: &Shared) -> Option<Standing> {
@@ -161,7 +181,7 @@ impl Edit {
             Self::Record(bytes) => {
                 shared.set(&record_key, &seal.seal(bytes), None);
             }
-            Self::Sequence(_) | Self::Member(..) => {
+            Self::Sequence(_) | Self::Member(..) | Self::Split(_) => {
                 let Some(sealed) = shared.value("/record") else { return };
                 let Some((sequence, json)) = seal.open(sealed).and_then(|open| open.split_first_chunk::<8>())
                 else {
@@ -177,11 +197,20 @@ impl Edit {
                         }
                         sequence = sequence.saturating_add(1);
                     }
+                    Self::Split(split) => {
+                        split.apply(&mut state["list"]["outline"], &format!("{key}/a/piece"), shared);
+                        sequence = sequence.saturating_add(1);
+                    }
                     Self::Sequence(number) => sequence = *number,
                     _ => {}
                 }
                 let bytes = [&sequence.to_le_bytes()[..], state.to_string().as_bytes()].concat();
                 shared.set(&record_key, &seal.seal(&bytes), None);
+            }
+            Self::Empty => {
+                for bucket in 0..=u8::MAX {
+                    shared.set(&format!("{key}/a/{bucket:02x}"), b"", None);
+                }
             }
             Self::Piece(number, bytes) => {
                 shared.set(&format!("{key}/a/piece{}", number % 4), bytes, None);
@@ -203,6 +232,30 @@ impl Edit {
                     shared.set(key, value, None);
                 }
             }
+        }
+    }
+}
+
+impl Split {
+    fn apply(&self, outline: &mut Value, pieces: &str, shared: &mut Shared) {
+        let Ok(frame) = serde_json::from_value::<Vec<u8>>(outline["frame"].clone()) else { return };
+        let entries = shared.get(&format!("{pieces}0")).0.unwrap_or_default();
+        let (from, bytes) = self.part.map_or((0, entries.len()), |(from, bytes)| (from.into(), bytes.into()));
+        let moved: Vec<u8> = entries.iter().skip(from).take(bytes).copied().collect();
+        let parts = der::children(der::content(&frame));
+        let Some((signed, behind)) = parts.split_first() else { return };
+        let mut fields = der::children(der::content(signed));
+        let moved = if self.as_field { der::element(0x30, &moved) } else { moved };
+        fields.insert(usize::from(self.field) % (fields.len() + 1), &moved);
+        let signed = der::element(0x30, &fields.concat());
+        outline["frame"] = json!(der::element(0x30, &[signed, behind.concat()].concat()));
+        if let Some(length) = self.length {
+            outline["length"] = json!(length);
+        }
+        if let Some(cut) = self.cut {
+            let (first, second) = entries.split_at(usize::from(cut) % (entries.len() + 1));
+            shared.set(&format!("{pieces}0"), first, None);
+            shared.set(&format!("{pieces}1"), second, None);
         }
     }
 }

@@ -9,7 +9,9 @@ use super::{
     document::{DigicertDocument, GenesysDocument, PeerCertificate, RegionDocument},
     words,
 };
-use crate::{authority::Authority, fingerprint::Fingerprint, regions, window::UnixSeconds};
+use crate::{
+    authority::Authority, fingerprint::Fingerprint, name::RegionNames, regions, window::UnixSeconds,
+};
 use std::{
     collections::{BTreeMap, HashSet},
     time::Duration,
@@ -21,6 +23,8 @@ pub struct Policy {
     pub name: String,
     pub regions: Vec<RegionPolicy>,
     pub names: NameRule,
+    /// Whose name is whose.
+    pub region_names: RegionNames,
     /// In seconds.
     pub clock_skew: UnixSeconds,
     pub mode: Mode,
@@ -137,6 +141,9 @@ impl Policy {
         match peer {
             Some(peer) if errors.0.is_empty() => Ok(Self {
                 name: document.name.clone(),
+                region_names: RegionNames::new(
+                    regions.iter().map(|region| (region.certificate_name.as_str(), region.id.as_str())),
+                ),
                 regions,
                 names: document.names,
                 clock_skew: skew,

@@ -1,7 +1,7 @@
 //! The `revocation` part: which lists are consulted, and what happens without one.
 
 use super::{ConfigError, RegionPolicy, values::Span};
-use crate::decision::AuthorityKind;
+use crate::{authority::Authority, decision::AuthorityKind};
 use serde::{
     Deserialize, Deserializer,
     de::{self, IntoDeserializer as _, Unexpected, Visitor},
@@ -18,15 +18,21 @@ use serde::Serialize;
 /// The largest body that Envoy hands over, in bytes.
 const LARGEST: u32 = 32 * 1024 * 1024;
 
+/// Lists of one authority of a region that are followed because certificates named them. A CA has a few; more would be
+/// somebody playing. Whoever names them uses up no other authority's.
+const MAX_DISCOVERED: usize = 8;
+
+const NO_CLUSTER: &str = "is empty: name the Envoy cluster that reaches the host";
+
 /// Revocation lists (CRLs), fetched through Envoy and checked on every request.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RevocationDocument {
     /// What a missing list means.
-    #[serde(deserialize_with = "mode")]
-    #[cfg_attr(feature = "schema", schemars(schema_with = "schema::revocation_mode"))]
-    pub mode: RevocationMode,
+    #[serde(deserialize_with = "mode", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(schema_with = "schema::revocation_mode", extend("default" = "off")))]
+    pub mode: Option<RevocationMode>,
     /// Lists known in advance.
     pub lists: Vec<ListDocument>,
     /// Hosts from which lists named by a certificate itself are fetched, and the cluster for each.
@@ -79,7 +85,7 @@ pub enum ListAuthority {
 }
 
 /// `off` is a boolean to YAML readers, Envoy's among them: `mode: off` arrives as `false`.
-fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RevocationMode, D::Error> {
+fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RevocationMode>, D::Error> {
     struct Word;
     impl Visitor<'_> for Word {
         type Value = RevocationMode;
@@ -96,13 +102,13 @@ fn mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<RevocationMode, D:
             RevocationMode::deserialize(text.into_deserializer())
         }
     }
-    deserializer.deserialize_any(Word)
+    deserializer.deserialize_any(Word).map(Some)
 }
 
 impl Default for RevocationDocument {
     fn default() -> Self {
         Self {
-            mode: RevocationMode::Off,
+            mode: None,
             lists: Vec::new(),
             discover: BTreeMap::new(),
             interval: Span(Duration::from_hours(1)),
@@ -138,7 +144,16 @@ impl Revocation {
     pub(super) fn build(document: &RevocationDocument, regions: &[RegionPolicy]) -> (Self, Vec<ConfigError>) {
         let mut errors = Vec::new();
         let mut add = |path: &str, message: String| errors.push(ConfigError::new(path, message));
-        if document.mode != RevocationMode::Off {
+        let mode = document.mode.unwrap_or_default();
+        if document.mode.is_none() && !(document.lists.is_empty() && document.discover.is_empty()) {
+            add(
+                "revocation.mode",
+                "required beside `lists` or `discover`, since without it no list is consulted: give `soft` or `hard`, or \
+                 `off` if that is meant"
+                    .into(),
+            );
+        }
+        if mode != RevocationMode::Off {
             if document.lists.is_empty() && document.discover.is_empty() {
                 add(
                     "revocation",
@@ -152,6 +167,18 @@ impl Revocation {
                         "required with `revocation`: a list proves nothing unless the CA that signs it is known".into(),
                     );
                 }
+            }
+        }
+        if mode == RevocationMode::Hard {
+            for (path, ca) in authorities(regions).filter(|(_, ca)| !ca.signs_lists) {
+                add(
+                    &path,
+                    format!(
+                        "`{}` may not sign revocation lists (keyUsage lacks cRLSign), and `revocation.mode: hard` refuses \
+                         every certificate that no list covers: leave this CA out, or use `soft`",
+                        ca.name
+                    ),
+                );
             }
         }
         let second = Duration::from_secs(1);
@@ -193,10 +220,7 @@ impl Revocation {
                 add(&format!("{path}.authority"), message);
             }
             if list.cluster.is_empty() {
-                add(
-                    &format!("{path}.cluster"),
-                    "is empty: name the Envoy cluster that reaches the host".into(),
-                );
+                add(&format!("{path}.cluster"), NO_CLUSTER.into());
             }
             match ListSource::new(&list.region, authority, &list.url, &list.cluster) {
                 Some(source) => lists.push(source),
@@ -209,14 +233,32 @@ impl Revocation {
                 ),
             }
         }
+        let mut discover = BTreeMap::new();
+        for (host, cluster) in &document.discover {
+            let path = "revocation.discover";
+            if !is_host(host) {
+                let rest = host.rsplit("://").next().unwrap_or_default();
+                let near = rest.split('/').next().filter(|near| is_host(near));
+                let hint = near.map(|near| format!("; `{near}` would be one")).unwrap_or_default();
+                add(
+                    path,
+                    format!("`{host}` is not a host as it stands in the URL of a list, port included{hint}"),
+                );
+            }
+            if cluster.is_empty() {
+                add(path, format!("the cluster of `{host}` {NO_CLUSTER}"));
+            }
+            if discover.insert(host.to_ascii_lowercase(), cluster.clone()).is_some() {
+                add(
+                    path,
+                    format!("`{host}` stands here twice, since letter case makes no other host: keep one"),
+                );
+            }
+        }
         let revocation = Self {
-            mode: document.mode,
+            mode,
             lists,
-            discover: document
-                .discover
-                .iter()
-                .map(|(host, to)| (host.to_ascii_lowercase(), to.clone()))
-                .collect(),
+            discover,
             interval: document.interval.0,
             timeout: document.timeout.0,
             max_size: usize::try_from(document.max_size).unwrap_or(usize::MAX),
@@ -224,11 +266,21 @@ impl Revocation {
         (revocation, errors)
     }
 
-    /// The list that a certificate names, if its host is one to fetch from.
-    pub fn discovered(&self, region: &str, authority: AuthorityKind, url: &str) -> Option<ListSource> {
+    /// The list that a certificate names, if its host is one to fetch from and it is to be followed beside the `known` ones.
+    pub fn discovered<'k>(
+        &self,
+        region: &str,
+        authority: AuthorityKind,
+        url: &str,
+        known: impl Iterator<Item = &'k ListSource>,
+    ) -> Option<ListSource> {
         let source = ListSource::new(region, authority, url, "")?;
         let cluster = self.discover.get(&source.host.to_ascii_lowercase())?;
-        Some(ListSource { cluster: cluster.clone(), ..source })
+        let known: Vec<_> =
+            known.filter(|list| list.region == region && list.authority == authority).collect();
+        let discovered = known.iter().filter(|list| !self.lists.contains(list)).count();
+        let is_known = known.iter().any(|list| list.url == url);
+        (!is_known && discovered < MAX_DISCOVERED).then(|| ListSource { cluster: cluster.clone(), ..source })
     }
 }
 
@@ -237,9 +289,7 @@ impl ListSource {
         let rest = url.strip_prefix("http://")?;
         let (host, path) = rest.split_at_checked(rest.find('/')?)?;
         let plain = url.len() <= 2048 && url.bytes().all(|byte| byte.is_ascii_graphic());
-        let is_host =
-            !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b));
-        (plain && is_host).then(|| Self {
+        (plain && is_host(host)).then(|| Self {
             region: region.to_owned(),
             authority,
             url: url.to_owned(),
@@ -248,6 +298,21 @@ impl ListSource {
             cluster: cluster.to_owned(),
         })
     }
+}
+
+/// Whether this can be the host of a URL, with or without a port.
+fn is_host(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:".contains(&b))
+}
+
+/// Every configured CA, and where it is configured.
+fn authorities(regions: &[RegionPolicy]) -> impl Iterator<Item = (String, &Authority)> {
+    regions.iter().flat_map(|region| {
+        let genesys =
+            region.genesys.iter().map(|ca| (format!("regions.{}.genesys.ca_certificates", region.id), ca));
+        let issuers = region.digicert.iter().flat_map(|digicert| &digicert.issuers);
+        genesys.chain(issuers.map(|ca| (format!("regions.{}.digicert.issuers", region.id), ca)))
+    })
 }
 
 #[cfg(test)]
@@ -261,9 +326,9 @@ mod tests {
                 serde_json::from_value(serde_json::json!({ "mode": mode }));
             document.map(|document| document.mode).map_err(|error| error.to_string())
         };
-        assert_eq!(read("off".into()), Ok(RevocationMode::Off));
-        assert_eq!(read(false.into()), Ok(RevocationMode::Off));
-        assert_eq!(read("hard".into()), Ok(RevocationMode::Hard));
+        assert_eq!(read("off".into()), Ok(Some(RevocationMode::Off)));
+        assert_eq!(read(false.into()), Ok(Some(RevocationMode::Off)));
+        assert_eq!(read("hard".into()), Ok(Some(RevocationMode::Hard)));
         for wrong in [true.into(), serde_json::json!(1), "on".into()] {
             assert!(read(wrong).unwrap_err().contains("`soft`"));
         }
@@ -275,6 +340,37 @@ mod tests {
             let document = RevocationDocument { max_size: size, ..RevocationDocument::default() };
             let (_, errors) = Revocation::build(&document, &[]);
             assert_eq!(errors.is_empty(), fine, "{size}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn each_authority_of_a_region_may_name_a_few_lists_beside_those_configured() {
+        let configured = (0..9).map(|n| {
+            let url = format!("http://crl.example/configured{n}");
+            ListSource::new("us", AuthorityKind::Digicert, &url, "cluster").unwrap()
+        });
+        let document = RevocationDocument {
+            discover: BTreeMap::from([("CRL.example".to_owned(), "crl".to_owned())]),
+            ..RevocationDocument::default()
+        };
+        let (revocation, _) = Revocation::build(&document, &[]);
+        let revocation = Revocation { lists: configured.collect(), ..revocation };
+        let mut known = revocation.lists.clone();
+        for region in ["us", "eu"] {
+            for authority in AuthorityKind::ALL {
+                // DigiCert's certificates name each list under two hosts; here it is each list twice.
+                let urls = (0..20).flat_map(|n| [n, n]).map(|n| format!("http://crl.EXAMPLE/{n}"));
+                let before = known.len();
+                for url in urls {
+                    known.extend(revocation.discovered(region, authority, &url, known.iter()));
+                }
+                assert_eq!(known.len() - before, MAX_DISCOVERED, "{region} {authority:?}");
+            }
+        }
+        assert!(known[9..].iter().all(|list| list.cluster == "crl"));
+        for url in ["http://elsewhere.example/1", "https://crl.example/1", "http://crl.example/configured0"] {
+            let known = revocation.lists.iter();
+            assert_eq!(revocation.discovered("us", AuthorityKind::Digicert, url, known), None, "{url}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 mod forms;
 mod wrong;
+mod wrong_lists;
 mod wrong_trust;
 
 fn genesys() -> Value {

@@ -259,25 +259,14 @@ fn check_name<'p>(
     certificate: &ClientCertificate,
     policy: &'p Policy,
 ) -> Result<(usize, &'p RegionPolicy), Refusal> {
-    let configured = |name: &str| {
-        let mut regions = policy.regions.iter().enumerate();
-        regions.find(|(_, region)| region.certificate_name.eq_ignore_ascii_case(name))
-    };
-    let region_id = |name: &str| {
-        let own = configured(name).map(|(_, region)| region.id.as_str());
-        own.or_else(|| regions::by_certificate_name(name).map(|region| region.id))
-    };
-    let several = name::several_regions(certificate, region_id);
-    if !several.is_empty() {
-        return Err(Refusal::new(
-            Reason::WrongName,
-            format!("names of several regions: {}", several.join(", ")),
-        ));
-    }
-    let names = name::names(certificate, policy.names);
-    if let Some(found) = names.iter().find_map(|name| configured(name)) {
+    let owner = policy.region_names.owner(certificate, policy.names).map_err(|several| {
+        Refusal::new(Reason::WrongName, format!("names of several regions: {}", several.join(", ")))
+    })?;
+    let mut configured = policy.regions.iter().enumerate();
+    if let Some(found) = configured.find(|(_, region)| owner == Some(&region.id)) {
         return Ok(found);
     }
+    let names = name::names(certificate, policy.names);
     match names.iter().find_map(|name| regions::by_certificate_name(name)) {
         Some(own) if policy.regions.iter().any(|region| region.id == own.id) => Err(Refusal::new(
             Reason::WrongName,

@@ -14,9 +14,6 @@ use crate::{
 };
 use std::{cell::RefCell, rc::Rc};
 
-/// Lists followed because a certificate named them. A CA has a few; more would be somebody playing.
-const MAX_DISCOVERED: usize = 32;
-
 pub struct Lists {
     policy: Rc<Policy>,
     followed: Vec<RevocationList>,
@@ -156,18 +153,9 @@ impl Lists {
     fn wish(&self, region: &RegionPolicy, authority: AuthorityKind, certificate: &ClientCertificate) {
         let mut wished = self.wished.borrow_mut();
         for url in &certificate.crl_urls {
-            let Some(source) = self.policy.revocation.discovered(&region.id, authority, url) else {
-                continue;
-            };
-            let followed = self.followed.iter().any(|list| {
-                let known = &list.source;
-                known.url == source.url
-                    && known.region == source.region
-                    && known.authority == source.authority
-            });
-            if !followed && !wished.contains(&source) && self.followed.len() + wished.len() < MAX_DISCOVERED {
-                wished.push(source);
-            }
+            let known = self.followed.iter().map(|list| &list.source).chain(wished.iter());
+            let source = self.policy.revocation.discovered(&region.id, authority, url, known);
+            wished.extend(source);
         }
     }
 }

@@ -37,48 +37,58 @@ fn names_of_other_kinds_do_not_count() {
     assert_eq!(names(&certificate, SanOrCn), ["c"], "without a DNS name the common name still counts");
 }
 
+/// Two regions of the catalogue, one of them under a name of the operator's.
+fn regions() -> RegionNames {
+    RegionNames::new([(US, "us-east-1"), ("new.example", "eu-central-1")])
+}
+
 #[test]
 fn names_of_several_regions_are_found_in_any_field() {
-    let region_id = |name: &str| match name {
-        "us" | "also-us" => Some("us-east-1"),
-        "eu" => Some("eu-central-1"),
-        _ => None,
-    };
-    let both = &["eu-central-1", "us-east-1"] as &[&str];
-    let none: &[&str] = &[];
-    for (dns, common, expected) in [
-        (&["us", "eu"] as &[_], &[] as &[_], both),
-        (&["us"], &["eu"], both),
-        (&[], &["eu", "us"], both),
-        (&["us", "also-us"], &["us"], none),
-        (&["us", "x"], &["y"], none),
-        (&[], &[], none),
+    let regions = regions();
+    let several = Err(vec!["eu-central-1", "us-east-1"]);
+    for (dns, common) in [
+        (&[US, EU] as &[_], &[] as &[_]),
+        (&[EU, US], &[US]),
+        (&[US, "new.example"], &[]),
+        (&[US], &[EU]),
+        (&["new.example"], &[US]),
+        (&[], &[EU, US]),
     ] {
-        assert_eq!(several_regions(&certificate(dns, common), region_id), expected, "{dns:?} {common:?}");
+        for rule in [SanOrCn, San, Cn] {
+            assert_eq!(
+                regions.owner(&certificate(dns, common), rule),
+                several,
+                "{dns:?} {common:?} {rule:?}"
+            );
+        }
     }
 }
 
 #[test]
-fn a_certificate_is_of_a_region_by_that_name_and_no_others() {
+fn a_certificate_is_the_regions_under_whose_configured_name_it_is() {
     let upper = US.to_uppercase();
     let upper = upper.as_str();
+    let (us, eu) = (Some("us-east-1"), Some("eu-central-1"));
     for (dns, common, rule, expected) in [
-        (&[US] as &[_], &[US] as &[_], SanOrCn, true),
-        (&[upper], &[], SanOrCn, true),
-        (&[], &[US], SanOrCn, true),
-        (&["other.example", US], &[], SanOrCn, true),
-        (&[], &[US], San, false),
-        (&[US], &[], Cn, false),
-        (&["other.example"], &[US], SanOrCn, false),
-        (&["other.example"], &[US], Cn, true),
-        (&[], &[US, US], SanOrCn, false),
-        (&[EU], &[], SanOrCn, false),
-        (&[US, EU], &[], SanOrCn, false),
-        (&[US], &[EU], SanOrCn, false),
-        (&[US], &[EU], San, false),
-        (&[], &[], SanOrCn, false),
+        (&[US] as &[_], &[US] as &[_], SanOrCn, us),
+        (&[upper], &[], SanOrCn, us),
+        (&[], &[US], SanOrCn, us),
+        (&["other.example", US], &[], SanOrCn, us),
+        (&[], &[US], San, None),
+        (&[US], &[], Cn, None),
+        (&["other.example"], &[US], SanOrCn, None),
+        (&["other.example"], &[US], Cn, us),
+        (&[], &[US, US], SanOrCn, None),
+        (&[], &[], SanOrCn, None),
+        (&["new.example"], &[], SanOrCn, eu),
+        // Its published name is no other region's, and alone it does not do.
+        (&["new.example", EU], &[], SanOrCn, eu),
+        (&[EU, "new.example"], &[EU], San, eu),
+        (&[EU], &["new.example"], Cn, eu),
+        (&[EU], &["new.example"], San, None),
+        (&[EU], &[], SanOrCn, None),
     ] {
         let certificate = certificate(dns, common);
-        assert_eq!(is_of_region(&certificate, rule, US), expected, "{dns:?} {common:?} {rule:?}");
+        assert_eq!(regions().owner(&certificate, rule), Ok(expected), "{dns:?} {common:?} {rule:?}");
     }
 }

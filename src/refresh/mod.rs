@@ -30,7 +30,7 @@ pub use pin_news::{PinChange, PinNews, PinStatus, Pins};
 pub use pins::{Criteria, Selection, Skipped, select};
 pub use refresher::{Event, Now, Refresher, Store};
 pub use replica::Replica;
-pub use schedule::{backoff, first_period, period};
+pub use schedule::{backoff, first_period, longest, period};
 pub use seal::Seal;
 
 /// Why a refresh did not succeed. Codes are stable: they label metrics.

@@ -7,7 +7,8 @@ use crate::{
     certificate::ClientCertificate,
     config::NameRule,
     fingerprint::Fingerprint,
-    name, pem,
+    name::RegionNames,
+    pem,
     trust::ApiPin,
     window::{Clock, UnixSeconds},
 };
@@ -27,7 +28,9 @@ const MAX_ISSUERS: usize = 4;
 /// What a certificate has to be to become a pin of one region.
 #[derive(Clone, Copy, Debug)]
 pub struct Criteria<'a> {
-    pub certificate_name: &'a str,
+    /// The id of the region whose API answered.
+    pub region: &'a str,
+    pub region_names: &'a RegionNames,
     pub names: NameRule,
     pub issuers: &'a [Authority],
     /// Leaves found good before: their signature is not verified again, and they stay pinned as long as they are named.
@@ -140,7 +143,7 @@ fn check(der: &[u8], criteria: Criteria<'_>, budget: &mut Budget) -> Result<Clie
     if leaf.not_after < criteria.now && !is_known {
         return Err(Skipped::Expired);
     }
-    if !name::is_of_region(&leaf, criteria.names, criteria.certificate_name) {
+    if criteria.region_names.owner(&leaf, criteria.names) != Ok(Some(criteria.region)) {
         return Err(Skipped::WrongName);
     }
     let unverified = !criteria.issuers.is_empty() && !is_known;

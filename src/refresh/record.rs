@@ -73,6 +73,15 @@ impl Record {
         self.next = self.next.min(millis(now));
     }
 
+    /// Whoever wrote it may have had a longer interval, or may want that nobody asks any more: whatever it says, workers wait
+    /// no longer than this.
+    pub fn wait_at_most_until(&mut self, latest: Mono) {
+        let latest = millis(latest);
+        self.next = self.next.min(latest);
+        self.quiet_until = self.quiet_until.min(latest);
+        self.early = self.early.map(|early| early.min(latest));
+    }
+
     /// A refresh that brought home both halves: what it names is in, what it stopped naming is on its way out.
     pub fn succeed(
         &mut self,

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     config::{DigicertPolicy, NameRule, Policy, Refresh, Source},
+    name::RegionNames,
     trust::{ApiTrust, Mono},
     window::UnixSeconds,
 };
@@ -56,6 +57,7 @@ pub struct Refresher {
     source: Source,
     settings: Refresh,
     names: NameRule,
+    region_names: RegionNames,
     client: Client,
     key: String,
     lease: Lease,
@@ -96,6 +98,7 @@ impl Refresher {
             source: source.clone(),
             settings: policy.refresh.clone(),
             names: policy.names,
+            region_names: policy.region_names.clone(),
             client: client.map_or(Client::Injected, |(id, secret)| Client::Own { id, secret }),
             key,
             lease,
@@ -248,7 +251,8 @@ impl Refresher {
         }
         let known = self.record.value.fingerprints();
         let criteria = Criteria {
-            certificate_name: &self.source.certificate_name,
+            region: &self.source.region,
+            region_names: &self.region_names,
             names: self.names,
             issuers: digicert.map_or(&[], |digicert| &digicert.issuers),
             known: &known,
@@ -308,6 +312,7 @@ impl Refresher {
         }
         let is_news = self.record.learn(store, &mut self.lease, now.mono).is_some();
         if is_news {
+            self.record.value.wait_at_most_until(now.mono + self.longest_wait());
             self.changed(now);
         }
         is_news
@@ -323,7 +328,13 @@ impl Refresher {
         self.next_attempt() <= now.mono || self.early_is_due(store, now)
     }
 
-    /// When the next refresh is due. No later than this configuration would have it, whichever one wrote the record.
+    fn longest_wait(&self) -> Duration {
+        let Refresh { interval, retry, jitter, .. } = &self.settings;
+        schedule::longest(interval.0, retry.max.0, jitter.0)
+    }
+
+    /// When the next refresh is due. The interval of this configuration counts, whichever one wrote the record; so does its
+    /// longest wait after a failure, from when this worker read of it.
     fn next_attempt(&self) -> Mono {
         let longest = schedule::period(self.settings.interval.0, self.settings.jitter.0, 1.0);
         match self.record.value.last_success() {

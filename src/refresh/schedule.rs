@@ -33,6 +33,11 @@ pub fn first_period(interval: Duration, roll: f64) -> Duration {
     interval.mul_f64(0.1 + 0.9 * roll)
 }
 
+/// The longest that any of them may be.
+pub fn longest(interval: Duration, max: Duration, jitter: u32) -> Duration {
+    period(interval, jitter, 1.0).max(max)
+}
+
 /// `delay`, moved by up to `jitter` percent to either side.
 fn spread(delay: Duration, jitter: u32, roll: f64) -> Duration {
     delay.mul_f64(1.0 - share(jitter) + 2.0 * share(jitter) * roll)
@@ -97,6 +102,19 @@ mod tests {
             let delay = backoff(failures, BOUNDS, jitter, roll, Some(asked), HOUR);
             prop_assert!(delay >= asked.min(HOUR));
             prop_assert!(delay <= HOUR.mul_f64(1.0 + f64::from(jitter) / 100.0));
+        }
+
+        #[test]
+        fn no_wait_is_longer_than_the_longest(
+            failures in 1_u32..100, asked in proptest::option::of(0_u64..100_000), jitter in 0_u32..=50,
+            interval in 1_u64..10_000, roll in 0.0..1.0_f64,
+        ) {
+            let interval = Duration::from_secs(interval);
+            let longest = longest(interval, BOUNDS.1, jitter);
+            let asked = asked.map(Duration::from_secs);
+            prop_assert!(backoff(failures, BOUNDS, jitter, roll, asked, interval) <= longest);
+            prop_assert!(period(interval, jitter, roll) <= longest);
+            prop_assert!(first_period(interval, roll) <= longest);
         }
 
         #[test]

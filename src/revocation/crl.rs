@@ -185,7 +185,7 @@ fn refused(error: WebpkiError) -> CrlError {
 pub(super) struct Structure<'a> {
     /// What the signature covers.
     signed: &'a [u8],
-    parts: Parts<'a>,
+    pub(super) parts: Parts<'a>,
     issuer: &'a [u8],
     this_update: UnixSeconds,
     next_update: UnixSeconds,
@@ -298,6 +298,9 @@ impl<'a> Structure<'a> {
                     self.number = significant(&number.to_bytes_be()).to_vec();
                 }
                 ParsedExtension::IssuingDistributionPoint(point) => {
+                    if !is_in_order(extension.value).map_err(malformed)? {
+                        return Err(malformed("fields of its issuingDistributionPoint out of order"));
+                    }
                     if point.only_contains_ca_certs || point.only_contains_attribute_certs {
                         return Err(CrlError::Unsupported("a list of CA or attribute certificates"));
                     }
@@ -308,7 +311,7 @@ impl<'a> Structure<'a> {
                         Some(_) => {
                             return Err(CrlError::Unsupported("a distribution point with a relative name"));
                         }
-                        None => continue,
+                        None => return Err(malformed("distributionPoint")),
                     };
                     if self.distribution_points.is_empty() {
                         return Err(CrlError::Unsupported("a list for a distribution point without a URL"));
@@ -320,6 +323,23 @@ impl<'a> Structure<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the fields of a structure stand in the order of their tags, as DER has them. x509-parser looks for each where it
+/// belongs and passes over the rest, while webpki takes them as they come: out of order they say to one of them that a
+/// list is about everybody, and to the other that it is not.
+fn is_in_order(structure: &[u8]) -> Result<bool, &'static str> {
+    let mut rest = any(structure)?.1.data;
+    let mut last = None;
+    while !rest.is_empty() {
+        let (after, field) = any(rest)?;
+        let tag = Some(field.header.tag().0);
+        if tag <= last {
+            return Ok(false);
+        }
+        (rest, last) = (after, tag);
+    }
+    Ok(true)
 }
 
 pub(super) fn any(der: &[u8]) -> Result<(&[u8], Any<'_>), &'static str> {

@@ -10,7 +10,8 @@ use crate::{
     config::{ListSource, Policy},
     fingerprint::Fingerprint,
     refresh::{
-        Failure, HttpCall, HttpResponse, Lease, Now, Party, Replica, Seal, Secret, Store, backoff, period,
+        Failure, HttpCall, HttpResponse, Lease, Now, Party, Replica, Seal, Secret, Store, backoff, longest,
+        period,
     },
     trust::Mono,
     window::{Clock, UnixSeconds},
@@ -133,6 +134,10 @@ impl RevocationList {
     /// counts, and a list must not be older than the one that this worker knows.
     pub fn learn(&mut self, authorities: &[Authority], store: &mut impl Store, now: Now) {
         let Some(before) = self.state.learn(store, &mut self.lease, now.mono) else { return };
+        // Whoever wrote it may have had a longer interval, or may want that nobody fetches any more.
+        let Settings { interval, jitter, retry: (_, max), .. } = self.settings;
+        let latest = millis(now.mono + longest(interval, max, jitter));
+        self.state.value.next = self.state.value.next.min(latest);
         if self.state.value.list == self.list {
             return;
         }
@@ -202,7 +207,8 @@ impl RevocationList {
         self.next_fetch() <= now || self.is_damaged(store, now)
     }
 
-    /// When the next fetch is due. No later than this configuration would have it, whoever set the time.
+    /// When the next fetch is due. The interval of this configuration counts, whichever one set the time; so does its longest
+    /// wait after a failure, from when this worker read of it.
     fn next_fetch(&self) -> Mono {
         let next = Duration::from_millis(self.state.value.next);
         let longest = period(self.settings.interval, self.settings.jitter, 1.0);

@@ -18,14 +18,14 @@ const PIECE: usize = 64 * 1024;
 /// Bytes of an entry with a serial number of one byte and a UTCTime.
 const SMALLEST_ENTRY: usize = 20;
 
-/// A list without its entries.
+/// A list without its entries, as somebody wrote it down who need not be believed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outline {
-    before: Vec<u8>,
+    /// The list as it would be encoded without entries. Where they belong is read from it: were it told instead, they
+    /// could be told to be something else, under a signature that fits.
+    frame: Vec<u8>,
     /// Bytes of all entries, if the list has the field for them.
     length: Option<usize>,
-    after: Vec<u8>,
-    behind: Vec<u8>,
 }
 
 /// What came out of verifying the pieces of a list.
@@ -51,12 +51,7 @@ pub fn cut<'a>(parts: &Parts<'a>) -> impl Iterator<Item = &'a [u8]> {
 
 impl Outline {
     pub fn of(parts: &Parts<'_>) -> Self {
-        Self {
-            before: parts.before.to_vec(),
-            length: parts.entries.map(<[u8]>::len),
-            after: parts.after.to_vec(),
-            behind: parts.behind.to_vec(),
-        }
+        Self { frame: frame(parts, &[]), length: parts.entries.map(<[u8]>::len) }
     }
 
     /// Verifies the list whose entries come in these pieces, all but its dates: those are asked at each look-up. Reads
@@ -70,11 +65,13 @@ impl Outline {
         entries: usize,
     ) -> Result<Verified, CrlError> {
         let malformed = |what: &str| CrlError::Malformed(what.to_owned());
-        let whole = self.frame(&[]);
-        let structure = Structure::read(&whole)?;
+        let mut left = self.length.unwrap_or(0);
+        if left > max_size {
+            return Err(malformed("length"));
+        }
+        let structure = Structure::read(&self.frame)?;
         let mut digest = structure.begin_digest(authorities)?;
-        digest.update(&self.opening().ok_or_else(|| malformed("length"))?);
-        let mut left = self.length.filter(|length| *length <= max_size).unwrap_or(0);
+        digest.update(&opening(&structure.parts, self.length).ok_or_else(|| malformed("length"))?);
         let mut table = Table::with_room(entries.min(left / SMALLEST_ENTRY));
         while left > 0 {
             let piece = pieces.next().ok_or_else(|| malformed("a piece is missing"))?;
@@ -83,29 +80,29 @@ impl Outline {
                 .filter(|_| !piece.is_empty())
                 .ok_or_else(|| malformed("size"))?;
             digest.update(&piece);
-            let framed = self.frame(&piece);
+            let framed = frame(&structure.parts, &piece);
             table.extend(Structure::read(&framed)?.serials())?;
         }
-        digest.update(&self.after);
+        digest.update(structure.parts.after);
         let signed = digest.finish();
         let signer = structure.signer(&signed, authorities)?;
         Ok(Verified { terms: structure.terms(signer), signed, table: table.sorted() })
     }
+}
 
-    /// A list of these entries, with everything else as it is; only its signature does not fit.
-    fn frame(&self, entries: &[u8]) -> Vec<u8> {
-        let listed = if entries.is_empty() { Vec::new() } else { sequence(&[entries]) };
-        let signed = sequence(&[&self.before, &listed, &self.after]);
-        sequence(&[&signed, &self.behind])
-    }
+/// A list of these entries, with everything else as in the other one; only its signature does not fit.
+fn frame(parts: &Parts<'_>, entries: &[u8]) -> Vec<u8> {
+    let listed = if entries.is_empty() { Vec::new() } else { sequence(&[entries]) };
+    let signed = sequence(&[parts.before, &listed, parts.after]);
+    sequence(&[&signed, parts.behind])
+}
 
-    /// What is signed, up to the first entry.
-    fn opening(&self) -> Option<Vec<u8>> {
-        let listed = self.length.map(header).unwrap_or_default();
-        let length = [self.before.len(), listed.len(), self.length.unwrap_or(0), self.after.len()];
-        let length = length.into_iter().try_fold(0_usize, usize::checked_add)?;
-        Some([&header(length)[..], &self.before, &listed].concat())
-    }
+/// What is signed, up to the first entry of so many bytes of them.
+fn opening(parts: &Parts<'_>, entries: Option<usize>) -> Option<Vec<u8>> {
+    let listed = entries.map(header).unwrap_or_default();
+    let length = [parts.before.len(), listed.len(), entries.unwrap_or(0), parts.after.len()];
+    let length = length.into_iter().try_fold(0_usize, usize::checked_add)?;
+    Some([&header(length)[..], parts.before, &listed].concat())
 }
 
 fn sequence(parts: &[&[u8]]) -> Vec<u8> {

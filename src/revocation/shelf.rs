@@ -61,7 +61,8 @@ impl Shelf {
         })
     }
 
-    /// Makes sure of a list that somebody claims to have put there: all that is taken from the claim is where it is.
+    /// Makes sure of a list that somebody claims to have put there. Nothing is taken from the claim but where it is, and
+    /// bytes that its CA's signature has to fit.
     pub fn verify(
         &self,
         store: &impl Store,

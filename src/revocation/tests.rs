@@ -1,3 +1,4 @@
+mod claims;
 mod workers;
 
 use super::{CertificateList, CrlError, crl::significant, pieces, pieces::Outline};
@@ -76,6 +77,48 @@ fn the_issuer_must_be_allowed_to_sign_lists() {
     let list = allowed.crl().der();
     assert_eq!(verify(&list, &[authority(&allowed)]), Ok(0));
     assert_eq!(verify(&list, &[authority(&forbidden)]), Err(CrlError::MayNotSign));
+}
+
+/// Or the two parsers would read two lists: one for some certificates, and one for all.
+#[test]
+fn a_distribution_point_counts_only_as_both_parsers_read_it() {
+    /// A point; and one with a name that is longer than its field.
+    const POINT: &[u8] = &[0];
+    const CUT_OFF: &[u8] = &[1];
+    const ONLY_USERS: &[u8] = &[0x81, 1, 0xff];
+    const ONLY_CAS: &[u8] = &[0x82, 1, 0xff];
+    const NOT_ONLY_CAS: &[u8] = &[0x82, 1, 0];
+    const NOT_INDIRECT: &[u8] = &[0x84, 1, 0];
+    let us = [authority(&PKI.us.root)];
+    let list = PKI.us.root.crl().distribution_point(URL, None).der();
+    let point = |url: &[u8], cut_off| {
+        let length = u8::try_from(url.len()).unwrap();
+        [&[0xa0, length + 4, 0xa0, length + 2, 0x86, length + cut_off], url].concat()
+    };
+    let written = point(URL.as_bytes(), 0);
+    let at = list.windows(written.len()).position(|bytes| bytes == written).unwrap();
+    // Its signature does not fit any more: whoever notices only that has read it.
+    let cases: [(&str, &[&[u8]], &str); 9] = [
+        ("as it is", &[POINT], "crl_bad_signature"),
+        ("a field more", &[POINT, ONLY_USERS], "crl_bad_signature"),
+        ("a default spelled out", &[POINT, NOT_INDIRECT], "crl_bad_signature"),
+        ("of CAs", &[POINT, ONLY_CAS], "crl_unsupported"),
+        ("a field in front", &[ONLY_USERS, POINT], "crl_malformed"),
+        ("of CAs, in front", &[ONLY_CAS, POINT], "crl_malformed"),
+        ("of CAs, behind its place", &[POINT, NOT_INDIRECT, ONLY_CAS], "crl_malformed"),
+        ("of CAs, and not", &[POINT, ONLY_CAS, NOT_ONLY_CAS], "crl_malformed"),
+        ("a name cut off", &[CUT_OFF], "crl_malformed"),
+    ];
+    for (what, fields, code) in cases {
+        let others: usize = fields.iter().map(|field| field.len()).filter(|length| *length > 1).sum();
+        let field = |field: &&[u8]| match **field {
+            [cut_off] => point(&vec![b'x'; URL.len() - others], cut_off),
+            _ => field.to_vec(),
+        };
+        let mut changed = list.clone();
+        changed.splice(at..at + written.len(), fields.iter().flat_map(field));
+        assert_eq!(verify(&changed, &us).map_err(|error| error.code()), Err(code), "{what}");
+    }
 }
 
 /// webpki's own look-up, on the whole list, is the oracle.

@@ -2,14 +2,15 @@
 //! that should not, and what breaks stands in `docs/capabilities.md`.
 
 use crate::{
-    setup::{digicert, with, world},
+    setup::{assert_refused, digicert, with, world},
     stage::{Doors, Stage},
 };
 use serde_json::{Map, Value, json};
 use std::{fmt::Write as _, fs, time::Duration};
 use testbed::{
     client::Response,
-    config, envoy,
+    config,
+    envoy::{self, WallClock},
     genesys::Status,
     paths,
     pki::{KeyType, Leaf},
@@ -226,4 +227,39 @@ fn compare(text: &str) {
     }
     let golden = fs::read_to_string(&file).unwrap_or_default();
     assert!(golden == text, "docs/capabilities.md is out of date: UPDATE_GOLDEN=1 writes it anew\n{text}");
+}
+
+/// Nothing tells a worker then what time it is, so it has to look by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_ticks_a_certificate_that_expires_is_refused_within_a_thousand_requests() {
+    let world = world().await;
+    let clock = WallClock::new(world.dir()).expect("a clock");
+    let allowed: Map<String, Value> = shipped()
+        .into_iter()
+        .filter(|capability| capability != "proxy_on_tick")
+        .map(|capability| (capability, json!({})))
+        .collect();
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    let policy = json!({"regions": {"us-east-1": {"genesys": {"ca_certificates": world.pki.us.root.pem}}}});
+    doors.add("tickless", &policy, |door| {
+        door.plugin()["capability_restriction_config"] = json!({"allowed_capabilities": allowed});
+        door.plugin()["vm_config"]["vm_id"] = "tickless".into();
+    });
+    let stage = doors.open_with(world, |envoy| envoy.wall_clock(&clock).concurrency(2)).await;
+    let leaf = stage.world.pki.us.genesys.clone();
+    let client = stage.client("tickless").identity(&leaf).build();
+    let mut connection = client.connect().await.expect("a handshake");
+    for nth in 0..10 {
+        assert_eq!(connection.get("/tickless").await.expect("an answer").status, 200, "request {nth}");
+    }
+    clock.set(10 * 365 * 24 * 3600).expect("the clock is set");
+    let mut let_in = 0;
+    loop {
+        let response = connection.get("/tickless").await.expect("an answer");
+        if response.status == 200 && let_in < 1024 {
+            let_in += 1;
+            continue;
+        }
+        return assert_refused("ten years later", &response, 403, "expired");
+    }
 }

@@ -18,7 +18,10 @@ const CALLBACKS: [(&str, &str); 6] = [
     ("proxy_on_request_headers", "the filter is never asked, and requests pass it by"),
     ("proxy_on_configure", "it never loads its policy"),
     ("proxy_on_context_create", "it cannot be asked"),
-    ("proxy_on_tick", "it never refreshes, and held requests never go on"),
+    (
+        "proxy_on_tick",
+        "it never refreshes, held requests never go on, and what expires is let in for 1,024 more requests a worker",
+    ),
     ("proxy_on_http_call_response", "it never learns what the API answers"),
     ("proxy_on_delete", "every request leaks memory, and a reload waits for its lease to run out"),
 ];

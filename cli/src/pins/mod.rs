@@ -11,6 +11,7 @@ use clap::ValueEnum;
 use genesys_mtls_filter::{
     authority::Authority,
     config::{Credentials, NameRule, Source},
+    name::RegionNames,
     refresh::{Client, Criteria, Failure, Fetch, Harvest, Parties, Progress, Secret, Selection, select},
     regions,
     trust::Mono,
@@ -108,7 +109,8 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         (Err(failure), _) | (Ok(_), Err(failure)) => return Ok(failed(&source, &failure, &https)),
     };
     let criteria = Criteria {
-        certificate_name: &source.certificate_name,
+        region: &source.region,
+        region_names: &RegionNames::new([(source.certificate_name.as_str(), source.region.as_str())]),
         names: NameRule::default(),
         issuers: &issuers,
         known: &[],

@@ -6,8 +6,8 @@ use std::{
     io::{Read as _, Write as _},
 };
 use testbed::pki::{
-    Ca, CrlBuilder, DistinguishedName, EU_CENTRAL_1, Eku, GeneralSubtree, KeyType, LeafBuilder, US_EAST_1,
-    serial_of,
+    Ca, CrlBuilder, DistinguishedName, EU_CENTRAL_1, Eku, GeneralSubtree, KeyType, KeyUsagePurpose,
+    LeafBuilder, US_EAST_1, serial_of,
 };
 use time::OffsetDateTime;
 use x509_parser::{
@@ -177,6 +177,12 @@ fn revocation() -> Vec<File> {
         .dn(&[("C", "US"), ("O", "Example Genesys"), ("CN", "Example Revoking Root")])
         .valid(at(START - 5 * YEAR), at(START + 5 * YEAR))
         .self_signed();
+    let silent = Ca::builder("fixture-crl-silent")
+        .key(KeyType::P256)
+        .key_usages(&[KeyUsagePurpose::KeyCertSign])
+        .dn(&[("C", "US"), ("O", "Example Genesys"), ("CN", "Example Root without Lists")])
+        .valid(at(START - 5 * YEAR), at(START + 5 * YEAR))
+        .self_signed();
     let other = Ca::builder("fixture-crl-other").key(KeyType::P256).self_signed();
     let leaf = |name: &str| {
         let leaf = root.leaf().key(KeyType::P256).key_name(name).name(US_EAST_1.certificate_name);
@@ -196,6 +202,7 @@ fn revocation() -> Vec<File> {
     };
     vec![
         ("crl-root.pem", root.pem.clone().into()),
+        ("crl-silent-root.pem", silent.pem.clone().into()),
         ("crl-revoked.pem", revoked.cert_pem.clone().into()),
         ("crl-good.pem", good.cert_pem.clone().into()),
         ("list.crl", list.clone().der()),

@@ -8,11 +8,20 @@ use crate::{
 };
 use proptest::{collection, option, prelude::*, sample};
 use serde_json::json;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 use testbed::pki::{Ca, Eku, Leaf, pem_block};
 
+static REGIONS: LazyLock<RegionNames> = LazyLock::new(|| RegionNames::new([(US, "us-east-1")]));
+
 fn criteria<'a>() -> Criteria<'a> {
-    Criteria { certificate_name: US, names: NameRule::SanOrCn, issuers: &[], known: &[], now: NOW }
+    Criteria {
+        region: "us-east-1",
+        region_names: &REGIONS,
+        names: NameRule::SanOrCn,
+        issuers: &[],
+        known: &[],
+        now: NOW,
+    }
 }
 
 fn entity(certificate: impl Into<String>) -> Entity {
@@ -171,6 +180,59 @@ fn the_leaf_has_the_name_of_the_region_that_answered_and_no_others() {
     let san_only = Criteria { names: NameRule::San, ..criteria() };
     let by_cn = by().cn(US).issue().cert_pem;
     assert_eq!(outcome(&entity(by_cn), san_only), Err(Skipped::WrongName));
+}
+
+/// By name: neither side may know a region that the other does not.
+#[test]
+fn a_pin_is_made_of_those_that_it_lets_in() {
+    let names = ["new.example", US, EU, "x.example"];
+    let sans = std::iter::once(vec![])
+        .chain(names.map(|name| vec![name]))
+        .chain(names.iter().flat_map(|one| names.map(|two| vec![*one, two])));
+    let leaves: Vec<Leaf> = sans
+        .flat_map(|dns| [None, Some("new.example"), Some(US), Some(EU)].map(|cn| (dns.clone(), cn)))
+        .map(|(dns, cn)| {
+            let by = dns.into_iter().fold(leaf(&cast().digicert_ca), testbed::pki::LeafBuilder::dns);
+            cn.into_iter().fold(by, |by, cn| by.cn(cn)).issue()
+        })
+        .collect();
+    let api = json!({"pins": ["api"]});
+    for (rule, other) in ["san_or_cn", "san", "cn"].iter().flat_map(|rule| [(rule, true), (rule, false)]) {
+        let mut regions = json!({"us-east-1": {"certificate_name": "new.example", "digicert": api}});
+        if other {
+            regions["eu-central-1"] = json!({"digicert": api});
+        }
+        let policy = policy(&json!({
+            "names": rule, "regions": regions,
+            "refresh": {"clusters": {"api": "api|{host}", "login": "login|{host}"}},
+        }));
+        let mut pinned = 0;
+        for (leaf, index) in leaves.iter().flat_map(|leaf| (0..policy.regions.len()).map(move |n| (leaf, n)))
+        {
+            let criteria = Criteria {
+                region: &policy.regions[index].id,
+                region_names: &policy.region_names,
+                names: policy.names,
+                ..criteria()
+            };
+            let is_pin = outcome(&entity(leaf.cert_pem.clone()), criteria).is_ok();
+            let mut trust = Trust { version: 1, regions: vec![ApiTrust::default(); policy.regions.len()] };
+            trust.regions[index]
+                .pins
+                .insert(client(leaf).fingerprint, ApiPin { not_before: 0, not_after: END });
+            let verdict = decide(&client(leaf), &policy, &trust, &(), NOW, Mono::ZERO);
+            let lets_in = matches!(verdict.outcome, Outcome::Allow { region, .. } if region == index);
+            assert_eq!(
+                is_pin,
+                lets_in,
+                "{rule}: {:?} {:?}",
+                client(leaf).dns_names,
+                client(leaf).common_names
+            );
+            pinned += u32::from(is_pin);
+        }
+        assert!(pinned > 0, "{rule}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::refresh::{
     lease::{Lease, TERM},
     seal::Seal,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -324,4 +324,45 @@ fn a_reload_keeps_what_is_known_and_its_age_and_a_shorter_interval_takes_effect(
     assert_eq!(proxy.api.sets, 1, "not due yet");
     proxy.run(MINUTE * 2);
     assert_eq!(proxy.api.sets, 2);
+}
+
+#[test]
+fn a_reload_waits_no_longer_than_its_own_configuration_would() {
+    let mut proxy = Proxy::new(1, &json!({"interval": "7d", "jitter": "0%"}));
+    (proxy.api.current_status, proxy.api.retry_after) = (Some(429), Some(Duration::from_hours(100)));
+    proxy.run(TICK);
+    assert_eq!(proxy.failures(), ["api_rate_limited"]);
+    for mut old in std::mem::take(&mut proxy.workers) {
+        old.leave(&mut proxy.shared, proxy.now);
+    }
+    proxy.configure(&json!({"interval": "20m", "jitter": "0%"}));
+    proxy.join();
+    proxy.run(MINUTE * 19);
+    assert_eq!(proxy.api.sets, 1, "the server asked to be left alone");
+    proxy.run(MINUTE * 2);
+    assert_eq!(proxy.api.sets, 2);
+}
+
+/// As somebody could write it where there is no secret.
+#[test]
+fn no_record_makes_workers_wait_longer_than_the_configuration_would() {
+    for member in ["next", "quiet_until", "early"] {
+        let mut proxy = Proxy::new(2, &json!({"interval": "10m", "jitter": "0%"}));
+        proxy.run(MINUTE);
+        let key = proxy.shared.key("/record");
+        let seal = Seal::new(Some(&Secret::new("secret".to_owned())), &key).unwrap();
+        let (number, json) = seal.open(&proxy.shared.values[&key].0).unwrap().split_first_chunk().unwrap();
+        let mut record: Value = serde_json::from_slice(json).unwrap();
+        (record[member], record["failures"]) = (u64::MAX.into(), 1.into());
+        let number = u64::from_le_bytes(*number) + 1;
+        let record = [&number.to_le_bytes()[..], record.to_string().as_bytes()].concat();
+        proxy.shared.set(&key, &seal.seal(&record), None);
+        proxy.run(MINUTE * 11);
+        let sets = proxy.api.sets;
+        assert!(sets > 1, "{member}: no refresh any more");
+        let now = proxy.now;
+        proxy.workers[1].ask_early(&mut proxy.shared, now);
+        proxy.run(TICK * 2);
+        assert_eq!(proxy.api.sets, sets + 1, "{member}: no early refresh any more");
+    }
 }
