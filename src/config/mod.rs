@@ -76,15 +76,19 @@ impl std::error::Error for ConfigError {}
 
 /// Reads the shape of a configuration alone, up to the first thing that is wrong with it.
 pub fn parse(bytes: &[u8]) -> Result<Document, ConfigError> {
-    parse::document(bytes)
+    shape::read(parse::tree(bytes)?)
 }
 
 /// Parses and checks a configuration as Envoy delivers it: JSON text, or a serialized `google.protobuf.Struct`.
 ///
-/// Every error found is returned, not only the first.
-pub fn load(bytes: &[u8]) -> Result<Policy, Vec<ConfigError>> {
-    let document = parse::document(bytes).map_err(|error| vec![error])?;
-    Policy::build(&document, Fingerprint::of(bytes))
+/// Every error found is returned, not only the first. Bytes that are handed over are given back before the rest is done: a
+/// large configuration would else be in memory three times, and a VM returns none of it.
+pub fn load(bytes: impl AsRef<[u8]>) -> Result<Policy, Vec<ConfigError>> {
+    let digest = Fingerprint::of(bytes.as_ref());
+    let tree = parse::tree(bytes.as_ref()).map_err(|error| vec![error])?;
+    drop(bytes);
+    let document = shape::read(tree).map_err(|error| vec![error])?;
+    Policy::build(&document, digest)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! Bytes to [`Document`]: JSON text or a protobuf `Struct`. Either becomes the same tree first, so that whatever is said of
-//! it, and in which words, does not depend on the form.
+//! Bytes to a tree of values: JSON text or a protobuf `Struct`. Whatever is said of the tree, and in which words, does not
+//! depend on the form that it came in.
 
-use super::{ConfigError, Document, shape};
+use super::ConfigError;
 use prost::Message as _;
 use prost_types::{Struct, Value as ProtobufValue, value::Kind};
 use serde::{
@@ -14,7 +14,10 @@ use std::fmt;
 /// The largest configuration read, in bytes: room for 10,000 pins and 100 CAs.
 pub const MAX_CONFIGURATION: usize = 4 * 1024 * 1024;
 
-pub fn document(bytes: &[u8]) -> Result<Document, ConfigError> {
+/// Envoy passes `StringValue` and `BytesValue` configurations as their bytes, and a plain YAML one as the serialized
+/// `Struct`. That begins with a line feed and a length, so it can pass for JSON until it is looked at as a whole: a
+/// first entry of 49 bytes reads as the number 1.
+pub fn tree(bytes: &[u8]) -> Result<Value, ConfigError> {
     if bytes.is_empty() {
         return Err(ConfigError::new(
             "",
@@ -24,13 +27,6 @@ pub fn document(bytes: &[u8]) -> Result<Document, ConfigError> {
     if bytes.len() > MAX_CONFIGURATION {
         return Err(ConfigError::new("", format!("larger than {MAX_CONFIGURATION} bytes")));
     }
-    shape::read(tree(bytes)?)
-}
-
-/// Envoy passes `StringValue` and `BytesValue` configurations as their bytes, and a plain YAML one as the serialized
-/// `Struct`. That begins with a line feed and a length, so it can pass for JSON until it is looked at as a whole: a
-/// first entry of 49 bytes reads as the number 1.
-fn tree(bytes: &[u8]) -> Result<Value, ConfigError> {
     let as_json = match serde_json::from_slice(bytes) {
         Ok(Json(object @ Value::Object(_))) => return Ok(object),
         // It is JSON, with a name that stands twice.
@@ -152,6 +148,7 @@ fn whole(number: f64) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::parse;
     use std::collections::BTreeMap;
 
     fn text(text: &str) -> ProtobufValue {
@@ -176,7 +173,7 @@ mod tests {
             let bytes = fields.encode_to_vec();
             assert_eq!(bytes[0], b'\n');
             lengths.push(bytes[1]);
-            let read = document(&bytes)
+            let read = parse(&bytes)
                 .unwrap_or_else(|error| panic!("{} ({:?}): {error}", bytes[1], bytes[1] as char));
             assert_eq!(read.identity.map(|identity| identity.header), Some(header));
         }
@@ -191,7 +188,7 @@ mod tests {
         for (bytes, message) in
             [("7", "invalid type: integer"), ("\n2", "invalid type: integer"), ("{", "not valid JSON")]
         {
-            let error = document(bytes.as_bytes()).expect_err(bytes).to_string();
+            let error = parse(bytes.as_bytes()).expect_err(bytes).to_string();
             assert!(error.contains(message), "{bytes:?}: {error}");
         }
     }

@@ -49,7 +49,7 @@ impl RootContext for Plugin {
             error!("genesys_mtls: the configuration of {size} bytes is too large");
             return false;
         };
-        match config::load(&bytes) {
+        match config::load(bytes) {
             Ok(policy) => {
                 let policy = Rc::new(policy);
                 let sources = Rc::new(RefCell::new(Sources::new(policy.clone())));
