@@ -193,7 +193,7 @@ fn a_pin_is_made_of_those_that_it_lets_in() {
         .flat_map(|dns| [None, Some("new.example"), Some(US), Some(EU)].map(|cn| (dns.clone(), cn)))
         .map(|(dns, cn)| {
             let by = dns.into_iter().fold(leaf(&cast().digicert_ca), testbed::pki::LeafBuilder::dns);
-            cn.into_iter().fold(by, |by, cn| by.cn(cn)).issue()
+            cn.into_iter().fold(by, testbed::pki::LeafBuilder::cn).issue()
         })
         .collect();
     let api = json!({"pins": ["api"]});
