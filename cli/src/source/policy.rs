@@ -30,7 +30,7 @@ pub fn load(found: &Found) -> Result<Policy, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    config::load(&bytes(node))
+    config::load(bytes(node))
         .map_err(|errors| errors.iter().map(|error| locate(node, error)).collect::<Vec<_>>())
 }
 

@@ -49,13 +49,13 @@ fn comparable(result: Result<Policy, Vec<ConfigError>>) -> Result<String, Vec<St
 }
 
 fn assert_same(document: &Value) {
-    let (json, protobuf) = (load(document), crate::config::load(&as_struct(document)));
+    let (json, protobuf) = (load(document), crate::config::load(as_struct(document)));
     assert_eq!(comparable(json), comparable(protobuf), "{document:#}");
 }
 
 #[test]
 fn both_forms_of_everything_are_one_policy() {
-    assert!(crate::config::load(&as_struct(&everything())).is_ok());
+    assert!(crate::config::load(as_struct(&everything())).is_ok());
     assert_same(&everything());
     assert_same(&us_only(&genesys()));
 }
@@ -68,7 +68,7 @@ fn a_struct_is_told_from_json_whatever_its_first_entry_measures() {
     for length in 1..150 {
         let document = merged(&us_only(&genesys()), &json!({"identity": {"header": "x".repeat(length)}}));
         first.push(as_struct(&document)[1]);
-        assert!(crate::config::load(&as_struct(&document)).is_ok(), "a header of {length} letters");
+        assert!(crate::config::load(as_struct(&document)).is_ok(), "a header of {length} letters");
         assert_same(&document);
     }
     for byte in *b"\"-0123456789[]fnt{}" {
@@ -95,7 +95,7 @@ fn numbers_of_a_struct_are_whole_where_they_were_written_so() {
             &us_only(&genesys()),
             &json!({"refresh": {"on_unknown_certificate": {"max_held": number}}}),
         );
-        crate::config::load(&as_struct(&document))
+        crate::config::load(as_struct(&document))
             .map(|policy| policy.refresh.on_unknown_certificate.max_held)
             .map_err(|errors| errors[0].message.clone())
     };
@@ -183,7 +183,7 @@ fn a_private_key_is_never_shown_wherever_it_was_pasted() {
         ] {
             let mut document = everything();
             *document.pointer_mut(&place).unwrap() = json!(pasted);
-            for result in [load(&document), crate::config::load(&as_struct(&document))] {
+            for result in [load(&document), crate::config::load(as_struct(&document))] {
                 // Cluster names and such are free text: what is not refused is not shown either.
                 let Err(errors) = result else { continue };
                 let shown = format!("{errors:?}").to_lowercase();
@@ -216,7 +216,7 @@ fn a_name_that_is_no_name_is_not_shown_and_does_not_break_the_line() {
             json!({"regions": {name.as_str(): 7}}),
             json!({"regions": regions, "mode": name}),
         ] {
-            for result in [load(&document), crate::config::load(&as_struct(&document))] {
+            for result in [load(&document), crate::config::load(as_struct(&document))] {
                 for error in result.expect_err("a name that is none") {
                     let shown = error.to_string();
                     assert!(!shown.contains(secret) && !shown.contains(char::is_control), "{shown}");
@@ -291,7 +291,7 @@ fn any_document() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn both_forms_of_any_document_come_to_the_same(document in any_document()) {
-        let (json, protobuf) = (load(&document), crate::config::load(&as_struct(&document)));
+        let (json, protobuf) = (load(&document), crate::config::load(as_struct(&document)));
         prop_assert_eq!(comparable(json), comparable(protobuf));
     }
 

@@ -26,7 +26,7 @@ pub fn assert_wrong(document: &Value, expected: &[&str]) {
         let errors = result.map(|_| ()).expect_err(&format!("accepted: {document:#}"));
         errors.iter().map(ToString::to_string).collect()
     };
-    assert_eq!(lines(crate::config::load(&as_struct(document))), expected, "{document:#}");
+    assert_eq!(lines(crate::config::load(as_struct(document))), expected, "{document:#}");
     // As JSON text the same, and perhaps where in the text.
     let from_text = lines(load(document));
     assert_eq!(from_text.len(), expected.len());
