@@ -153,8 +153,12 @@ rm -rf "$scratch/root"
 # Any port that is free; nobody but the compose network uses Envoy here.
 export GENESYS_MTLS_PORT=0
 say "build"
-# BuildKit would ask a registry for the stand-ins although they are here.
-[[ ${#made[@]} -eq 0 && -z ${KEEP:-} ]] || export DOCKER_BUILDKIT=0
+# BuildKit would ask a registry for the stand-ins although they are here. And without it, Compose v2 builds every service at once,
+# and what they share as often.
+if [[ ${#made[@]} -gt 0 || -n ${KEEP:-} ]]; then
+    export DOCKER_BUILDKIT=0
+    [[ ${compose[0]} != docker ]] || export COMPOSE_PARALLEL_LIMIT=1
+fi
 "${compose[@]}" -f "$COMPOSE_FILE" -p "$PROJECT" build >"$scratch/build.log" 2>&1 \
     || { tail -n 40 "$scratch/build.log" >&2; die "the build failed"; }
 say "up"
