@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak oci dist reproducible lint fmt clean
+.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak oci dist reproducible lint fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -42,6 +42,9 @@ test-matrix: wasm ## Run the Envoy suite on each supported Envoy, and write docs
 
 test-compose: ## Run envoy/docker-compose.yaml for real (about 5 min without a registry; skipped without Docker)
 	@scripts/test-compose.sh || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }
+
+test-readme: ## Follow the README's set-up on Envoy, each command as it stands there (skipped without root)
+	@scripts/test-readme.sh || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }
 
 fuzz: ## Fuzz what reads bytes from outside, FUZZ_SECONDS=20 for each target (skipped without a nightly toolchain)
 	@scripts/fuzz.sh || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }
