@@ -61,8 +61,8 @@ async fn a_route_can_ask_for_more_than_the_guard_and_a_refusal_there_is_no_alarm
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_capability_list_is_the_shipped_one_and_leaves_the_filter_all_it_needs() {
-    let [list] = snippets("Fewer rights for the module").try_into().expect("one snippet");
     const FIELD: &str = "capability_restriction_config";
+    let [list] = snippets("Fewer rights for the module").try_into().expect("one snippet");
     let mut shipped = config::load_yaml(&paths::workspace_root().join("envoy/xds/genesys_mtls.yaml"));
     config::each_plugin(&mut shipped, |plugin| assert_eq!(plugin[FIELD], list[FIELD]));
 
