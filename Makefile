@@ -1,12 +1,14 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak oci dist reproducible lint fmt clean
+.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak oci dist reproducible lint fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
 # How often `make bench` lets each contender have its turn
 BENCH_SWEEPS ?= 40
+# Which of the supported Envoys `make test-matrix` takes; all, if empty
+VERSIONS ?=
 # Options for the faults, and how long the soak takes
 FAULTS_ARGS ?=
 SOAK_MINUTES ?= 20
@@ -35,11 +37,14 @@ coverage: ## Measure which lines the unit tests run (100 % of the decision core,
 mutants: ## Change the decision core in every way that cargo-mutants knows, and see that a test notices (about an hour)
 	@scripts/mutants.sh
 
-test-matrix: wasm ## Run the Envoy suite on each supported Envoy, and write docs/envoy-versions.md
-	@scripts/test-matrix.sh
+test-matrix: wasm ## Run the Envoy suite on each supported Envoy, and write docs/envoy-versions.md (VERSIONS="..." for some, and no table)
+	@scripts/test-matrix.sh $(VERSIONS)
 
-test-compose: ## Run envoy/docker-compose.yaml for real (about 10 min without a registry; skipped without Docker)
+test-compose: ## Run envoy/docker-compose.yaml for real (about 5 min without a registry; skipped without Docker)
 	@scripts/test-compose.sh || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }
+
+test-readme: ## Follow the README's set-up on Envoy, each command as it stands there (skipped without root)
+	@scripts/test-readme.sh || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }
 
 fuzz: ## Fuzz what reads bytes from outside, FUZZ_SECONDS=20 for each target (skipped without a nightly toolchain)
 	@scripts/fuzz.sh || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }

@@ -23,7 +23,7 @@ source .tools/wasm.sh
 # Panic messages carry source paths. Replacing what differs between machines keeps their layout out of the
 # module and lets anyone reproduce it. A later mapping wins over an earlier one. The sources must be there
 # first: their directory is named after the registry in use.
-env "${WASM_ENV[@]}" cargo fetch --quiet --locked --target wasm32-wasip1
+env "${WASM_ENV[@]}" cargo tree --quiet --locked "${package[@]:0:2}" --edges normal,build --target wasm32-wasip1 >/dev/null
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
 flags=(
     ${WASM_RUSTFLAGS[@]+"${WASM_RUSTFLAGS[@]}"}

@@ -46,11 +46,28 @@ if ! cyclonedx --version >/dev/null 2>&1; then
 fi
 # It leaves a file beside the manifest of every package.
 bill=sbom-$$
-trap 'find . -name "$bill.json" -not -path "./target/*" -delete' EXIT
-# bill_of PACKAGE DIRECTORY TARGET: without a time and without this machine's paths.
+root=$PWD
+trap 'find "$root" -name "$bill.json" -not -path "$root/target/*" -delete' EXIT
+# bill_of PACKAGE DIRECTORY TARGET: without a time and without this machine's paths. It counts in what features of other packages, and
+# optional dependencies, would bring along; what is in here for certain is what cargo builds.
 bill_of() {
     SOURCE_DATE_EPOCH=0 cyclonedx --quiet --format json --spec-version 1.5 --target "$3" --override-filename "$bill"
-    sed "s|$PWD|/src|g" "$2/$bill.json" >"$out/$1-$version.cdx.json"
+    cargo tree --locked --package "$1" --edges normal,build --target "$3" --prefix none --format '{p}' \
+        | ROOT=$root python3 -c '
+import json, os, sys
+built = {(name, version[1:]) for name, version in (line.split()[:2] for line in sys.stdin)}
+with open(sys.argv[1]) as file:
+    bill = json.loads(file.read().replace(os.environ["ROOT"], "/src"))
+bill["components"] = [c for c in bill["components"] if (c["name"], c["version"]) in built]
+missing = built - {(c["name"], c["version"]) for c in bill["components"] + [bill["metadata"]["component"]]}
+assert not missing, missing
+kept = {c["bom-ref"] for c in bill["components"] + [bill["metadata"]["component"]]}
+bill["dependencies"] = [
+    {key: [ref for ref in value if ref in kept] if key == "dependsOn" else value for key, value in entry.items()}
+    for entry in bill["dependencies"] if entry["ref"] in kept
+]
+json.dump(bill, sys.stdout, indent=2)
+' "$2/$bill.json" >"$out/$1-$version.cdx.json"
 }
 bill_of genesys-mtls-filter . wasm32-wasip1
 bill_of genesys-mtls cli "$host"

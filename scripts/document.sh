@@ -4,8 +4,10 @@
 #   scripts/document.sh FILE NAME <text
 set -euo pipefail
 readonly FILE=$1 NAME=$2
-grep -qxF "<!-- $NAME -->" "$FILE" && grep -qxF "<!-- /$NAME -->" "$FILE" \
-    || { echo "==> error: $FILE has no marks of $NAME" >&2; exit 1; }
+if ! grep -qxF "<!-- $NAME -->" "$FILE" || ! grep -qxF "<!-- /$NAME -->" "$FILE"; then
+    echo "==> error: $FILE has no marks of $NAME" >&2
+    exit 1
+fi
 text=$(mktemp)
 trap 'rm -f "$text" "$text.new"' EXIT
 cat >"$text"

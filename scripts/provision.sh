@@ -9,7 +9,7 @@
 #   scripts/provision.sh coverage   only what scripts/coverage.sh reads its measurements with
 #   scripts/provision.sh promtool   only Prometheus' promtool, which checks alert rules and metrics; tests do without
 #                                   it where it cannot be had
-#   scripts/provision.sh debootstrap   what scripts/test-compose.sh makes stand-ins for base images with
+#   scripts/provision.sh mmdebstrap   what scripts/test-compose.sh makes stand-ins for base images with
 #
 # Environment:
 #   ENVOY           path of an Envoy to use; nothing is downloaded then
@@ -364,10 +364,11 @@ provision_promtool() {
 
 # ---- stand-ins for base images ----
 
-provision_debootstrap() {
-    # Debian has it in a directory that is on root's PATH only.
-    if PATH=$PATH:/usr/sbin have debootstrap; then return; fi
-    is_debian && apt_install debootstrap || die "debootstrap is missing" "On Debian: as root, apt-get install debootstrap"
+provision_mmdebstrap() {
+    if have mmdebstrap; then return; fi
+    if ! is_debian || ! apt_install mmdebstrap debian-archive-keyring; then
+        die "mmdebstrap is missing" "On Debian: as root, apt-get install mmdebstrap"
+    fi
 }
 
 case ${1:-all} in
@@ -386,6 +387,6 @@ case ${1:-all} in
     vectors) provision_vectors ;;
     coverage) provision_coverage ;;
     promtool) provision_promtool ;;
-    debootstrap) provision_debootstrap ;;
-    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy|vectors|coverage|promtool|debootstrap]" ;;
+    mmdebstrap) provision_mmdebstrap ;;
+    *) die "unknown argument '$1'" "Usage: scripts/provision.sh [all|wasm|envoy|vectors|coverage|promtool|mmdebstrap]" ;;
 esac

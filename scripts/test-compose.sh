@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly COMPOSE_FILE=envoy/docker-compose.yaml
 readonly PROJECT=genesys-mtls-test-$$
+readonly LABEL=genesys-mtls.stand-in=$PROJECT
 readonly SKIPPED=77
 
 say()  { printf '==> [%3d s] %s\n' "$SECONDS" "$*"; }
@@ -34,7 +35,11 @@ made=()
 scratch=$(mktemp -d)
 clean_up() {
     "${compose[@]}" -f "$COMPOSE_FILE" -p "$PROJECT" down --volumes --timeout 2 >/dev/null 2>&1 || true
-    [[ ${#made[@]} -eq 0 || -n ${KEEP:-} ]] || docker rmi --force "${made[@]}" >/dev/null 2>&1 || true
+    if [[ ${#made[@]} -gt 0 && -z ${KEEP:-} ]]; then
+        # The stand-ins, and what was built upon them; that has their label.
+        docker rmi --force "${made[@]}" genesys-mtls-testbed genesys-mtls-envoy >/dev/null 2>&1 || true
+        docker image prune --force --filter "label=$LABEL" >/dev/null 2>&1 || true
+    fi
     rm -rf "$scratch"
 }
 trap clean_up EXIT
@@ -57,74 +62,103 @@ missing_images() {
     done
 }
 
-# make_image NAME DIRECTORY: from the Dockerfile in that directory. Without BuildKit, which would ask a registry for the
-# base image although it is here.
-make_image() {
-    say "stand-in for $1"
-    DOCKER_BUILDKIT=0 docker build --network host --tag "$1" "$2" >"$scratch/image.log" 2>&1 \
-        || { tail -n 20 "$scratch/image.log" >&2; die "building a stand-in for $1 failed"; }
-    made+=("$1")
+# as_image NAME DIRECTORY CHANGE...: the label finds everything that is built upon it, see clean_up.
+as_image() {
+    local name=$1 directory=$2 change changes=(--change "LABEL $LABEL")
+    shift 2
+    for change in "$@"; do changes+=(--change "$change"); done
+    tar -C "$directory" -c . | docker import "${changes[@]}" - "$name" >/dev/null
+    made+=("$name")
 }
 
-# Debian as on its image, with the CAs of this machine: it may sit behind a proxy that has its own.
-make_debian() {
-    scripts/provision.sh debootstrap
-    say "debootstrap"
-    debootstrap --variant=minbase --include=ca-certificates bookworm "$scratch/root" http://deb.debian.org/debian \
-        >"$scratch/debootstrap.log" 2>&1 || { tail -n 20 "$scratch/debootstrap.log" >&2; die "debootstrap failed"; }
-    printf 'deb http://deb.debian.org/debian%s main\n' ' bookworm' ' bookworm-updates' '-security bookworm-security' \
-        >"$scratch/root/etc/apt/sources.list"
+# Debian as on its image, with the CAs of this machine: it may sit behind a proxy that has its own. What the slim image leaves out
+# is left out. In a directory of this machine, since a container's file system can be many times as slow.
+make_root() {
+    [[ ! -d $scratch/root ]] || return 0
+    scripts/provision.sh mmdebstrap
+    say "a small Debian"
+    local mirror=http://deb.debian.org/debian
+    mmdebstrap --quiet --variant=minbase --include=ca-certificates --dpkgopt=force-unsafe-io --aptopt='Acquire::Retries "3"' \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' --format=directory bookworm "$scratch/root" \
+        "deb $mirror bookworm main" "deb $mirror bookworm-updates main" "deb $mirror-security bookworm-security main" \
+        >"$scratch/root.log" 2>&1 || { tail -n 20 "$scratch/root.log" >&2; die "mmdebstrap failed"; }
     cp -L /etc/ssl/certs/ca-certificates.crt "$scratch/root/etc/ssl/certs/ca-certificates.crt"
-    rm -rf "$scratch/root/var/cache/apt/archives"/*.deb
-    tar -C "$scratch/root" -c . | docker import - "$1" >/dev/null
-    made+=("$1")
-    rm -rf "$scratch/root"
 }
 
-# Rust from Debian; scripts/build-wasm.sh finds its way with it.
+# install_into DIRECTORY PACKAGE...
+install_into() {
+    local root=$1
+    shift
+    cp -L /etc/resolv.conf "$root/etc/resolv.conf"
+    { chroot "$root" apt-get -qq update && DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get -qq -y --no-install-recommends install "$@"; } \
+        >"$scratch/install.log" 2>&1 || { tail -n 20 "$scratch/install.log" >&2; die "installing $* failed"; }
+    rm -rf "$root/var/cache/apt/archives"/*.deb "$root/var/lib/apt/lists"/* "$root/etc/resolv.conf"
+}
+
+# The Rust of its image: the toolchain of that version that this machine has, by rustup as there. If it has none that can build the
+# module, Debian's Rust; scripts/build-wasm.sh finds its way with it.
 make_rust() {
-    mkdir -p "$scratch/rust"
-    cat >"$scratch/rust/Dockerfile" <<END
-FROM $debian
-RUN apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install \
-    gcc libc6-dev rustc-web cargo-web rust-web-src rust-web-clippy wasi-libc lld
-END
-    make_image "$1" "$scratch/rust"
+    local version sysroot host root=$scratch/rust
+    version=${1#rust:}
+    version=${version%%-*}
+    cp -a "$scratch/root" "$root"
+    if sysroot=$(rustup run "$version" rustc --print sysroot 2>/dev/null) \
+        && compgen -G "$sysroot/lib/rustlib/wasm32-wasip1/lib/libstd-*.rlib" >/dev/null; then
+        say "stand-in for $1: this machine's toolchain $version"
+        install_into "$root" gcc libc6-dev
+        host=$(rustup run "$version" rustc -vV | sed -n 's/^host: //p')
+        mkdir -p "$root/usr/local/cargo/bin" "$root/usr/local/rustup/toolchains/$version-$host"
+        tar -C "$sysroot/" --exclude=./share -c . | tar -C "$root/usr/local/rustup/toolchains/$version-$host" -x --no-same-owner
+        cp -L "$(command -v rustup)" "$root/usr/local/cargo/bin/rustup"
+        ln -s rustup "$root/usr/local/cargo/bin/cargo"
+        ln -s rustup "$root/usr/local/cargo/bin/rustc"
+        printf 'version = "12"\nprofile = "minimal"\n' >"$root/usr/local/rustup/settings.toml"
+    else
+        say "stand-in for $1: Debian's Rust"
+        install_into "$root" gcc libc6-dev rustc-web cargo-web rust-web-src rust-web-clippy wasi-libc lld
+    fi
+    as_image "$1" "$root" "ENV RUSTUP_HOME=/usr/local/rustup" "ENV CARGO_HOME=/usr/local/cargo" \
+        "ENV PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    rm -rf "$root"
 }
 
 make_envoy() {
-    local version=${1##*:v}
+    local version=${1##*:v} root=$scratch/envoy
+    say "stand-in for $1"
     ENVOY='' ENVOY_VERSION=$version scripts/provision.sh envoy >/dev/null
-    mkdir -p "$scratch/envoy"
-    cp ".tools/envoy-$version/envoy" "$scratch/envoy/envoy"
-    cat >"$scratch/envoy/Dockerfile" <<END
-FROM $debian
-COPY envoy /usr/local/bin/envoy
-RUN groupadd --system --gid 101 envoy && useradd --system --gid 101 --uid 101 --no-create-home envoy
-END
-    make_image "$1" "$scratch/envoy"
+    cp -a "$scratch/root" "$root"
+    install -m 755 ".tools/envoy-$version/envoy" "$root/usr/local/bin/envoy"
+    chroot "$root" groupadd --system --gid 101 envoy
+    chroot "$root" useradd --system --gid 101 --uid 101 --no-create-home envoy
+    as_image "$1" "$root"
+    rm -rf "$root"
 }
 
-missing=$(missing_images)
-if [[ -n $missing ]]; then
-    [[ ${STAND_INS:-auto} != never ]] || die "missing images: $missing"
-    debian=$(grep '^debian:' <<<"$missing" || base_images | grep '^debian:')
-    # The others are made from it.
-    for image in $debian $(grep -v '^debian:' <<<"$missing" || true); do
-        case $image in
-            debian:*) grep -q "^$image\$" <<<"$missing" && make_debian "$image" ;;
-            rust:*) make_rust "$image" ;;
-            envoyproxy/envoy:*) make_envoy "$image" ;;
-            *) die "no stand-in is known for $image" ;;
-        esac
-    done
-fi
+for image in $(missing_images); do
+    [[ ${STAND_INS:-auto} != never ]] || die "missing image: $image"
+    [[ $(id -u) -eq 0 ]] || skip "$image can neither be pulled nor, without root, be stood in for"
+    make_root
+    case $image in
+        debian:*) say "stand-in for $image" && as_image "$image" "$scratch/root" ;;
+        rust:*) make_rust "$image" ;;
+        envoyproxy/envoy:*) make_envoy "$image" ;;
+        *) die "no stand-in is known for $image" ;;
+    esac
+done
+rm -rf "$scratch/root"
 
 # ---- the test ----
 
 # Any port that is free; nobody but the compose network uses Envoy here.
 export GENESYS_MTLS_PORT=0
 say "build"
+# BuildKit would ask a registry for the stand-ins although they are here. And without it, Compose v2 builds every service at once,
+# and what they share as often.
+if [[ ${#made[@]} -gt 0 || -n ${KEEP:-} ]]; then
+    export DOCKER_BUILDKIT=0
+    [[ ${compose[0]} != docker ]] || export COMPOSE_PARALLEL_LIMIT=1
+fi
 "${compose[@]}" -f "$COMPOSE_FILE" -p "$PROJECT" build >"$scratch/build.log" 2>&1 \
     || { tail -n 40 "$scratch/build.log" >&2; die "the build failed"; }
 say "up"

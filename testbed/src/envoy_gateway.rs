@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 const DIRECTORY: &str = "envoy/envoy-gateway";
 const FILTER: &str = "envoy.filters.http.wasm/envoyextensionpolicy/default/genesys-mtls/wasm/0";
+const VM: &str = "envoyextensionpolicy/default/genesys-mtls/wasm/0";
 const ROUTER: &str = "envoy.filters.http.router";
 
 fn manifest(file: &str, kind: &str) -> Value {
@@ -27,7 +28,7 @@ fn wasm_filter() -> Value {
             "root_id": wasm["rootID"],
             "configuration": config::plugin_text(&wasm["config"].to_string()),
             "vm_config": {
-                "vm_id": FILTER,
+                "vm_id": VM,
                 "runtime": "envoy.wasm.runtime.v8",
                 "code": {"local": {"filename": paths::wasm_module()}},
                 "environment_variables": {"host_env_keys": wasm["env"]["hostKeys"]},

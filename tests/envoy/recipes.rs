@@ -1,12 +1,12 @@
 //! The snippets of `envoy/README.md`, as they stand there, do what it says of them.
 
 use crate::{
-    setup::{assert_refused, world},
+    setup::{PATIENCE, assert_refused, world},
     stage::{Doors, Stage, by_ca},
 };
 use serde_json::Value;
 use std::fs;
-use testbed::{client::Client, config, paths};
+use testbed::{client::Client, config, paths, upstream::echoed};
 
 /// The YAML blocks under a heading.
 pub fn snippets(heading: &str) -> Vec<Value> {
@@ -57,6 +57,27 @@ async fn a_route_can_ask_for_more_than_the_guard_and_a_refusal_there_is_no_alarm
     let stats = stage.envoy.stats().await.expect("statistics");
     assert_eq!(stats["http.ingress.rbac.genesys_guard_.denied"], 0);
     assert_eq!(stats["http.ingress.rbac.by_route_.denied"], 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_capability_list_is_the_shipped_one_and_leaves_the_filter_all_it_needs() {
+    const FIELD: &str = "capability_restriction_config";
+    let [list] = snippets("Fewer rights for the module").try_into().expect("one snippet");
+    let mut shipped = config::load_yaml(&paths::workspace_root().join("envoy/xds/genesys_mtls.yaml"));
+    config::each_plugin(&mut shipped, |plugin| assert_eq!(plugin[FIELD], list[FIELD]));
+
+    let world = world().await;
+    let mut policy = world.policy();
+    policy["identity"] = serde_json::json!({});
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    doors.add("ingress", &policy, |door| door.plugin()[FIELD] = list[FIELD].clone());
+    let stage = doors.open(world).await;
+    let ok = "wasmcustom.genesys_mtls.default.refreshes.ok.us-east-1";
+    stage.envoy.wait_for_stat(ok, |n| n >= 1, PATIENCE).await.expect("a refresh succeeds");
+    let client = stage.client("ingress").identity(&stage.world.pki.us.digicert).build();
+    let response = client.get("/").await.expect("an answer");
+    assert_eq!(echoed(&response.json(), "x-genesys-cloud-client").len(), 1);
+    stage.assert_out("ingress", "a stranger", &stage.world.pki.stranger, "wrong_name").await;
 }
 
 /// Asks for everything that looks like the health check and is not, without a certificate. None of it may arrive.

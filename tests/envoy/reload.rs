@@ -189,6 +189,39 @@ async fn a_reload_keeps_the_pins_of_the_api_and_asks_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn another_module_and_the_way_back_keep_the_pins_and_lose_no_request() {
+    let world = world().await;
+    let policy = world.policy();
+    // The same module to the eye, another to Envoy: a custom section without content, at another path.
+    let old = testbed::paths::wasm_module();
+    let mut bytes = std::fs::read(&old).expect("the module");
+    bytes.extend([0, 5, 4, b'n', b'e', b'x', b't']);
+    let new = world.write("next.wasm", bytes).expect("a module is written");
+    let mut run = Reloading::start(world, &policy).await;
+    let ok = "wasmcustom.genesys_mtls.default.refreshes.ok.us-east-1";
+    run.stage.envoy.wait_for_stat(ok, |n| n == 1, PATIENCE).await.expect("a refresh succeeds");
+    let us = run.stage.world.pki.us.clone();
+    let mut open = run.connect(&us.digicert).await;
+    assert_eq!(open.get("/").await.expect("an answer").status, 200);
+    // From here on nobody could ask.
+    run.stage.world.genesys.stop().await;
+    for (what, module) in [("the upgrade", &new), ("the way back", &old), ("once more", &new)] {
+        run.typed["config"]["vm_config"]["code"]["local"]["filename"] = json!(module);
+        run.reload(&policy).await;
+        let response = open.get("/").await.expect("an answer");
+        assert_eq!(response.status, 200, "{what}, an open connection: {}", response.text());
+        for _ in 0..10 {
+            run.stage.assert_in("ingress", what, &us.digicert).await;
+        }
+        run.stage.assert_out("ingress", what, &run.stage.world.pki.stranger, "wrong_name").await;
+    }
+    // Counters belong to the module and begin with zero. Nobody asked, and nobody failed to.
+    let refreshes = run.stage.envoy.stats().await.expect("statistics");
+    let refreshes = refreshes.iter().filter(|(name, n)| name.contains("default.refreshes.") && **n > 0);
+    assert_eq!(refreshes.collect::<Vec<_>>(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn policies_in_one_vm_never_see_each_others_verdicts() {
     let world = world().await;
     let (us, eu) = (world.pki.us.clone(), world.pki.eu.clone());

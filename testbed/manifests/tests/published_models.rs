@@ -37,8 +37,10 @@ fn every_manifest_is_as_its_project_publishes_it() {
             assert_eq!(problems(&manifest), Vec::<String>::new(), "{what}");
         }
     }
-    for manifest in documents(&paths::workspace_root().join("envoy/istio/crl-host.yaml")) {
-        assert_eq!(problems(&manifest), Vec::<String>::new(), "{}", manifest["metadata"]["name"]);
+    for file in ["crl-host.yaml", "stats.yaml"] {
+        for manifest in documents(&paths::workspace_root().join("envoy/istio").join(file)) {
+            assert_eq!(problems(&manifest), Vec::<String>::new(), "{file}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! compose stand-in CONFIG DIR   Genesys Cloud on port 443; fits CONFIG to its certificates and leaves all files in DIR
-//! compose service               the service behind Envoy, on port 8080
+//! compose service [PORT]        the service behind Envoy, on port 8080 if no other is given
 //! compose client DIR HOST:PORT  one request per caller; prints a table, fails if somebody met the wrong answer
 //! compose healthy HOST:PORT     whether somebody listens there
 //! ```
@@ -31,11 +31,15 @@ async fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments.as_slice() {
         ["stand-in", config, dir] => stand_in::run(Path::new(config), Path::new(dir)).await,
-        ["service"] => service().await,
+        ["service"] => service(SERVICE_PORT).await,
+        ["service", port] => match port.parse() {
+            Ok(port) => service(port).await,
+            Err(_) => Err(Error::other("the port is no number")),
+        },
         ["client", dir, envoy] => callers::visit(Path::new(dir), envoy).await,
         ["healthy", addr] => TcpStream::connect(*addr).await.map(drop),
         _ => Err(Error::other(
-            "compose stand-in CONFIG DIR | service | client DIR HOST:PORT | healthy HOST:PORT",
+            "compose stand-in CONFIG DIR | service [PORT] | client DIR HOST:PORT | healthy HOST:PORT",
         )),
     };
     match outcome {
@@ -47,8 +51,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn service() -> Result<()> {
-    let _service = Upstream::start_at(everywhere(SERVICE_PORT)).await?;
+async fn service(port: u16) -> Result<()> {
+    let _service = Upstream::start_at(everywhere(port)).await?;
     std::future::pending().await
 }
 
