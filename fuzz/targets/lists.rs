@@ -18,7 +18,7 @@ use genesys_mtls_fuzz::{
     shared::Shared,
 };
 use libfuzzer_sys::fuzz_target;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{sync::LazyLock, time::Duration};
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {
@@ -48,11 +48,14 @@ static FETCHED: LazyLock<[[Shared; 3]; 2]> = LazyLock::new(|| {
         (CAST.eu_ca.list(9, &[]), &[CAST.eu_ca.authority()]),
     ];
     [false, true].map(|secret| {
+        // Where there is a secret no one else can number a record, so others are from before the newest.
+        let mut moments = if secret { [10, 9, 8] } else { [10; 3] }.into_iter().map(at);
         lists.each_ref().map(|(list, authorities)| {
-            let (mut worker, mut shared) = (worker(1, secret), Shared::default());
-            assert!(worker.tick(&authorities[..], &mut shared, at(10)).0.is_some());
+            let (mut worker, mut shared, now) =
+                (worker(1, secret), Shared::default(), moments.next().unwrap());
+            assert!(worker.tick(&authorities[..], &mut shared, now).0.is_some());
             let response = HttpResponse { status: 200, body: Some(list.clone()), retry_after: None };
-            worker.answered(Ok(response), &authorities[..], &mut shared, at(10));
+            worker.answered(Ok(response), &authorities[..], &mut shared, now);
             shared
         })
     })
@@ -198,7 +201,10 @@ impl Edit {
                         sequence = sequence.saturating_add(1);
                     }
                     Self::Split(split) => {
-                        split.apply(&mut state["list"]["outline"], &format!("{key}/a/piece"), shared);
+                        let outline = state.pointer_mut("/list/outline").and_then(Value::as_object_mut);
+                        if let Some(outline) = outline {
+                            split.apply(outline, &format!("{key}/a/piece"), shared);
+                        }
                         sequence = sequence.saturating_add(1);
                     }
                     Self::Sequence(number) => sequence = *number,
@@ -237,8 +243,9 @@ impl Edit {
 }
 
 impl Split {
-    fn apply(&self, outline: &mut Value, pieces: &str, shared: &mut Shared) {
-        let Ok(frame) = serde_json::from_value::<Vec<u8>>(outline["frame"].clone()) else { return };
+    fn apply(&self, outline: &mut Map<String, Value>, pieces: &str, shared: &mut Shared) {
+        let frame = outline.get("frame").cloned().unwrap_or_default();
+        let Ok(frame) = serde_json::from_value::<Vec<u8>>(frame) else { return };
         let entries = shared.get(&format!("{pieces}0")).0.unwrap_or_default();
         let (from, bytes) = self.part.map_or((0, entries.len()), |(from, bytes)| (from.into(), bytes.into()));
         let moved: Vec<u8> = entries.iter().skip(from).take(bytes).copied().collect();
@@ -248,9 +255,9 @@ impl Split {
         let moved = if self.as_field { der::element(0x30, &moved) } else { moved };
         fields.insert(usize::from(self.field) % (fields.len() + 1), &moved);
         let signed = der::element(0x30, &fields.concat());
-        outline["frame"] = json!(der::element(0x30, &[signed, behind.concat()].concat()));
+        outline.insert("frame".to_owned(), json!(der::element(0x30, &[signed, behind.concat()].concat())));
         if let Some(length) = self.length {
-            outline["length"] = json!(length);
+            outline.insert("length".to_owned(), json!(length));
         }
         if let Some(cut) = self.cut {
             let (first, second) = entries.split_at(usize::from(cut) % (entries.len() + 1));
