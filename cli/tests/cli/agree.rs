@@ -319,6 +319,6 @@ async fn a_thousand_random_cases_come_out_the_same_in_the_tool_and_in_envoy() {
     // Both sides saw a bit of everything, or the agreement would mean little.
     let allowed: usize =
         reasons.iter().filter(|(verdict, _)| verdict.starts_with("allow")).map(|(_, n)| n).sum();
-    assert!((CASES / 20..CASES * 3 / 4).contains(&allowed), "AGREE_SEED={seed}: {reasons:#?}");
+    assert!((CASES / 50..CASES * 3 / 4).contains(&allowed), "AGREE_SEED={seed}: {reasons:#?}");
     assert!(reasons.len() >= 12, "AGREE_SEED={seed}: {reasons:#?}");
 }
