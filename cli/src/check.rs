@@ -7,7 +7,8 @@ use crate::{
 };
 use genesys_mtls_filter::{
     authority::Authority,
-    config::{Mode, Peer, Policy, RegionPolicy},
+    config::{Mode, Peer, Policy, RegionPolicy, RevocationMode},
+    decision::AuthorityKind,
     window::UnixSeconds,
 };
 use serde_json::{Value, json};
@@ -187,11 +188,32 @@ fn warnings(policy: &Policy, at: UnixSeconds) -> Vec<(String, String)> {
             warnings.push((format!("{path}.digicert.pins"), message.to_owned()));
         }
     }
+    if policy.revocation.mode == RevocationMode::Hard && policy.revocation.discover.is_empty() {
+        for (region, authority) in authorities_without_list(policy) {
+            let message = format!(
+                "none is about {} of {region}, and `mode: hard` refuses every certificate that no list covers: add its list, or \
+                 the list's host to `discover`, or use `soft`",
+                authority.code()
+            );
+            warnings.push(("revocation.lists".to_owned(), message));
+        }
+    }
     if matches!(policy.peer, Peer::Hop(_)) {
         let message = "certificates are believed from a header: anyone who can pose as the hop can pose as Genesys Cloud";
         warnings.push(("peer_certificate.danger_trusted_hop".to_owned(), message.to_owned()));
     }
     warnings
+}
+
+fn authorities_without_list(policy: &Policy) -> impl Iterator<Item = (&str, AuthorityKind)> {
+    let enabled = policy.regions.iter().flat_map(|region| {
+        let genesys = (!region.genesys.is_empty()).then_some(AuthorityKind::Genesys);
+        let digicert = region.digicert.as_ref().map(|_| AuthorityKind::Digicert);
+        genesys.into_iter().chain(digicert).map(|authority| (region.id.as_str(), authority))
+    });
+    enabled.filter(|(region, authority)| {
+        !policy.revocation.lists.iter().any(|list| list.region == *region && list.authority == *authority)
+    })
 }
 
 fn authorities(region: &RegionPolicy) -> [(&'static str, &[Authority]); 2] {

@@ -46,9 +46,14 @@ pub struct Terms {
 impl Terms {
     /// Whether the list speaks of certificates like this one, issued by this authority.
     pub fn cover(&self, signer: &Authority, certificate: &ClientCertificate) -> bool {
-        let points = &self.distribution_points;
-        let named = points.is_empty() || points.iter().any(|point| certificate.crl_urls.contains(point));
+        let named =
+            self.distribution_points.is_empty() || certificate.crl_urls.iter().any(|url| self.concern(url));
         named && self.signer == signer.ca.to_string()
+    }
+
+    /// Whether the list is about certificates that name this distribution point.
+    pub fn concern(&self, url: &str) -> bool {
+        self.distribution_points.is_empty() || self.distribution_points.iter().any(|point| point == url)
     }
 
     /// What the list says of a certificate that it covers. Whoever was revoked stays so when the list has run out; nobody

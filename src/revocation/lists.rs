@@ -287,30 +287,41 @@ impl RevocationList {
     /// whoever serves such a list may want somebody's revocation undone.
     fn check_order(&self, new: &Terms, authorities: &[Authority], now: UnixSeconds) -> Result<(), Failure> {
         let Some(known) = self.list.as_ref().map(|known| &known.terms) else { return Ok(()) };
-        let covers = |point| new.distribution_points.contains(point);
-        let all = new.distribution_points.is_empty();
-        let narrower =
-            !all && (known.distribution_points.is_empty() || !known.distribution_points.iter().all(covers));
-        if new.signer != known.signer || narrower {
-            let trusted = |authority: &Authority| authority.ca.to_string() == known.signer;
-            let current = now <= known.next_update.saturating_add(self.settings.skew);
-            if current && authorities.iter().any(trusted) {
-                return Err(Failure::new(
-                    "crl_other_scope",
-                    "the revocation list is another CA's, or about other distribution points, than the one at hand, \
-                     which stays in use",
-                ));
-            }
-            return Ok(());
-        }
-        let number = |terms: &Terms| (terms.number.len(), terms.number.clone());
-        if number(new) < number(known) || new.this_update < known.this_update {
-            return Err(Failure::new(
+        let older = || {
+            Failure::new(
                 "crl_rollback",
                 "the revocation list is older than the one at hand (lower CRL number or thisUpdate), which stays in use",
+            )
+        };
+        if new.signer == known.signer && new.this_update < known.this_update {
+            return Err(older());
+        }
+        let trusted = |authority: &Authority| authority.ca.to_string() == known.signer;
+        let current = now <= known.next_update.saturating_add(self.settings.skew);
+        // One that has run out clears nobody any more, so that the next one takes its place also if its CA began to number anew.
+        if !current || !authorities.iter().any(trusted) {
+            return Ok(());
+        }
+        // One that came here by mistake or malice does not keep away the one that belongs here.
+        let belongs = |terms: &Terms| terms.concern(&self.source.url);
+        if belongs(new) && !belongs(known) {
+            return Ok(());
+        }
+        let covers_all = new.distribution_points.is_empty()
+            || !known.distribution_points.is_empty()
+                && known.distribution_points.iter().all(|point| new.concern(point));
+        if new.signer != known.signer || !covers_all {
+            return Err(Failure::new(
+                "crl_other_scope",
+                "the revocation list is another CA's, or about other distribution points, than the one at hand, \
+                 which stays in use",
             ));
         }
-        Ok(())
+        // Numbers tell the order of lists of one scope only (RFC 5280, section 5.2.3).
+        let one_scope = new.distribution_points.is_empty() == known.distribution_points.is_empty()
+            && new.distribution_points.iter().all(|point| known.concern(point));
+        let number = |terms: &Terms| (terms.number.len(), terms.number.clone());
+        if one_scope && number(new) < number(known) { Err(older()) } else { Ok(()) }
     }
 
     fn fail(&mut self, failure: Failure, store: &mut impl Store, now: Now) -> ListEvent {

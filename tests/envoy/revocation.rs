@@ -226,9 +226,18 @@ async fn a_partition_is_about_the_certificates_that_name_it() {
                 scene.run.assert_out(who, leaf, 403, "revocation_unknown").await;
             }
         }
-        // The right partition, once it is served, is another list than the one at hand.
-        serve(&scene.run.world, scene.run.world.pki.us.root.crl().number(2).distribution_point(URL, None));
+        // The right partition takes its place once it is served, and gives it away no more.
+        let root = &scene.run.world.pki.us.root;
+        let own = root.crl().number(1).distribution_point(URL, None).revoke(&serial_of(&scene.revoked.der));
+        serve(&scene.run.world, own);
+        for (who, leaf, status) in [("revoked", &scene.revoked, 403), ("not on the list", &scene.good, 200)] {
+            let mut connection = scene.connect(leaf).await;
+            scene.becomes(who, &mut connection, status).await;
+        }
+        serve(&scene.run.world, root.crl().number(2).distribution_point(other, None));
         scene.fetched("crl_other_scope").await;
+        scene.run.assert_out("revoked here", &scene.revoked, 403, "revoked").await;
+        scene.run.assert_in("not on the list", &scene.good).await;
     }
 }
 

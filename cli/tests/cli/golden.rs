@@ -316,3 +316,21 @@ fn every_shell_gets_its_completions_and_editors_their_schema() {
     assert_eq!(schema["additionalProperties"], false);
     assert!(schema["properties"]["regions"].is_object(), "{schema}");
 }
+
+#[test]
+fn check_warns_of_an_authority_that_no_list_is_about_where_that_refuses_all_its_certificates() {
+    let policy =
+        std::fs::read_to_string(directory("fixtures").join("revocation-hard.yaml")).expect("a fixture");
+    let also =
+        policy.replacen("    genesys:\n", "    digicert: {pins: [api], issuers: ISSUER}\n    genesys:\n", 1);
+    let issuer = std::fs::read_to_string(directory("fixtures").join("crl-root.pem")).expect("a fixture");
+    let also = also.replace("ISSUER", &serde_json::to_string(&issuer).expect("JSON"));
+    let warned = |policy: &str| {
+        let outcome = run_with(&["check", "-", AT], policy, &[]);
+        assert_eq!(outcome.code, 0, "{}", outcome.stdout);
+        outcome.stdout.contains("none is about digicert of us-east-1")
+    };
+    assert!(warned(&also));
+    assert!(!warned(&policy), "there is a list of Genesys");
+    assert!(!warned(&also.replace("mode: hard", "mode: soft")), "nobody is refused for that");
+}

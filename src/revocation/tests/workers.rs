@@ -214,6 +214,45 @@ fn a_list_about_others_does_not_replace_a_current_one() {
 }
 
 #[test]
+fn a_list_about_others_that_came_first_does_not_keep_away_the_one_that_belongs_here() {
+    let of = |number, point: Option<&str>| {
+        let crl = PKI.us.root.crl().number(number);
+        point.into_iter().fold(crl, |crl, point| crl.distribution_point(point, None)).der()
+    };
+    let other = Some("http://crl.example/2.crl");
+    for secret in BOTH {
+        // Numbers of lists about other certificates say nothing of these.
+        for (own, older) in [(Some(URL), "crl_rollback"), (None, "crl_other_scope")] {
+            let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
+            assert_eq!(worker.fetch(&mut shared, 100, &of(900, other)), "ok");
+            assert_eq!(worker.fetch(&mut shared, 8000, &of(3, own)), "ok");
+            assert_eq!(worker.fetch(&mut shared, 16_000, &of(901, other)), "crl_other_scope");
+            assert_eq!(worker.fetch(&mut shared, 24_000, &of(2, Some(URL))), older);
+        }
+    }
+}
+
+#[test]
+fn a_list_that_has_run_out_gives_way_to_any_that_its_ca_issued_later() {
+    for secret in BOTH {
+        let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
+        assert_eq!(worker.fetch(&mut shared, 100, &list(900, &[])), "ok");
+        let anew = |from| PKI.us.root.crl().number(1).valid_from_now(Span::hours(from), Span::days(20)).der();
+        let later = Now { wall: now() + 10 * 86_400, ..moment(8000) };
+        assert_eq!(
+            worker.fetch_at(&mut shared, moment(8000), &anew(0)),
+            "crl_rollback",
+            "while it is current"
+        );
+        let long_after = Now { mono: Duration::from_hours(250), ..later };
+        assert_eq!(worker.fetch_at(&mut shared, long_after, &anew(-48)), "crl_rollback", "issued earlier");
+        let longer_after = Now { mono: Duration::from_hours(275), ..later };
+        assert_eq!(worker.fetch_at(&mut shared, longer_after, &anew(0)), "ok");
+        assert_eq!(worker.standing(&shared, &PKI.us.genesys, later.wall), Some(Standing::Good));
+    }
+}
+
+#[test]
 fn damaged_tables_clear_nobody_and_are_fetched_again() {
     for secret in BOTH {
         let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
