@@ -1,4 +1,5 @@
 mod claims;
+mod order;
 mod workers;
 
 use super::{CertificateList, CrlError, crl::significant, pieces, pieces::Outline};

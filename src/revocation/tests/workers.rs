@@ -10,7 +10,7 @@ use crate::{
     window::Clock,
 };
 use std::{collections::HashMap, time::Duration};
-use testbed::pki::{Ca, CrlBuilder, Leaf, serial_of};
+use testbed::pki::{Ca, Leaf, serial_of};
 use time::Duration as Span;
 
 /// Shared data in memory; a key can be spoilt.
@@ -85,7 +85,7 @@ impl Worker {
         self.fetch_at(shared, moment(at), der)
     }
 
-    fn fetch_at(&mut self, shared: &mut Shared, at: Now, der: &[u8]) -> &'static str {
+    pub fn fetch_at(&mut self, shared: &mut Shared, at: Now, der: &[u8]) -> &'static str {
         let Some(call) = self.list.tick(&self.authorities, shared, at).0 else { return "nothing" };
         assert_eq!(call.headers[1].1, "/us.crl");
         let response = HttpResponse { status: 200, body: Some(der.to_vec()), retry_after: None };
@@ -147,25 +147,6 @@ fn a_worker_that_read_the_clock_long_before_the_list_came_learns_it_with_its_nex
 }
 
 #[test]
-fn an_older_list_does_not_undo_a_revocation() {
-    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
-    let revoked = &PKI.us.genesys;
-    let earlier = PKI.us.root.crl().number(400).valid_from_now(Span::hours(-2), Span::hours(20)).der();
-    let steps = [
-        ("the first", list(300, &[revoked]), "ok", Standing::Revoked),
-        ("a number less", list(299, &[]), "crl_rollback", Standing::Revoked),
-        ("a shorter number", list(2, &[]), "crl_rollback", Standing::Revoked),
-        ("a higher number, issued earlier", earlier, "crl_rollback", Standing::Revoked),
-        ("the same number again", list(300, &[revoked]), "ok", Standing::Revoked),
-        ("a newer one", list(301, &[]), "ok", Standing::Good),
-    ];
-    for ((what, der, code, standing), at) in steps.into_iter().zip((1..).map(|n| 4000 * n)) {
-        assert_eq!(worker.fetch(&mut shared, at, &der), code, "{what}");
-        assert_eq!(worker.standing(&shared, revoked, now()), Some(standing), "{what}");
-    }
-}
-
-#[test]
 fn a_partition_is_about_the_certificates_that_name_it() {
     let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
     let leaf = |url: &str| {
@@ -177,79 +158,6 @@ fn a_partition_is_about_the_certificates_that_name_it() {
     assert_eq!(worker.standing(&shared, &leaf(URL), now()), Some(Standing::Good));
     assert_eq!(worker.standing(&shared, &leaf("http://crl.example/other.crl"), now()), None);
     assert_eq!(worker.standing(&shared, &leaf(""), now()), None);
-}
-
-/// Or a list that says nothing of the certificate would undo its revocation as well as an old one.
-#[test]
-fn a_list_about_others_does_not_replace_a_current_one() {
-    let second = Ca::builder("second-root").self_signed();
-    let of = |ca: &Ca, number, change: &dyn Fn(CrlBuilder<'_>) -> Vec<u8>| change(ca.crl().number(number));
-    let whole = |crl: CrlBuilder<'_>| crl.der();
-    let partition = |crl: CrlBuilder<'_>| crl.distribution_point(URL, None).der();
-    let other = |crl: CrlBuilder<'_>| crl.distribution_point("http://crl.example/2.crl", None).der();
-    let first = &PKI.us.root;
-    let cases = [
-        ("another CA's", of(first, 1, &whole), of(&second, 9, &whole), "crl_other_scope"),
-        ("a partition of it", of(first, 1, &whole), of(first, 9, &partition), "crl_other_scope"),
-        ("another partition", of(first, 1, &partition), of(first, 9, &other), "crl_other_scope"),
-        ("all certificates", of(first, 1, &partition), of(first, 9, &whole), "ok"),
-    ];
-    for (what, before, after, code) in cases {
-        let mut shared = Shared::default();
-        let mut worker = Worker::trusting(1, None, &[first, &second]);
-        assert_eq!(worker.fetch(&mut shared, 100, &before), "ok", "{what}");
-        assert_eq!(worker.fetch(&mut shared, 8000, &after), code, "{what}");
-        // A CA that is no longer configured, or a list that has run out, keeps nobody.
-        worker.authorities = vec![authority(&second)];
-        if what == "another CA's" {
-            assert_eq!(worker.fetch(&mut shared, 16_000, &after), "ok", "{what}");
-        }
-    }
-    let mut shared = Shared::default();
-    let mut worker = Worker::trusting(1, None, &[first, &second]);
-    let long = |ca: &Ca| ca.crl().valid_from_now(Span::hours(-1), Span::days(9)).der();
-    assert_eq!(worker.fetch(&mut shared, 100, &of(first, 1, &whole)), "ok");
-    let later = Now { wall: now() + 2 * 86_400, ..moment(8000) };
-    assert_eq!(worker.fetch_at(&mut shared, later, &long(&second)), "ok");
-}
-
-#[test]
-fn a_list_about_others_that_came_first_does_not_keep_away_the_one_that_belongs_here() {
-    let of = |number, point: Option<&str>| {
-        let crl = PKI.us.root.crl().number(number);
-        point.into_iter().fold(crl, |crl, point| crl.distribution_point(point, None)).der()
-    };
-    let other = Some("http://crl.example/2.crl");
-    for secret in BOTH {
-        // Numbers of lists about other certificates say nothing of these.
-        for (own, older) in [(Some(URL), "crl_rollback"), (None, "crl_other_scope")] {
-            let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
-            assert_eq!(worker.fetch(&mut shared, 100, &of(900, other)), "ok");
-            assert_eq!(worker.fetch(&mut shared, 8000, &of(3, own)), "ok");
-            assert_eq!(worker.fetch(&mut shared, 16_000, &of(901, other)), "crl_other_scope");
-            assert_eq!(worker.fetch(&mut shared, 24_000, &of(2, Some(URL))), older);
-        }
-    }
-}
-
-#[test]
-fn a_list_that_has_run_out_gives_way_to_any_that_its_ca_issued_later() {
-    for secret in BOTH {
-        let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
-        assert_eq!(worker.fetch(&mut shared, 100, &list(900, &[])), "ok");
-        let anew = |from| PKI.us.root.crl().number(1).valid_from_now(Span::hours(from), Span::days(20)).der();
-        let later = Now { wall: now() + 10 * 86_400, ..moment(8000) };
-        assert_eq!(
-            worker.fetch_at(&mut shared, moment(8000), &anew(0)),
-            "crl_rollback",
-            "while it is current"
-        );
-        let long_after = Now { mono: Duration::from_hours(250), ..later };
-        assert_eq!(worker.fetch_at(&mut shared, long_after, &anew(-48)), "crl_rollback", "issued earlier");
-        let longer_after = Now { mono: Duration::from_hours(275), ..later };
-        assert_eq!(worker.fetch_at(&mut shared, longer_after, &anew(0)), "ok");
-        assert_eq!(worker.standing(&shared, &PKI.us.genesys, later.wall), Some(Standing::Good));
-    }
 }
 
 #[test]
