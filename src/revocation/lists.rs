@@ -283,8 +283,8 @@ impl RevocationList {
         Ok(ListEvent::Fetched { entries, changed, recovered })
     }
 
-    /// A list must not be older than the one at hand, nor be about other certificates as long as that one is current:
-    /// whoever serves such a list may want somebody's revocation undone.
+    /// A list must not be older than the one at hand, nor be about other certificates: whoever serves such a list may want
+    /// somebody's revocation undone.
     fn check_order(&self, new: &Terms, authorities: &[Authority], now: UnixSeconds) -> Result<(), Failure> {
         let Some(known) = self.list.as_ref().map(|known| &known.terms) else { return Ok(()) };
         let older = || {
@@ -293,35 +293,40 @@ impl RevocationList {
                 "the revocation list is older than the one at hand (lower CRL number or thisUpdate), which stays in use",
             )
         };
-        if new.signer == known.signer && new.this_update < known.this_update {
+        let of_one_ca = new.signer == known.signer;
+        // One that came here by mistake or malice does not keep away the one that belongs here. Times and numbers tell the order of
+        // lists of one scope only (RFC 5280, section 5.2.3), so they have no say in it.
+        let belongs = new.distribution_points.contains(&self.source.url);
+        if of_one_ca && belongs && !known.concern(&self.source.url) {
+            return Ok(());
+        }
+        if of_one_ca && new.this_update < known.this_update {
             return Err(older());
         }
-        let trusted = |authority: &Authority| authority.ca.to_string() == known.signer;
-        let current = now <= known.next_update.saturating_add(self.settings.skew);
-        // One that has run out clears nobody any more, so that the next one takes its place also if its CA began to number anew.
-        if !current || !authorities.iter().any(trusted) {
+        if !authorities.iter().any(|authority| authority.ca.to_string() == known.signer) {
             return Ok(());
         }
-        // One that came here by mistake or malice does not keep away the one that belongs here.
-        let belongs = |terms: &Terms| terms.concern(&self.source.url);
-        if belongs(new) && !belongs(known) {
-            return Ok(());
-        }
+        let has_run_out = now > known.next_update.saturating_add(self.settings.skew);
         let covers_all = new.distribution_points.is_empty()
             || !known.distribution_points.is_empty()
                 && known.distribution_points.iter().all(|point| new.concern(point));
-        if new.signer != known.signer || !covers_all {
-            return Err(Failure::new(
-                "crl_other_scope",
-                "the revocation list is another CA's, or about other distribution points, than the one at hand, \
-                 which stays in use",
-            ));
+        if !of_one_ca || !covers_all {
+            // Whoever is on a list that has run out stays revoked, but a CA that takes over, or begins to partition, has to come in.
+            return if has_run_out && (!of_one_ca || belongs) {
+                Ok(())
+            } else {
+                Err(Failure::new(
+                    "crl_other_scope",
+                    "the revocation list is another CA's, or about other distribution points, than the one at hand, \
+                     which stays in use",
+                ))
+            };
         }
-        // Numbers tell the order of lists of one scope only (RFC 5280, section 5.2.3).
+        // A CA that begins to number anew comes in once its last list has run out.
         let one_scope = new.distribution_points.is_empty() == known.distribution_points.is_empty()
             && new.distribution_points.iter().all(|point| known.concern(point));
         let number = |terms: &Terms| (terms.number.len(), terms.number.clone());
-        if one_scope && number(new) < number(known) { Err(older()) } else { Ok(()) }
+        if !has_run_out && one_scope && number(new) < number(known) { Err(older()) } else { Ok(()) }
     }
 
     fn fail(&mut self, failure: Failure, store: &mut impl Store, now: Now) -> ListEvent {

@@ -64,21 +64,57 @@ fn a_list_about_others_does_not_replace_a_current_one() {
 
 #[test]
 fn a_list_about_others_that_came_first_does_not_keep_away_the_one_that_belongs_here() {
-    let of = |number, point: Option<&str>| {
-        let crl = PKI.us.root.crl().number(number);
+    let of = |number, point: Option<&str>, hours| {
+        let crl = PKI.us.root.crl().number(number).valid_from_now(Span::hours(hours), Span::hours(20));
         point.into_iter().fold(crl, |crl, point| crl.distribution_point(point, None)).der()
     };
     let other = Some("http://crl.example/2.crl");
     for secret in BOTH {
-        // Numbers of lists about other certificates say nothing of these.
-        for (own, older) in [(Some(URL), "crl_rollback"), (None, "crl_other_scope")] {
+        // Its number says nothing of these certificates, nor does it matter that it was issued later.
+        for (own, hours, older) in [(Some(URL), -2, "crl_rollback"), (None, -1, "crl_other_scope")] {
             let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
-            assert_eq!(worker.fetch(&mut shared, 100, &of(900, other)), "ok");
-            assert_eq!(worker.fetch(&mut shared, 8000, &of(3, own)), "ok");
-            assert_eq!(worker.fetch(&mut shared, 16_000, &of(901, other)), "crl_other_scope");
-            assert_eq!(worker.fetch(&mut shared, 24_000, &of(2, Some(URL))), older);
+            assert_eq!(worker.fetch(&mut shared, 100, &of(900, other, -1)), "ok");
+            assert_eq!(worker.fetch(&mut shared, 8000, &of(3, own, hours)), "ok");
+            assert_eq!(worker.fetch(&mut shared, 16_000, &of(901, other, 0)), "crl_other_scope");
+            assert_eq!(worker.fetch(&mut shared, 24_000, &of(2, Some(URL), hours)), older);
         }
+        // Also when the one about others has run out meanwhile.
+        let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
+        assert_eq!(worker.fetch(&mut shared, 100, &of(900, other, -1)), "ok");
+        let own = PKI.us.root.crl().number(3).distribution_point(URL, None);
+        let own = own.valid_from_now(Span::hours(-5), Span::days(9)).der();
+        let later = Now { wall: now() + 2 * 86_400, ..moment(8000) };
+        assert_eq!(worker.fetch_at(&mut shared, later, &own), "ok");
     }
+}
+
+/// The URL of the set-up may be a mirror's, which the list does not name.
+#[test]
+fn a_list_that_does_not_name_its_url_gives_way_to_none_of_another_ca() {
+    let second = Ca::builder("second-root").self_signed();
+    let mirrored = PKI.us.root.crl().distribution_point("http://ca.example/us.crl", None).der();
+    let (mut shared, mut worker) = (Shared::default(), Worker::trusting(1, None, &[&PKI.us.root, &second]));
+    assert_eq!(worker.fetch(&mut shared, 100, &mirrored), "ok");
+    assert_eq!(worker.fetch(&mut shared, 8000, &second.crl().number(9).der()), "crl_other_scope");
+    assert_eq!(
+        worker.fetch(&mut shared, 16_000, &second.crl().distribution_point(URL, None).der()),
+        "crl_other_scope"
+    );
+}
+
+#[test]
+fn who_is_on_a_list_that_has_run_out_stays_revoked_whatever_is_served_of_others() {
+    let revoked = &PKI.us.genesys;
+    let long = |crl: CrlBuilder<'_>| crl.valid_from_now(Span::hours(0), Span::days(9)).der();
+    let other = || PKI.us.root.crl().number(9).distribution_point("http://crl.example/2.crl", None);
+    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
+    assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[revoked])), "ok");
+    let later = |at| Now { wall: now() + 2 * 86_400, ..moment(at) };
+    assert_eq!(worker.fetch_at(&mut shared, later(8000), &long(other())), "crl_other_scope");
+    assert_eq!(worker.standing(&shared, revoked, later(0).wall), Some(Standing::Revoked));
+    // A CA that begins to partition its list has one that names the URL.
+    let partition = PKI.us.root.crl().number(10).distribution_point(URL, None);
+    assert_eq!(worker.fetch_at(&mut shared, later(16_000), &long(partition)), "ok");
 }
 
 #[test]

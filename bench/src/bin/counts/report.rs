@@ -8,6 +8,9 @@ use testbed::paths;
 
 /// What a number may grow by before that is worth a word, in percent.
 const TOLERANCE: u64 = 2;
+/// The same of memory: whether a large list grows where it is or moves depends on the certificates, which are made afresh in each
+/// clone. One that is on the edge comes to 3,264 or to 3,840 KiB.
+const MEMORY_TOLERANCE: u64 = 20;
 
 const UPDATE: &str = "make bench-counts";
 
@@ -114,7 +117,8 @@ fn grown(known: &Value, found: &Value) -> Vec<String> {
                 break;
             };
             let now = number.as_u64().unwrap_or(u64::MAX);
-            if now * 100 > before * (100 + TOLERANCE) {
+            let tolerance = if unit == "memory" { MEMORY_TOLERANCE } else { TOLERANCE };
+            if now * 100 > before * (100 + tolerance) {
                 errors.push(format!("{id}: {unit} grew from {before} to {now}"));
             }
         }
