@@ -4,3 +4,12 @@
 mod cavp;
 mod odd;
 mod pkits;
+
+use genesys_mtls_filter::{config::Policy, name::RegionNames};
+
+/// Whose name is whose, where a test has given a region another name.
+fn names(policy: &Policy) -> RegionNames {
+    RegionNames::new(
+        policy.regions.iter().map(|region| (region.certificate_name.as_str(), region.id.as_str())),
+    )
+}

@@ -102,6 +102,7 @@ impl World {
         };
         let name = certificate.common_names.first().cloned().unwrap_or_default();
         self.policy.regions[US_EAST_1].certificate_name = name;
+        self.policy.region_names = super::names(&self.policy);
         let verdict = decide(&certificate, &self.policy, &Trust::default(), self, AT, Mono::ZERO);
         match verdict.outcome {
             Outcome::Allow { .. } => "allow",
