@@ -81,7 +81,7 @@ fn policy() -> Policy {
 fn decision(certificate: &ClientCertificate, policy: &mut Policy) -> String {
     let names = certificate.dns_names.iter().chain(&certificate.common_names);
     policy.regions[0].certificate_name = names.clone().next().cloned().unwrap_or_default();
-    policy.region_names = super::names(&policy);
+    policy.region_names = super::names(policy);
     let at = certificate.not_after;
     match decide(certificate, policy, &Trust::default(), &(), at, Mono::ZERO).outcome {
         Outcome::Allow { .. } => panic!("let in: {}", certificate.summary.subject),
