@@ -43,6 +43,7 @@ if [[ $(cargo mutants --version 2>/dev/null) != "cargo-mutants $VERSION" ]]; the
     cargo install --quiet --locked --root .tools "cargo-mutants@$VERSION"
 fi
 status=0
+mkdir -p target
 nice -n 10 cargo mutants --jobs 1 --package genesys-mtls-filter --output "$OUT" "$@" || status=$?
 # 2 and 3 are cargo-mutants' codes for results that are not all good; whatever else is not 0 is no result.
 [[ $status -eq 0 || $status -eq 2 || $status -eq 3 ]] || exit "$status"

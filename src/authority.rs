@@ -22,7 +22,7 @@ use x509_parser::{
 
 /// One CA certificate, fit to issue client certificates. webpki takes any anchor as it comes; the checks that it
 /// leaves to its caller are made in [`Authority::parse`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Authority {
     anchor: TrustAnchor<'static>,
     subject: Vec<u8>,

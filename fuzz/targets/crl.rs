@@ -44,12 +44,13 @@ fuzz_target!(|data: &[u8]| {
     let list = der::sign(CAST.us_ca.key(), bytes);
     let now = Now { mono: Duration::from_secs(100), wall: NOW, roll: 0.5 };
     let mut shared = Shared::default();
-    let worker = |number| RevocationList::new(&POLICY, &POLICY.revocation.lists[0], None, number).unwrap();
+    let worker =
+        |number| RevocationList::new(&POLICY, &POLICY.revocation.lists[0], &CA[..], None, number).unwrap();
     let (mut first, mut second) = (worker(1), worker(2));
-    assert!(first.tick(&CA[..], &mut shared, now).0.is_some());
+    assert!(first.tick(&mut shared, now).0.is_some());
     let response = HttpResponse { status: 200, body: Some(list.clone()), retry_after: None };
-    first.answered(Ok(response), &CA[..], &mut shared, now);
-    second.learn(&CA[..], &mut shared, now);
+    first.answered(Ok(response), &mut shared, now);
+    second.learn(&mut shared, now);
     let verified = CertificateList::verify(&list, &CA[..], NOW, 60);
     let serials: Option<Vec<&[u8]>> =
         verified.as_ref().ok().and_then(|list| list.serials().collect::<Result<_, _>>().ok());

@@ -52,18 +52,30 @@ static FETCHED: LazyLock<[[Shared; 3]; 2]> = LazyLock::new(|| {
         let mut moments = if secret { [10, 9, 8] } else { [10; 3] }.into_iter().map(at);
         lists.each_ref().map(|(list, authorities)| {
             let (mut worker, mut shared, now) =
-                (worker(1, secret), Shared::default(), moments.next().unwrap());
-            assert!(worker.tick(&authorities[..], &mut shared, now).0.is_some());
+                (worker(1, secret, &authorities[..]), Shared::default(), moments.next().unwrap());
+            assert!(worker.tick(&mut shared, now).0.is_some());
             let response = HttpResponse { status: 200, body: Some(list.clone()), retry_after: None };
-            worker.answered(Ok(response), &authorities[..], &mut shared, now);
-            shared
+            worker.answered(Ok(response), &mut shared, now);
+            in_place(&authorities[0], &shared)
         })
     })
 });
 
-fn worker(number: u64, secret: bool) -> RevocationList {
+fn worker(number: u64, secret: bool, authorities: &[Authority]) -> RevocationList {
     let secret = secret.then(|| Secret::new("s3cret".to_owned()));
-    RevocationList::new(&POLICY, &POLICY.revocation.lists[0], secret.as_ref(), number).unwrap()
+    RevocationList::new(&POLICY, &POLICY.revocation.lists[0], authorities, secret.as_ref(), number).unwrap()
+}
+
+/// The same as if it were of the CA that is believed, sealed as whoever has no secret can.
+fn in_place(authority: &Authority, shared: &Shared) -> Shared {
+    let mut moved = Shared::default();
+    for (key, (value, _)) in &shared.values {
+        let there = key.replace(&authority.ca.to_string(), &CA[0].ca.to_string());
+        let [here, seal] = [key, &there].map(|key| Seal::new(None, key).unwrap());
+        let value = here.open(value).map_or(value.clone(), |record| seal.seal(record));
+        moved.set(&there, &value, None);
+    }
+    moved
 }
 
 fn at(seconds: u64) -> Now {
@@ -81,8 +93,8 @@ struct Attack {
 #[derive(Arbitrary, Debug)]
 enum Edit {
     /// A record of these bytes, sealed as whoever has no secret can.
-    Record(Vec<u8>),
-    Sequence(u64),
+    Record(Record, Vec<u8>),
+    Sequence(Record, u64),
     /// A member of the record, and what it becomes.
     Member(u8, Change),
     /// Bytes of the entries, told to be something else.
@@ -99,6 +111,13 @@ enum Edit {
     Other {
         before: bool,
     },
+}
+
+/// Of the CA's list, or of whose turn it is to fetch.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Record {
+    List,
+    Turns,
 }
 
 #[derive(Arbitrary, Debug)]
@@ -124,40 +143,40 @@ enum Change {
     Text(String),
 }
 
-const MEMBERS: [&str; 15] = [
-    "/list/terms/signer",
-    "/list/terms/this_update",
-    "/list/terms/next_update",
-    "/list/terms/number",
-    "/list/terms/distribution_points",
-    "/list/signed",
-    "/list/entries",
-    "/list/buckets/97",
-    "/list/second",
-    "/list/outline/frame",
-    "/list/outline/length",
-    "/list/outline",
-    "/failures",
-    "/fetched",
-    "/next",
+const MEMBERS: [(Record, &str); 15] = [
+    (Record::List, "/terms/signer"),
+    (Record::List, "/terms/this_update"),
+    (Record::List, "/terms/next_update"),
+    (Record::List, "/terms/number"),
+    (Record::List, "/terms/distribution_points"),
+    (Record::List, "/signed"),
+    (Record::List, "/entries"),
+    (Record::List, "/buckets/97"),
+    (Record::List, "/second"),
+    (Record::List, "/outline/frame"),
+    (Record::List, "/outline/length"),
+    (Record::List, "/outline"),
+    (Record::Turns, "/failures"),
+    (Record::Turns, "/fetched"),
+    (Record::Turns, "/next"),
 ];
 
 fuzz_target!(|attack: Attack| {
     let honest = &FETCHED[usize::from(attack.secret)];
     let mut shared = honest[0].clone();
-    let mut victim = worker(2, attack.secret);
+    let mut victim = worker(2, attack.secret, &CA[..]);
     if attack.informed {
-        victim.learn(&CA[..], &mut shared, at(11));
+        victim.learn(&mut shared, at(11));
         assert_eq!(standing(&victim, &REVOKED, &shared), Some(Standing::Revoked));
     }
-    let key = shared.key("/record").unwrap().replace("/record", "");
+    let key = shared.key("/lease").unwrap().replace("/lease", "");
     for edit in attack.edits.iter().take(8) {
         // With a secret nobody else can seal a record, and a worker that starts can be shown an older one: see SECURITY.md.
         edit.apply(&key, honest, attack.informed && !attack.secret, &mut shared);
     }
     for seconds in [12, 50] {
-        victim.learn(&CA[..], &mut shared, at(seconds));
-        let _ = victim.tick(&CA[..], &mut shared, at(seconds));
+        victim.learn(&mut shared, at(seconds));
+        let _ = victim.tick(&mut shared, at(seconds));
         let (revoked, good) = (standing(&victim, &REVOKED, &shared), standing(&victim, &GOOD, &shared));
         assert!(revoked != Some(Standing::Good), "a revocation was undone");
         assert!(good != Some(Standing::Revoked), "somebody was revoked");
@@ -169,7 +188,7 @@ fuzz_target!(|attack: Attack| {
     }
     // Days later: one tick may go to a call that got lost, or to a record that says it is from then.
     let mut later = (1..=4).map(|day| at(day * 86_400));
-    assert!(later.any(|now| victim.tick(&CA[..], &mut shared, now).0.is_some()), "nobody fetches any more");
+    assert!(later.any(|now| victim.tick(&mut shared, now).0.is_some()), "nobody fetches any more");
 });
 
 fn standing(worker: &RevocationList, certificate: &ClientCertificate, shared: &Shared) -> Option<Standing> {
@@ -178,14 +197,23 @@ fn standing(worker: &RevocationList, certificate: &ClientCertificate, shared: &S
 
 impl Edit {
     fn apply(&self, key: &str, honest: &[Shared; 3], may_roll_back: bool, shared: &mut Shared) {
-        let record_key = format!("{key}/record");
+        let list = format!("{key}/{}", CA[0].ca);
+        let record = match self {
+            Self::Record(record, _) | Self::Sequence(record, _) => *record,
+            Self::Member(member, _) => MEMBERS[usize::from(*member) % MEMBERS.len()].0,
+            _ => Record::List,
+        };
+        let record_key = match record {
+            Record::List => format!("{list}/record"),
+            Record::Turns => format!("{key}/record"),
+        };
         let seal = Seal::new(None, &record_key).unwrap();
         match self {
-            Self::Record(bytes) => {
+            Self::Record(_, bytes) => {
                 shared.set(&record_key, &seal.seal(bytes), None);
             }
-            Self::Sequence(_) | Self::Member(..) | Self::Split(_) => {
-                let Some(sealed) = shared.value("/record") else { return };
+            Self::Sequence(..) | Self::Member(..) | Self::Split(_) => {
+                let Some(sealed) = shared.value(&record_key) else { return };
                 let Some((sequence, json)) = seal.open(sealed).and_then(|open| open.split_first_chunk::<8>())
                 else {
                     return;
@@ -194,20 +222,20 @@ impl Edit {
                 let mut sequence = u64::from_le_bytes(*sequence);
                 match self {
                     Self::Member(member, change) => {
-                        if let Some(value) = state.pointer_mut(MEMBERS[usize::from(*member) % MEMBERS.len()])
-                        {
+                        let pointer = MEMBERS[usize::from(*member) % MEMBERS.len()].1;
+                        if let Some(value) = state.pointer_mut(pointer) {
                             change.apply(value);
                         }
                         sequence = sequence.saturating_add(1);
                     }
                     Self::Split(split) => {
-                        let outline = state.pointer_mut("/list/outline").and_then(Value::as_object_mut);
+                        let outline = state.pointer_mut("/outline").and_then(Value::as_object_mut);
                         if let Some(outline) = outline {
-                            split.apply(outline, &format!("{key}/a/piece"), shared);
+                            split.apply(outline, &format!("{list}/a/piece"), shared);
                         }
                         sequence = sequence.saturating_add(1);
                     }
-                    Self::Sequence(number) => sequence = *number,
+                    Self::Sequence(_, number) => sequence = *number,
                     _ => {}
                 }
                 let bytes = [&sequence.to_le_bytes()[..], state.to_string().as_bytes()].concat();
@@ -215,17 +243,17 @@ impl Edit {
             }
             Self::Empty => {
                 for bucket in 0..=u8::MAX {
-                    shared.set(&format!("{key}/a/{bucket:02x}"), b"", None);
+                    shared.set(&format!("{list}/a/{bucket:02x}"), b"", None);
                 }
             }
             Self::Piece(number, bytes) => {
-                shared.set(&format!("{key}/a/piece{}", number % 4), bytes, None);
+                shared.set(&format!("{list}/a/piece{}", number % 4), bytes, None);
             }
-            Self::PieceBit(number, bit) => flip(shared, &format!("{key}/a/piece{}", number % 4), *bit),
+            Self::PieceBit(number, bit) => flip(shared, &format!("{list}/a/piece{}", number % 4), *bit),
             Self::Bucket(number, bytes) => {
-                shared.set(&format!("{key}/a/{number:02x}"), bytes, None);
+                shared.set(&format!("{list}/a/{number:02x}"), bytes, None);
             }
-            Self::BucketBit(number, bit) => flip(shared, &format!("{key}/a/{number:02x}"), *bit),
+            Self::BucketBit(number, bit) => flip(shared, &format!("{list}/a/{number:02x}"), *bit),
             Self::Lease(bytes) => {
                 shared.set(&format!("{key}/lease"), bytes, None);
             }

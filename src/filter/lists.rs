@@ -33,10 +33,11 @@ impl Lists {
     /// Begins to follow the lists that were wished for. `secret` finds the secret that seals a region's data.
     pub fn open(&mut self, secret: impl Fn(&str) -> Option<Secret>, now: Now) {
         for source in self.wished.take() {
-            let list =
-                RevocationList::new(&self.policy, &source, secret(&source.region).as_ref(), self.worker);
+            let authorities = authorities(&self.policy, &source);
+            let secret = secret(&source.region);
+            let list = RevocationList::new(&self.policy, &source, authorities, secret.as_ref(), self.worker);
             if let Some(mut list) = list {
-                list.learn(authorities(&self.policy, &source), &mut SharedData, now);
+                list.learn(&mut SharedData, now);
                 self.followed.push(list);
             }
         }
@@ -45,7 +46,7 @@ impl Lists {
     /// Reads what other workers have fetched.
     pub fn learn(&mut self, now: Now) {
         for list in &mut self.followed {
-            list.learn(authorities(&self.policy, &list.source), &mut SharedData, now);
+            list.learn(&mut SharedData, now);
         }
     }
 
@@ -56,7 +57,7 @@ impl Lists {
     /// One list's turn: the call to make, if any.
     pub fn tick(&mut self, index: usize, now: Now) -> Option<HttpCall> {
         let list = self.followed.get_mut(index)?;
-        let (call, event) = list.tick(authorities(&self.policy, &list.source), &mut SharedData, now);
+        let (call, event) = list.tick(&mut SharedData, now);
         self.report(index, event);
         call
     }
@@ -64,8 +65,7 @@ impl Lists {
     pub fn answered(&mut self, index: usize, response: Result<HttpResponse, Failure>, now: Now) {
         let Some(list) = self.followed.get_mut(index) else { return };
         self.fetched |= response.is_ok();
-        let authorities = authorities(&self.policy, &list.source);
-        let event = list.answered(response, authorities, &mut SharedData, now);
+        let event = list.answered(response, &mut SharedData, now);
         self.report(index, event);
     }
 

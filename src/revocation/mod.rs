@@ -1,12 +1,13 @@
 //! Revocation: the lists that CAs publish of certificates they no longer stand for.
 //!
 //! ```text
-//! crl    one list, verified on arrival        table   its serial numbers, as they are kept
-//! shelf  what workers share of it             pieces  the same list verified by each of them, where they have to
-//! lists  fetching and looking up, per worker
+//! crl     one list, verified on arrival         table   its serial numbers, as they are kept
+//! latest  one CA's list, and what replaces it    shelf   what workers share of it
+//! lists   fetching from one URL, and looking up  pieces  the same list verified by each worker, where they have to
 //! ```
 
 mod crl;
+mod latest;
 mod lists;
 mod pieces;
 mod shelf;

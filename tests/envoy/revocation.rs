@@ -14,7 +14,7 @@ use testbed::{
     client::Connection,
     envoy::WallClock,
     genesys::{Endpoint, Fault, Gate, Seen},
-    pki::{CrlBuilder, Leaf, serial_of},
+    pki::{Ca, CrlBuilder, Leaf, serial_of},
 };
 use time::Duration as Span;
 
@@ -238,6 +238,39 @@ async fn a_partition_is_about_the_certificates_that_name_it() {
         scene.fetched("crl_other_scope").await;
         scene.run.assert_out("revoked here", &scene.revoked, 403, "revoked").await;
         scene.run.assert_in("not on the list", &scene.good).await;
+    }
+}
+
+/// As while the region's CA changes its key: the old one publishes a list as long as anybody has its certificates.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_cas_that_publish_under_one_url_do_not_undo_each_others_revocations() {
+    let world = world().await;
+    let next = Ca::builder("us-next").dn(&[("O", "Testbed Genesys"), ("CN", "Next")]).self_signed();
+    let leaf =
+        |ca: &Ca, name| ca.leaf().key_name(name).name(world.pki.us.region.certificate_name).crl(URL).issue();
+    let [old, new] = [&world.pki.us.root, &next].map(|ca| ["revoked", "good"].map(|name| leaf(ca, name)));
+    let list =
+        |ca: &Ca, number, revoked: &Leaf| ca.crl().number(number).revoke(&serial_of(&revoked.der)).der();
+    let lists = [list(&world.pki.us.root, 900, &old[0]), list(&next, 1, &new[0])];
+    let [revoked, good] = old;
+    let both = world.pki.us.root.pem.clone() + &next.pem;
+    let policy =
+        with(policy(&world, listed("hard")), "/regions/us-east-1/genesys/ca_certificates", json!(both));
+    let cluster = crl_cluster(&world);
+    let run = start_with(world, "envoy/envoy.yaml", &policy, 2, |bootstrap| {
+        bootstrap["static_resources"]["clusters"].as_array_mut().unwrap().push(cluster);
+    })
+    .await;
+    let scene = Scene { run, revoked, good };
+    for served in [&lists[0], &lists[1], &lists[0]] {
+        scene.run.world.genesys.set_crl(PATH, 200, served.clone());
+        scene.fetched("ok").await;
+        scene.fetched("ok").await;
+    }
+    for (revoked, good) in [(&scene.revoked, &scene.good), (&new[0], &new[1])] {
+        let mut connection = scene.connect(good).await;
+        scene.becomes("on neither list", &mut connection, 200).await;
+        scene.run.assert_out("on its CA's list", revoked, 403, "revoked").await;
     }
 }
 

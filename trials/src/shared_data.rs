@@ -58,23 +58,27 @@ pub fn pin_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
     Ok(keys.into_iter().collect())
 }
 
-/// The keys of the policy's first revocation list: lease, record, note of damage, and both places of its table and of itself.
+/// The keys of the policy's first revocation list: lease, turns, note of damage; and of each CA's list the record, and both places
+/// of its table and of itself.
 pub fn list_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
     let sealed = policy["regions"][REGION]["digicert"].is_object();
     let policy = load(policy.to_string().as_bytes()).map_err(|errors| format!("{errors:?}"))?;
     let source = policy.revocation.lists.first().ok_or("no list")?;
     let secret = sealed.then(|| secret_of(world));
-    let mut list = RevocationList::new(&policy, source, secret.as_ref(), 7).ok_or("no list")?;
     let cas = policy.regions.first().map(|region| region.genesys.as_slice()).unwrap_or_default();
+    let mut list = RevocationList::new(&policy, source, cas, secret.as_ref(), 7).ok_or("no list")?;
     let mut asked = Asked::default();
-    list.tick(cas, &mut asked, NOW);
+    list.tick(&mut asked, NOW);
     let keys = asked.0.into_inner();
     let lease = keys.iter().find(|key| key.ends_with("/lease")).ok_or("no lease")?;
     let own = lease.trim_end_matches("lease");
     let mut all: Vec<String> = ["lease", "record", "damaged"].map(|ending| format!("{own}{ending}")).into();
-    for place in ["a", "b"] {
-        all.extend((0..BUCKETS).map(|bucket| format!("{own}{place}/{bucket:02x}")));
-        all.extend((0..PIECES).map(|piece| format!("{own}{place}/piece{piece}")));
+    for ca in cas.iter().map(|authority| authority.ca) {
+        all.push(format!("{own}{ca}/record"));
+        for place in ["a", "b"] {
+            all.extend((0..BUCKETS).map(|bucket| format!("{own}{ca}/{place}/{bucket:02x}")));
+            all.extend((0..PIECES).map(|piece| format!("{own}{ca}/{place}/piece{piece}")));
+        }
     }
     Ok(all)
 }

@@ -49,12 +49,12 @@ fn elements(mut der: &[u8]) -> Vec<(&[u8], &[u8])> {
 
 impl Claim {
     fn read(shared: &Shared) -> Self {
-        let key_of_record = key(shared, "/record");
+        let key_of_record = shared.record();
         let sealed = &shared.0[&key_of_record].0;
         let seal = Seal::new(None, &key_of_record).unwrap();
         let (sequence, json) = seal.open(sealed).unwrap().split_first_chunk::<8>().unwrap();
         let record: Value = serde_json::from_slice(json).unwrap();
-        let outline = &record["list"]["outline"];
+        let outline = &record["outline"];
         let frame: Vec<u8> = serde_json::from_value(outline["frame"].clone()).unwrap();
         let parts = elements(elements(&frame)[0].1);
         Self {
@@ -70,12 +70,12 @@ impl Claim {
     /// Writes it down as the newest.
     fn write(mut self, shared: &mut Shared) {
         let frame = sequence(&[sequence(&self.fields.concat()), self.behind].concat());
-        self.record["list"]["outline"] = json!({"frame": frame, "length": self.length});
+        self.record["outline"] = json!({"frame": frame, "length": self.length});
         let first = key(shared, "/a/piece0");
         for (number, piece) in self.pieces.iter().enumerate() {
             shared.set(&first.replace("piece0", &format!("piece{number}")), piece, None);
         }
-        let key = key(shared, "/record");
+        let key = shared.record();
         let json = self.record.to_string();
         let bytes = [&(self.sequence + 1).to_le_bytes()[..], json.as_bytes()].concat();
         shared.set(&key, &Seal::new(None, &key).unwrap().seal(&bytes), None);
@@ -127,7 +127,7 @@ fn entries_told_to_be_something_else_clear_nobody() {
         claim.fields.insert(ENTRIES, sequence(&claim.pieces.concat()));
         claim.length = length;
     };
-    let tell = |claim: &mut Claim, entries: usize| claim.record["list"]["entries"] = entries.into();
+    let tell = |claim: &mut Claim, entries: usize| claim.record["entries"] = entries.into();
     let entries = |claim: &Claim| -> Vec<Vec<u8>> {
         elements(&claim.pieces[0]).iter().map(|(entry, _)| entry.to_vec()).collect()
     };
@@ -218,7 +218,7 @@ proptest! {
             let (first, second) = whole.split_at(cut.index(whole.len() + 1));
             claim.pieces = vec![first.to_vec(), second.to_vec()];
             claim.length = length.unwrap_or(claim.length);
-            claim.record["list"]["entries"] = entries.into();
+            claim.record["entries"] = entries.into();
         });
     }
 

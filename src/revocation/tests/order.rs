@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{refresh::Now, revocation::Standing};
 use std::time::Duration;
-use testbed::pki::{Ca, CrlBuilder};
+use testbed::pki::{Ca, CrlBuilder, serial_of};
 use time::Duration as Span;
 
 #[test]
@@ -31,35 +31,83 @@ fn an_older_list_does_not_undo_a_revocation() {
 /// Or a list that says nothing of the certificate would undo its revocation as well as an old one.
 #[test]
 fn a_list_about_others_does_not_replace_a_current_one() {
-    let second = Ca::builder("second-root").self_signed();
-    let of = |ca: &Ca, number, change: &dyn Fn(CrlBuilder<'_>) -> Vec<u8>| change(ca.crl().number(number));
+    let of = |number, change: &dyn Fn(CrlBuilder<'_>) -> Vec<u8>| change(PKI.us.root.crl().number(number));
     let whole = |crl: CrlBuilder<'_>| crl.der();
     let partition = |crl: CrlBuilder<'_>| crl.distribution_point(URL, None).der();
     let other = |crl: CrlBuilder<'_>| crl.distribution_point("http://crl.example/2.crl", None).der();
-    let first = &PKI.us.root;
     let cases = [
-        ("another CA's", of(first, 1, &whole), of(&second, 9, &whole), "crl_other_scope"),
-        ("a partition of it", of(first, 1, &whole), of(first, 9, &partition), "crl_other_scope"),
-        ("another partition", of(first, 1, &partition), of(first, 9, &other), "crl_other_scope"),
-        ("all certificates", of(first, 1, &partition), of(first, 9, &whole), "ok"),
+        ("a partition of it", of(1, &whole), of(9, &partition), "crl_other_scope"),
+        ("another partition", of(1, &partition), of(9, &other), "crl_other_scope"),
+        ("all certificates", of(1, &partition), of(9, &whole), "ok"),
     ];
     for (what, before, after, code) in cases {
-        let mut shared = Shared::default();
-        let mut worker = Worker::trusting(1, None, &[first, &second]);
+        let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
         assert_eq!(worker.fetch(&mut shared, 100, &before), "ok", "{what}");
         assert_eq!(worker.fetch(&mut shared, 8000, &after), code, "{what}");
-        // A CA that is no longer configured, or a list that has run out, keeps nobody.
-        worker.authorities = vec![authority(&second)];
-        if what == "another CA's" {
-            assert_eq!(worker.fetch(&mut shared, 16_000, &after), "ok", "{what}");
-        }
     }
-    let mut shared = Shared::default();
-    let mut worker = Worker::trusting(1, None, &[first, &second]);
-    let long = |ca: &Ca| ca.crl().valid_from_now(Span::hours(-1), Span::days(9)).der();
-    assert_eq!(worker.fetch(&mut shared, 100, &of(first, 1, &whole)), "ok");
-    let later = Now { wall: now() + 2 * 86_400, ..moment(8000) };
-    assert_eq!(worker.fetch_at(&mut shared, later, &long(&second)), "ok");
+}
+
+/// Whichever the server sends first, older or of lower number than the other's: a CA speaks for its own certificates only.
+#[test]
+fn the_lists_of_two_cas_under_one_url_stand_side_by_side() {
+    let second = Ca::builder("second-root").self_signed();
+    let leaf = second.leaf().name(PKI.us.region.certificate_name).crl(URL).issue();
+    let seconds = |number, revoked: bool, hours| {
+        let crl = second.crl().number(number).valid_from_now(Span::hours(hours), Span::hours(hours + 20));
+        if revoked {
+            crl.revoke(&serial_of(&leaf.der)).der()
+        } else {
+            crl.distribution_point(URL, None).der()
+        }
+    };
+    for secret in BOTH {
+        let (mut shared, mut fetching) =
+            (Shared::default(), Worker::trusting(1, secret, &[&PKI.us.root, &second]));
+        let mut learning = Worker::trusting(2, secret, &[&second, &PKI.us.root]);
+        let steps = [
+            ("one CA's", list(300, &[&PKI.us.genesys]), "ok", Some(Standing::Revoked), None),
+            (
+                "the other's, older",
+                seconds(2, true, -3),
+                "ok",
+                Some(Standing::Revoked),
+                Some(Standing::Revoked),
+            ),
+            (
+                "a number less",
+                seconds(1, false, -3),
+                "crl_other_scope",
+                Some(Standing::Revoked),
+                Some(Standing::Revoked),
+            ),
+            (
+                "the first's, rolled back",
+                list(299, &[]),
+                "crl_rollback",
+                Some(Standing::Revoked),
+                Some(Standing::Revoked),
+            ),
+            ("the first's, newer", list(301, &[]), "ok", Some(Standing::Good), Some(Standing::Revoked)),
+        ];
+        for ((what, der, code, of_first, of_second), at) in steps.into_iter().zip((1..).map(|n| 4000 * n)) {
+            assert_eq!(fetching.fetch(&mut shared, at, &der), code, "{what}");
+            learning.learn(&mut shared, at + 1);
+            for worker in [&fetching, &learning] {
+                let by = |ca: &Ca, leaf| worker.standing_by(&authority(ca), &shared, leaf, now());
+                assert_eq!(
+                    (by(&PKI.us.root, &PKI.us.genesys), by(&second, &leaf)),
+                    (of_first, of_second),
+                    "{what}"
+                );
+            }
+        }
+        // The first nextUpdate counts, or a CA that publishes nothing any more would hide behind the other.
+        let left = learning.list.gauges(moment(20_002)).unwrap().1;
+        assert!((16 * 3600..=17 * 3600).contains(&left), "{left}");
+        // A CA that is not configured any more has no list.
+        let only_second = Worker::trusting(3, secret, &[&second]);
+        assert_eq!(only_second.standing_by(&authority(&PKI.us.root), &shared, &PKI.us.genesys, now()), None);
+    }
 }
 
 #[test]
@@ -86,20 +134,6 @@ fn a_list_about_others_that_came_first_does_not_keep_away_the_one_that_belongs_h
         let later = Now { wall: now() + 2 * 86_400, ..moment(8000) };
         assert_eq!(worker.fetch_at(&mut shared, later, &own), "ok");
     }
-}
-
-/// The URL of the set-up may be a mirror's, which the list does not name.
-#[test]
-fn a_list_that_does_not_name_its_url_gives_way_to_none_of_another_ca() {
-    let second = Ca::builder("second-root").self_signed();
-    let mirrored = PKI.us.root.crl().distribution_point("http://ca.example/us.crl", None).der();
-    let (mut shared, mut worker) = (Shared::default(), Worker::trusting(1, None, &[&PKI.us.root, &second]));
-    assert_eq!(worker.fetch(&mut shared, 100, &mirrored), "ok");
-    assert_eq!(worker.fetch(&mut shared, 8000, &second.crl().number(9).der()), "crl_other_scope");
-    assert_eq!(
-        worker.fetch(&mut shared, 16_000, &second.crl().distribution_point(URL, None).der()),
-        "crl_other_scope"
-    );
 }
 
 #[test]

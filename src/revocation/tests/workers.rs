@@ -34,6 +34,12 @@ impl Store for Shared {
 }
 
 impl Shared {
+    /// The key of the record of the one CA's list that is here.
+    pub fn record(&self) -> String {
+        let of_a_list = |key: &&String| key.ends_with("/record") && key.split('/').count() > 5;
+        self.0.keys().find(of_a_list).unwrap().clone()
+    }
+
     /// All buckets, of both places.
     pub fn buckets(&self) -> Vec<(String, Vec<u8>)> {
         let is_bucket = |key: &str| key.rsplit('/').next().is_some_and(|end| end.len() == 2);
@@ -72,12 +78,13 @@ impl Worker {
         let source: &ListSource = &policy.revocation.lists[0];
         assert_eq!(source.authority, AuthorityKind::Genesys);
         let secret = secret.map(|secret| Secret::new(secret.to_owned()));
-        let list = RevocationList::new(&policy, source, secret.as_ref(), number).unwrap();
-        Self { list, authorities: cas.iter().map(|ca| authority(ca)).collect() }
+        let authorities: Vec<Authority> = cas.iter().map(|ca| authority(ca)).collect();
+        let list = RevocationList::new(&policy, source, &authorities, secret.as_ref(), number).unwrap();
+        Self { list, authorities }
     }
 
     pub fn learn(&mut self, shared: &mut Shared, at: u64) {
-        self.list.learn(&self.authorities, shared, moment(at));
+        self.list.learn(shared, moment(at));
     }
 
     /// One tick, and the answer to the call that it makes, if it makes one.
@@ -86,10 +93,10 @@ impl Worker {
     }
 
     pub fn fetch_at(&mut self, shared: &mut Shared, at: Now, der: &[u8]) -> &'static str {
-        let Some(call) = self.list.tick(&self.authorities, shared, at).0 else { return "nothing" };
+        let Some(call) = self.list.tick(shared, at).0 else { return "nothing" };
         assert_eq!(call.headers[1].1, "/us.crl");
         let response = HttpResponse { status: 200, body: Some(der.to_vec()), retry_after: None };
-        match self.list.answered(Ok(response), &self.authorities, shared, at) {
+        match self.list.answered(Ok(response), shared, at) {
             Some(ListEvent::Fetched { .. }) => "ok",
             Some(ListEvent::Failed { failure, .. }) => failure.code,
             None => "no answer was awaited",
@@ -97,7 +104,11 @@ impl Worker {
     }
 
     pub fn standing(&self, shared: &Shared, leaf: &Leaf, at: i64) -> Option<Standing> {
-        self.list.standing(&self.authorities[0], &client(leaf), shared, &mut Clock::at(at))
+        self.standing_by(&self.authorities[0], shared, leaf, at)
+    }
+
+    pub fn standing_by(&self, ca: &Authority, shared: &Shared, leaf: &Leaf, at: i64) -> Option<Standing> {
+        self.list.standing(ca, &client(leaf), shared, &mut Clock::at(at))
     }
 }
 
@@ -206,10 +217,10 @@ fn a_list_that_a_worker_brings_home_that_stalled_does_not_replace_a_newer_one() 
         let (mut shared, mut stalled, mut other) =
             (Shared::default(), Worker::new(1, secret), Worker::new(2, secret));
         let revoked = &PKI.us.genesys;
-        assert!(stalled.list.tick(&stalled.authorities, &mut shared, moment(100)).0.is_some());
+        assert!(stalled.list.tick(&mut shared, moment(100)).0.is_some());
         assert_eq!(other.fetch(&mut shared, 111, &list(2, &[revoked])), "ok", "the lease is over");
         let late = HttpResponse { status: 200, body: Some(list(1, &[])), retry_after: None };
-        let event = stalled.list.answered(Ok(late), &stalled.authorities, &mut shared, moment(112));
+        let event = stalled.list.answered(Ok(late), &mut shared, moment(112));
         let Some(ListEvent::Failed { failure, .. }) = event else { panic!("{event:?}") };
         assert_eq!(failure.code, "crl_rollback");
         for worker in [&mut stalled, &mut other] {
@@ -227,7 +238,7 @@ fn a_record_that_is_sealed_well_and_says_nothing_is_written_again_by_the_worker_
         let revoked = &PKI.us.genesys;
         assert_eq!(leader.fetch(&mut shared, 100, &list(1, &[revoked])), "ok");
         follower.learn(&mut shared, 101);
-        let key = shared.0.keys().find(|key| key.ends_with("/record")).unwrap().clone();
+        let key = shared.record();
         let own = secret.map(|secret| Secret::new(secret.to_owned()));
         let seal = Seal::new(own.as_ref(), &key).unwrap();
         for text in [&b""[..], b"{}", b"no JSON", b"[1]"] {
@@ -265,8 +276,13 @@ fn without_a_secret_workers_believe_the_ca_and_not_each_other() {
         let mut forger = Worker::trusting(3, None, &[ca]);
         let elsewhere = &mut Shared::default();
         assert_eq!(forger.fetch(elsewhere, 200, &der), "ok");
+        // Where the others look: under the CA's key, not under the forger's.
+        let place = |ca: &Ca| authority(ca).ca.to_string();
         for (key, (value, _)) in elsewhere.0.iter().filter(|(key, _)| !key.ends_with("lease")) {
-            shared.set(key, value, None);
+            let there = key.replace(&place(ca), &place(&PKI.us.root));
+            let [here, seal] = [key, &there].map(|key| Seal::new(None, key).unwrap());
+            let value = here.open(value).map_or(value.clone(), |record| seal.seal(record));
+            shared.set(&there, &value, None);
         }
         for worker in [&mut leader, &mut follower] {
             worker.learn(&mut shared, 201);
@@ -279,7 +295,7 @@ fn without_a_secret_workers_believe_the_ca_and_not_each_other() {
         let mut new = Worker::new(4, None);
         new.learn(&mut shared, 202);
         let expected = if what == "forged" { None } else { Some(Standing::Good) };
-        assert_eq!(new.standing(&shared, revoked, now()), expected, "{what}: {:?}", new.list);
+        assert_eq!(new.standing(&shared, revoked, now()), expected, "{what}");
         // Those who know better put it right.
         assert_eq!(follower.fetch(&mut shared, 203, &der), "nothing", "not its turn");
         assert_eq!(leader.fetch(&mut shared, 204, &list(5, &[revoked])), "ok");
@@ -310,7 +326,8 @@ fn a_shorter_interval_counts_from_the_last_fetch() {
     assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[])), "ok");
     let mut policy = policy();
     policy.revocation.interval = Duration::from_secs(10);
-    worker.list = RevocationList::new(&policy, &policy.revocation.lists[0], None, 1).unwrap();
+    worker.list =
+        RevocationList::new(&policy, &policy.revocation.lists[0], &worker.authorities, None, 1).unwrap();
     assert_eq!(worker.fetch(&mut shared, 105, &list(1, &[])), "nothing");
     assert_eq!(worker.fetch(&mut shared, 112, &list(1, &[])), "ok");
 }
@@ -321,14 +338,15 @@ fn a_shorter_interval_bounds_what_a_server_asked_for_under_a_longer_one() {
     let mut policy = policy();
     policy.revocation.interval = Duration::from_hours(7 * 24);
     let mut worker = Worker::new(1, Some("s3cret"));
+    let cas = [authority(&PKI.us.root)];
     let following = |policy: &Policy| {
         let secret = Secret::new("s3cret".to_owned());
-        RevocationList::new(policy, &policy.revocation.lists[0], Some(&secret), 1).unwrap()
+        RevocationList::new(policy, &policy.revocation.lists[0], &cas, Some(&secret), 1).unwrap()
     };
     worker.list = following(&policy);
-    assert!(worker.list.tick(&worker.authorities, &mut shared, moment(100)).0.is_some());
+    assert!(worker.list.tick(&mut shared, moment(100)).0.is_some());
     let busy = HttpResponse { status: 503, body: None, retry_after: Some(Duration::from_hours(100)) };
-    worker.list.answered(Ok(busy), &worker.authorities, &mut shared, moment(100));
+    worker.list.answered(Ok(busy), &mut shared, moment(100));
     policy.revocation.interval = Duration::from_hours(1);
     worker.list = following(&policy);
     worker.learn(&mut shared, 200);
@@ -370,7 +388,25 @@ fn a_list_is_the_cas_whichever_of_its_certificates_is_at_hand() {
     let mut worker = Worker::trusting(1, Some("s3cret"), &[&new, &old]);
     assert_eq!(worker.fetch(&mut shared, 100, &list), "ok");
     for ca in [&old, &new] {
-        let standing = worker.list.standing(&authority(ca), &client(&leaf), &shared, &mut Clock::at(now()));
+        let standing = worker.standing_by(&authority(ca), &shared, &leaf, now());
         assert_eq!(standing, Some(Standing::Revoked));
+    }
+}
+
+/// As after a change of the configured CAs, or of the module: what was shared of the fetch is no list for this worker.
+#[test]
+fn a_worker_that_finds_none_of_its_lists_fetches_without_waiting_for_the_next_turn() {
+    let second = Ca::builder("second-root").self_signed();
+    for secret in BOTH {
+        let mut shared = Shared::default();
+        let mut before = Worker::new(1, secret);
+        assert_eq!(before.fetch(&mut shared, 100, &list(1, &[])), "ok");
+        let (mut same, mut other) = (Worker::new(2, secret), Worker::trusting(3, secret, &[&second]));
+        before.list.leave(&mut shared, Duration::from_secs(101));
+        assert_eq!(same.fetch(&mut shared, 102, &[]), "nothing");
+        assert_eq!(other.fetch(&mut shared, 103, &list(1, &[])), "crl_other_issuer");
+        assert_eq!(other.fetch(&mut shared, 103, &[]), "nothing", "it waits as after any failure");
+        assert_eq!(other.fetch(&mut shared, 160, &second.crl().der()), "ok");
+        assert_eq!(other.fetch(&mut shared, 161, &[]), "nothing");
     }
 }

@@ -78,10 +78,10 @@ impl World {
         let now = Now { mono: Mono::from_secs(1), wall: AT, roll: 0.5 };
         let cas = &self.policy.regions[US_EAST_1].genesys;
         for (source, (name, der)) in self.policy.revocation.lists.iter().zip(crls) {
-            let mut list = RevocationList::new(&self.policy, source, None, 1).unwrap();
-            assert!(list.tick(cas, &mut self.shared, now).0.is_some(), "{name} is fetched");
+            let mut list = RevocationList::new(&self.policy, source, cas, None, 1).unwrap();
+            assert!(list.tick(&mut self.shared, now).0.is_some(), "{name} is fetched");
             let response = HttpResponse { status: 200, body: Some(der), retry_after: None };
-            match list.answered(Ok(response), cas, &mut self.shared, now).unwrap() {
+            match list.answered(Ok(response), &mut self.shared, now).unwrap() {
                 ListEvent::Fetched { .. } => self.lists.push(list),
                 ListEvent::Failed { failure, .. } => drop(self.refused_lists.insert(name, failure.code)),
             }

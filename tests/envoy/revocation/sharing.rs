@@ -6,15 +6,16 @@ use crate::{
     stage::{Doors, Stage, by_ca},
 };
 use genesys_mtls_filter::{
+    authority::Authority,
     config,
-    refresh::{HttpResponse, Now, Secret, Store},
+    refresh::{HttpResponse, Now, Seal, Secret, Store},
     revocation::RevocationList,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use testbed::{
     World,
-    pki::{Leaf, serial_of},
+    pki::{Ca, Leaf, serial_of},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -124,32 +125,41 @@ fn forgery(world: &World, name: &str, at: Duration) -> BTreeMap<String, Vec<u8>>
     let ours = with(with(by_ca(world), "/revocation", listed("soft")), "/name", json!(name));
     let theirs = with(ours, "/regions/us-east-1/genesys/ca_certificates", json!(world.pki.impostor.pem));
     let policy = config::load(theirs.to_string().as_bytes()).expect("a policy");
-    let cas = &policy.regions[0].genesys;
     let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
     let now = Now { mono: at, wall: i64::try_from(wall).unwrap_or(0), roll: 0.5 };
-    let mut list = RevocationList::new(&policy, &policy.revocation.lists[0], None, 7).expect("a list");
-    let mut written = Written::default();
-    assert!(list.tick(cas, &mut written, now).0.is_some());
+    let list = |secret| {
+        let (source, cas) = (&policy.revocation.lists[0], &policy.regions[0].genesys);
+        RevocationList::new(&policy, source, cas, secret, 7).expect("a list")
+    };
+    let (mut theirs, mut written) = (list(None), Written::default());
+    assert!(theirs.tick(&mut written, now).0.is_some());
     let body = Some(world.pki.impostor.crl().number(1000).der());
-    list.answered(Ok(HttpResponse { status: 200, body, retry_after: None }), cas, &mut written, now);
-    let record = written.0.keys().any(|key| key.ends_with("/record"));
-    assert!(record && written.0.len() > 256, "{:?}", written.0.keys());
+    theirs.answered(Ok(HttpResponse { status: 200, body, retry_after: None }), &mut written, now);
+    assert!(written.0.len() > 256, "{:?}", written.0.keys());
     // Both places of the table, under the keys that the workers of this door use.
     let secret = Secret::new(world.genesys.credentials("us-east-1").client_secret);
-    let secret = (name == "sealed").then_some(&secret);
-    let mut ours = RevocationList::new(&policy, &policy.revocation.lists[0], secret, 7).expect("a list");
     let mut keys = Written::default();
-    ours.tick(cas, &mut keys, now);
+    list((name == "sealed").then_some(&secret)).tick(&mut keys, now);
     let source = |written: &Written| {
         let key = written.0.keys().next().expect("a lease");
         key.split('/').nth(3).expect("a digest of the source").to_owned()
     };
     let (theirs, ours) = (source(&written), source(&keys));
-    let renamed = written.0.iter().flat_map(|(key, value)| {
-        let key = key.replace(&theirs, &ours);
-        [(key.replace("/a/", "/b/"), value.clone()), (key, value.clone())]
+    let ca = |ca: &Ca| Authority::parse(&ca.der).expect("a CA").ca.to_string();
+    let (their_ca, our_ca) = (ca(&world.pki.impostor), ca(&world.pki.us.root));
+    let moved = written.0.iter().flat_map(|(key, value)| {
+        let there = key.replace(&theirs, &ours).replace(&their_ca, &our_ca);
+        let [here, seal] = [key, &there].map(|key| Seal::new(None, key).expect("a seal"));
+        let value = here.open(value).map_or(value.clone(), |record| seal.seal(record));
+        [(there.replace("/a/", "/b/"), value.clone()), (there, value)]
     });
-    renamed.collect()
+    let moved: BTreeMap<_, _> = moved.collect();
+    assert!(
+        moved.contains_key(&format!("genesys_mtls/{name}/crl/{ours}/{our_ca}/record")),
+        "{:?}",
+        moved.keys()
+    );
+    moved
 }
 
 /// A module that writes these into shared data at each request, and lets it pass.
