@@ -11,8 +11,8 @@ const DENIED: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// A bounded least-recently-used cache of verdicts, keyed by the digest that Envoy shows.
 ///
-/// It belongs to one configuration of one policy: a reload begins with an empty one. Only verdicts that nothing but
-/// other trust or the passing of time can change are kept; whoever waits for a refresh is decided on again.
+/// It belongs to one configuration of one policy: a reload begins with an empty one. Nothing but other trust and the passing of
+/// time changes what is kept; whoever is held for a refresh is not in it, and is decided on again.
 #[derive(Debug)]
 pub struct VerdictCache<K: std::hash::Hash + Eq, A, D> {
     trust: u64,

@@ -24,7 +24,7 @@ mod wanted;
 
 pub use api::{Entity, MAX_BODY as MAX_ANSWER};
 pub use fetch::{Client, Fetch, Harvest, HttpCall, HttpResponse, Parties, Party, Progress};
-pub use lease::{Lease, claim};
+pub use lease::{CALLBACK, Lease, claim};
 pub use oauth::{Secret, Token};
 pub use pin_news::{PinChange, PinNews, PinStatus, Pins};
 pub use pins::{Criteria, Selection, Skipped, select};

@@ -73,13 +73,16 @@ impl Record {
         self.next = self.next.min(millis(now));
     }
 
-    /// Whoever wrote it may have had a longer interval, or may want that nobody asks any more: whatever it says, workers wait
-    /// no longer than this.
-    pub fn wait_at_most_until(&mut self, latest: Mono) {
-        let latest = millis(latest);
-        self.next = self.next.min(latest);
-        self.quiet_until = self.quiet_until.min(latest);
-        self.early = self.early.map(|early| early.min(latest));
+    /// Whoever wrote it may have had a longer interval, or may want that nobody asks any more, or that a pin lasts for ever: whatever
+    /// it says, workers wait no longer than this, and nothing of it happened later than that.
+    pub fn keep_within(&mut self, wait: Mono, past: Mono) {
+        let (wait, past) = (millis(wait), millis(past));
+        self.next = self.next.min(wait);
+        self.quiet_until = self.quiet_until.min(wait);
+        let removals = self.kept.iter_mut().map(|kept| &mut kept.removed);
+        for happened in [&mut self.early, &mut self.began, &mut self.ended].into_iter().chain(removals) {
+            *happened = happened.map(|at| at.min(past));
+        }
     }
 
     /// A refresh that brought home both halves: what it names is in, what it stopped naming is on its way out.

@@ -3,7 +3,7 @@
 use super::{
     Failure,
     fetch::{Client, Fetch, Harvest, HttpCall, HttpResponse, Parties, Progress},
-    lease::Lease,
+    lease::{CALLBACK, Lease},
     oauth::{Secret, Token},
     pin_news::Pins,
     pins::{self, Criteria, Selection, Skipped},
@@ -312,7 +312,7 @@ impl Refresher {
         }
         let is_news = self.record.learn(store, &mut self.lease, now.mono).is_some();
         if is_news {
-            self.record.value.wait_at_most_until(now.mono + self.longest_wait());
+            self.record.value.keep_within(now.mono + self.longest_wait(), now.mono + CALLBACK);
             self.changed(now);
         }
         is_news

@@ -11,8 +11,8 @@ use crate::{
     config::{ListSource, Policy},
     fingerprint::Fingerprint,
     refresh::{
-        Failure, HttpCall, HttpResponse, Lease, Now, Party, Replica, Seal, Secret, Store, backoff, longest,
-        period,
+        CALLBACK, Failure, HttpCall, HttpResponse, Lease, Now, Party, Replica, Seal, Secret, Store, backoff,
+        longest, period,
     },
     trust::Mono,
     window::{Clock, UnixSeconds},
@@ -146,7 +146,9 @@ impl RevocationList {
         if self.turns.learn(store, &mut self.lease, now.mono).is_some() {
             // Whoever wrote it may have had a longer interval, or may want that nobody fetches any more.
             let latest = millis(now.mono + longest(interval, max, jitter));
-            self.turns.value.next = self.turns.value.next.min(latest);
+            let turns = &mut self.turns.value;
+            turns.next = turns.next.min(latest);
+            turns.fetched = turns.fetched.map(|at| at.min(millis(now.mono + CALLBACK)));
         }
     }
 

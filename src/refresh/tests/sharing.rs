@@ -6,6 +6,7 @@ use crate::refresh::{
     lease::{Lease, TERM},
     seal::Seal,
 };
+use crate::trust::ApiState;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -343,20 +344,24 @@ fn a_reload_waits_no_longer_than_its_own_configuration_would() {
     assert_eq!(proxy.api.sets, 2);
 }
 
-/// As somebody could write it where there is no secret.
+/// Puts a record in the place of the one that is there, as somebody could where there is no secret.
+fn forge(proxy: &mut Proxy, change: impl FnOnce(&mut Value)) {
+    let key = proxy.shared.key("/record");
+    let seal = Seal::new(Some(&Secret::new("secret".to_owned())), &key).unwrap();
+    let (number, json) = seal.open(&proxy.shared.values[&key].0).unwrap().split_first_chunk().unwrap();
+    let mut record: Value = serde_json::from_slice(json).unwrap();
+    change(&mut record);
+    let number = u64::from_le_bytes(*number) + 1;
+    let record = [&number.to_le_bytes()[..], record.to_string().as_bytes()].concat();
+    proxy.shared.set(&key, &seal.seal(&record), None);
+}
+
 #[test]
 fn no_record_makes_workers_wait_longer_than_the_configuration_would() {
     for member in ["next", "quiet_until", "early"] {
         let mut proxy = Proxy::new(2, &json!({"interval": "10m", "jitter": "0%"}));
         proxy.run(MINUTE);
-        let key = proxy.shared.key("/record");
-        let seal = Seal::new(Some(&Secret::new("secret".to_owned())), &key).unwrap();
-        let (number, json) = seal.open(&proxy.shared.values[&key].0).unwrap().split_first_chunk().unwrap();
-        let mut record: Value = serde_json::from_slice(json).unwrap();
-        (record[member], record["failures"]) = (u64::MAX.into(), 1.into());
-        let number = u64::from_le_bytes(*number) + 1;
-        let record = [&number.to_le_bytes()[..], record.to_string().as_bytes()].concat();
-        proxy.shared.set(&key, &seal.seal(&record), None);
+        forge(&mut proxy, |record| (record[member], record["failures"]) = (u64::MAX.into(), 1.into()));
         proxy.run(MINUTE * 11);
         let sets = proxy.api.sets;
         assert!(sets > 1, "{member}: no refresh any more");
@@ -365,4 +370,30 @@ fn no_record_makes_workers_wait_longer_than_the_configuration_would() {
         proxy.run(TICK * 2);
         assert_eq!(proxy.api.sets, sets + 1, "{member}: no early refresh any more");
     }
+}
+
+/// Or every refresh would be older than the last one and be dropped, trust would not age, and a pin would never lapse.
+#[test]
+fn nothing_in_a_record_happened_later_than_it_was_read() {
+    for member in ["began", "ended"] {
+        let mut proxy = Proxy::new(2, &json!({"interval": "10m", "jitter": "0%", "max_staleness": "20m"}));
+        proxy.run(MINUTE);
+        forge(&mut proxy, |record| record[member] = u64::MAX.into());
+        proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
+        proxy.run(MINUTE * 11);
+        assert_eq!(proxy.api.sets, 2, "{member}");
+        assert!((0..2).all(|worker| proxy.has_pin(worker, &PKI.us.digicert_upcoming)), "{member}");
+        forge(&mut proxy, |record| record[member] = u64::MAX.into());
+        proxy.api.current_status = Some(500);
+        proxy.run(MINUTE * 21);
+        assert_eq!(proxy.trust(0).state, ApiState::Stale, "{member}");
+    }
+    let mut proxy = Proxy::new(2, &json!({"interval": "10m", "jitter": "0%", "keep_removed": "1h"}));
+    proxy.run(MINUTE);
+    proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
+    forge(&mut proxy, |record| record["kept"][0]["removed"] = u64::MAX.into());
+    proxy.run(MINUTE * 55);
+    assert!(proxy.has_pin(1, &PKI.us.digicert));
+    proxy.run(MINUTE * 6);
+    assert!((0..2).all(|worker| !proxy.has_pin(worker, &PKI.us.digicert)));
 }
