@@ -1,7 +1,7 @@
 //! One worker asks for all of them: how often, in which words, and what of it stays secret.
 
 use crate::{
-    pace::{API, LOGIN, REGION, fast, gaps, outcome, reaches, run, seen},
+    pace::{API, LOGIN, PATIENCE, REGION, fast, gaps, outcome, reaches, run, seen},
     setup::{Running, asked, with, world},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -149,4 +149,8 @@ async fn the_calls_are_as_specified_and_what_they_carry_stays_secret() {
     }
     assert!(run.envoy.log().contains("[wasm]"), "the log was looked at");
     assert!(dump.contains("GENESYS_CLIENT_SECRET"), "the variable's name is in the configuration");
+
+    // At `debug` Envoy's router writes down the headers of callouts. SECURITY.md warns of it.
+    run.envoy.admin_post("/logging?router=debug").await.unwrap();
+    run.envoy.wait_for_log(&basic, PATIENCE).await.expect("the warning is still due");
 }
