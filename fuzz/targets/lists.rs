@@ -68,9 +68,13 @@ fn worker(number: u64, secret: bool, authorities: &[Authority]) -> RevocationLis
 
 /// The same as if it were of the CA that is believed, sealed as whoever has no secret can.
 fn in_place(authority: &Authority, shared: &Shared) -> Shared {
+    let mut ours = Shared::default();
+    worker(1, false, &CA[..]).tick(&mut ours, at(1));
+    let turns = |shared: &Shared| shared.key("/lease").unwrap().split('/').nth(5).unwrap().to_owned();
     let mut moved = Shared::default();
     for (key, (value, _)) in &shared.values {
         let there = key.replace(&authority.ca.to_string(), &CA[0].ca.to_string());
+        let there = there.replace(&turns(shared), &turns(&ours));
         let [here, seal] = [key, &there].map(|key| Seal::new(None, key).unwrap());
         let value = here.open(value).map_or(value.clone(), |record| seal.seal(record));
         moved.set(&there, &value, None);
@@ -157,7 +161,7 @@ const MEMBERS: [(Record, &str); 15] = [
     (Record::List, "/outline/length"),
     (Record::List, "/outline"),
     (Record::Turns, "/failures"),
-    (Record::Turns, "/fetched"),
+    (Record::Turns, "/fetched/0/1"),
     (Record::Turns, "/next"),
 ];
 
@@ -169,7 +173,7 @@ fuzz_target!(|attack: Attack| {
         victim.learn(&mut shared, at(11));
         assert_eq!(standing(&victim, &REVOKED, &shared), Some(Standing::Revoked));
     }
-    let key = shared.key("/lease").unwrap().replace("/lease", "");
+    let key = shared.key("/lease").unwrap().split("/turns/").next().unwrap().to_owned();
     for edit in attack.edits.iter().take(8) {
         // With a secret nobody else can seal a record, and a worker that starts can be shown an older one: see SECURITY.md.
         edit.apply(&key, honest, attack.informed && !attack.secret, &mut shared);
@@ -205,7 +209,7 @@ impl Edit {
         };
         let record_key = match record {
             Record::List => format!("{list}/record"),
-            Record::Turns => format!("{key}/record"),
+            Record::Turns => shared.key("/lease").unwrap().replace("/lease", "/record"),
         };
         let seal = Seal::new(None, &record_key).unwrap();
         match self {
@@ -255,7 +259,8 @@ impl Edit {
             }
             Self::BucketBit(number, bit) => flip(shared, &format!("{list}/a/{number:02x}"), *bit),
             Self::Lease(bytes) => {
-                shared.set(&format!("{key}/lease"), bytes, None);
+                let lease = shared.key("/lease").unwrap();
+                shared.set(&lease, bytes, None);
             }
             Self::Damaged(bytes) => {
                 shared.set(&format!("{key}/damaged"), bytes, None);

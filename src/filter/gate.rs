@@ -184,8 +184,9 @@ impl Gate {
     ) -> Passage {
         self.follow_trust(now);
         let mut verdict = self.judge(&certificate, now);
-        // Another worker may have the answer already, if only since the last tick.
-        if verdict.outcome.may_change_with_news() && self.sources.borrow_mut().catch_up(now) {
+        // Another worker may have the answer already, if only since the last tick: also to a list that this certificate named first.
+        let may_change = verdict.outcome.may_change_with_news() || self.sources.borrow().lists.has_wishes();
+        if may_change && self.sources.borrow_mut().catch_up(now) {
             self.follow_trust(now);
             verdict = self.judge(&certificate, now);
         }

@@ -48,6 +48,10 @@ impl Latest {
         })
     }
 
+    pub fn ca(&self) -> &str {
+        &self.ca
+    }
+
     /// Whether this is the CA that signed such a list.
     pub fn is_of(&self, terms: &Terms) -> bool {
         self.ca == terms.signer
@@ -63,7 +67,8 @@ impl Latest {
     }
 
     /// Reads what another worker wrote; whether that is another list. Without a secret that may have been anybody: then the
-    /// CA's signature is what counts, and a list must not be older than the one that this worker knows.
+    /// CA's signature is what counts. With one it may have been a worker that missed the newest list; in either case a list
+    /// must not be older than the one that this worker knows.
     pub fn learn(
         &mut self,
         authorities: &[Authority],
@@ -78,11 +83,14 @@ impl Latest {
         }
         let claim = std::mem::replace(&mut self.known.value, before);
         let believed = claim.and_then(|claim| {
-            if self.sealed {
-                return Some(claim);
-            }
-            let known = self.shelf.verify(store, &claim, authorities, max_size).ok()?;
-            (self.is_of(&known.terms) && self.check_order(&known.terms, now.wall).is_ok()).then_some(known)
+            let known = if self.sealed {
+                claim
+            } else {
+                let known = self.shelf.verify(store, &claim, authorities, max_size).ok()?;
+                let has_begun = known.terms.this_update <= now.wall.saturating_add(self.skew);
+                Some(known).filter(|known| has_begun && self.is_of(&known.terms))?
+            };
+            self.check_order(&known.terms, now.wall).is_ok().then_some(known)
         });
         let is_news = believed.is_some();
         if is_news {

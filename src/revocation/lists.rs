@@ -4,6 +4,7 @@ use super::{
     crl::{CertificateList, CrlError},
     latest::{Latest, refused},
     shelf::Known,
+    table,
 };
 use crate::{
     authority::Authority,
@@ -18,7 +19,10 @@ use crate::{
     window::{Clock, UnixSeconds},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
+
+/// The form of what is shared, to be raised with any change of it: a worker of an older module may live beside this one.
+const FORM: &str = "2";
 
 /// Least time between two fetches because shared data was damaged.
 const REPAIR: Duration = Duration::from_secs(30);
@@ -78,8 +82,8 @@ struct Settings {
 /// What workers tell each other of fetching it.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Turns {
-    /// When it was last fetched with success (monotonic, milliseconds).
-    fetched: Option<u64>,
+    /// When the list of each CA was last fetched with success (monotonic, milliseconds).
+    fetched: Vec<(String, u64)>,
     failures: u32,
     failing: Option<String>,
     next: u64,
@@ -96,10 +100,11 @@ impl RevocationList {
     ) -> Option<Self> {
         let named =
             [source.region.as_str(), source.authority.code(), &source.url, &source.cluster].join("\0");
-        // Whoever has another secret has other keys, or old and new workers would go on replacing what the others cannot open.
-        let sealed = Seal::new(secret, &named)?.digest();
+        // Whoever has another secret or another form of data has other keys, or old and new workers would go on replacing what the
+        // others cannot read.
+        let form = [FORM, &table::form()].join("\0");
+        let sealed = Seal::new(secret, &[&named, "\0", &form].concat())?.digest();
         let key = format!("genesys_mtls/{}/crl/{sealed}", policy.name);
-        let lease_key = format!("{key}/lease");
         let settings = Settings {
             interval: policy.revocation.interval,
             timeout: policy.revocation.timeout,
@@ -108,17 +113,20 @@ impl RevocationList {
             max_size: policy.revocation.max_size,
             skew: policy.clock_skew,
         };
-        // A CA may have several certificates.
-        let cas: BTreeSet<String> = authorities.iter().map(|authority| authority.ca.to_string()).collect();
+        let cas = signing_cas(authorities);
+        // Workers that believe other CAs fetch by themselves, as during a reload that brings a new one: a lease is kept for as
+        // long as its holder lives, and it could do nothing with the new one's list.
+        let turns_key = format!("{key}/turns/{}", short(&cas.concat()));
+        let lease_key = format!("{turns_key}/lease");
         let list = |ca| Latest::new(&key, ca, &source.url, secret, settings.skew);
         Some(Self {
             source: source.clone(),
-            id: Fingerprint::of(named.as_bytes()).to_string().chars().take(8).collect(),
+            id: short(&named),
             lists: cas.into_iter().map(list).collect::<Option<_>>()?,
             authorities: authorities.to_vec(),
             settings,
             lease: Lease::new(lease_key.clone(), worker, Seal::new(secret, &lease_key)?),
-            turns: Replica::new(&key, secret)?,
+            turns: Replica::new(&turns_key, secret)?,
             damage: format!("{key}/damaged"),
             pending: None,
             repaired: None,
@@ -148,7 +156,9 @@ impl RevocationList {
             let latest = millis(now.mono + longest(interval, max, jitter));
             let turns = &mut self.turns.value;
             turns.next = turns.next.min(latest);
-            turns.fetched = turns.fetched.map(|at| at.min(millis(now.mono + CALLBACK)));
+            for (_, at) in &mut turns.fetched {
+                *at = (*at).min(millis(now.mono + CALLBACK));
+            }
         }
     }
 
@@ -206,7 +216,7 @@ impl RevocationList {
     fn next_fetch(&self) -> Mono {
         let next = Duration::from_millis(self.turns.value.next);
         let longest = period(self.settings.interval, self.settings.jitter, 1.0);
-        match self.turns.value.fetched {
+        match self.turns.value.fetched.iter().map(|(_, at)| *at).max() {
             _ if self.turns.value.failures > 0 => next,
             Some(at) if self.known().next().is_some() => next.min(Duration::from_millis(at) + longest),
             _ => Duration::ZERO,
@@ -217,13 +227,16 @@ impl RevocationList {
         self.lists.iter().filter_map(Latest::known)
     }
 
-    /// Whether a worker reported damage that was not repaired since. At most one fetch in [`REPAIR`] follows from it,
-    /// whoever reports.
+    /// Whether a worker reported damage that was not repaired since. At most one fetch in [`REPAIR`] follows from it in each
+    /// worker that gets the lease, whoever reports.
     fn is_damaged(&self, store: &impl Store, now: Mono) -> bool {
-        let told = store.get(&self.damage).0.and_then(|bytes| bytes.try_into().ok());
-        let Some(told) = told.map(u64::from_le_bytes).map(Duration::from_nanos) else { return false };
-        let fresh = told <= now && now <= told + REPAIR;
-        fresh && self.repaired.is_none_or(|at| told > at && now >= at + REPAIR)
+        let told = self.damage_told(store).filter(|told| *told <= now);
+        told.is_some_and(|told| self.repaired.is_none_or(|at| told > at && now >= at + REPAIR))
+    }
+
+    fn damage_told(&self, store: &impl Store) -> Option<Mono> {
+        let told = store.get(&self.damage).0?.try_into().ok()?;
+        Some(Duration::from_nanos(u64::from_le_bytes(told)))
     }
 
     /// The answer to the call, or why it could not be made.
@@ -264,11 +277,18 @@ impl RevocationList {
         let changed = of_its_ca.take(&list, self.rewrite, store, now)?;
         let entries = of_its_ca.known().map_or(0, |known| known.entries);
         self.changes = self.changes.wrapping_add((changed || self.rewrite).into());
+        // Until then the next holder of the lease has to repair it, should this one fail.
+        if self.rewrite && self.damage_told(store) <= self.repaired {
+            store.set(&self.damage, b"-", None);
+        }
         self.rewrite = false;
-        let recovered = self.turns.value.failures > 0;
         let next_in = period(self.settings.interval, self.settings.jitter, now.roll);
-        let next = millis(now.mono + next_in);
-        self.turns.value = Turns { fetched: Some(millis(now.mono)), next, ..Turns::default() };
+        let turns = &mut self.turns.value;
+        let recovered = turns.failures > 0;
+        let lists = &self.lists;
+        turns.fetched.retain(|(ca, _)| *ca != list.terms.signer && lists.iter().any(|of| of.ca() == ca));
+        turns.fetched.push((list.terms.signer.clone(), millis(now.mono)));
+        (turns.failures, turns.failing, turns.next) = (0, None, millis(now.mono + next_in));
         self.turns.write(store, now.mono);
         Ok(ListEvent::Fetched { entries, changed, recovered })
     }
@@ -298,6 +318,17 @@ impl RevocationList {
         self.lists.iter().filter_map(|list| list.standing(signer, certificate, store, clock)).max()
     }
 
+    /// The CAs that may sign lists.
+    pub fn cas(&self) -> impl Iterator<Item = &str> {
+        self.lists.iter().map(Latest::ca)
+    }
+
+    /// Whether a list of this CA is here that has not run out.
+    pub fn is_current_for(&self, ca: &str, now: UnixSeconds) -> bool {
+        let mut of_it = self.known().filter(|known| known.terms.signer == ca);
+        of_it.any(|known| now <= known.terms.next_update.saturating_add(self.settings.skew))
+    }
+
     pub fn leave(&mut self, store: &mut impl Store, now: Mono) {
         self.lease.release(store, now);
     }
@@ -306,13 +337,33 @@ impl RevocationList {
         self.lease.is_held(now)
     }
 
-    /// Age since the last good fetch, seconds until the first nextUpdate of a list here (zero once past), and entries of all.
+    /// Age since the last good fetch, seconds until nextUpdate (zero once past), and entries. Of several lists here the oldest
+    /// counts, the first to run out, and all entries.
     pub fn gauges(&self, now: Now) -> Option<(Duration, u64, usize)> {
         let next_update = self.known().map(|known| known.terms.next_update).min()?;
-        let fetched = Duration::from_millis(self.turns.value.fetched?);
+        let fetched = &self.turns.value.fetched;
+        let fetched = fetched.iter().filter(|(ca, _)| self.known().any(|known| known.terms.signer == *ca));
+        let fetched = Duration::from_millis(fetched.map(|(_, at)| *at).min()?);
         let left = u64::try_from(next_update.saturating_sub(now.wall)).unwrap_or(0);
         Some((now.mono.saturating_sub(fetched), left, self.known().map(|known| known.entries).sum()))
     }
+}
+
+/// The CAs that may sign lists, in order. A CA may have several certificates.
+fn signing_cas(authorities: &[Authority]) -> Vec<String> {
+    let mut cas: Vec<String> = Vec::new();
+    for authority in authorities.iter().filter(|authority| authority.signs_lists) {
+        let ca = authority.ca.to_string();
+        if let Err(place) = cas.binary_search(&ca) {
+            cas.insert(place, ca);
+        }
+    }
+    cas
+}
+
+/// The first digits of a digest, to tell one of a few from the others.
+fn short(text: &str) -> String {
+    Fingerprint::of(text.as_bytes()).to_string().chars().take(8).collect()
 }
 
 fn millis(at: Mono) -> u64 {

@@ -54,7 +54,7 @@ impl Outline {
         Self { frame: frame(parts, &[]), length: parts.entries.map(<[u8]>::len) }
     }
 
-    /// Verifies the list whose entries come in these pieces, all but its dates: those are asked at each look-up. Reads
+    /// Verifies the list whose entries come in these pieces, all but its dates: those are the caller's to look at. Reads
     /// no further than the length it expects, nor than `max_size`. `entries` is how many there seem to be: a table that
     /// grows would take twice the memory.
     pub fn verify(
@@ -66,7 +66,7 @@ impl Outline {
     ) -> Result<Verified, CrlError> {
         let malformed = |what: &str| CrlError::Malformed(what.to_owned());
         let mut left = self.length.unwrap_or(0);
-        if left > max_size {
+        if self.frame.len().saturating_add(left) > max_size {
             return Err(malformed("length"));
         }
         let structure = Structure::read(&self.frame)?;

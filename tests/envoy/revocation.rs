@@ -262,10 +262,12 @@ async fn two_cas_that_publish_under_one_url_do_not_undo_each_others_revocations(
     })
     .await;
     let scene = Scene { run, revoked, good };
-    for served in [&lists[0], &lists[1], &lists[0]] {
+    for (served, missing) in [(&lists[0], 1), (&lists[1], 0), (&lists[0], 0)] {
         scene.run.world.genesys.set_crl(PATH, 200, served.clone());
         scene.fetched("ok").await;
         scene.fetched("ok").await;
+        let gauge = "wasmcustom.genesys_mtls.default.crl_missing.genesys.us-east-1";
+        scene.run.envoy.wait_for_stat(gauge, |n| n == missing, PATIENCE).await.expect("the gauge");
     }
     for (revoked, good) in [(&scene.revoked, &scene.good), (&new[0], &new[1])] {
         let mut connection = scene.connect(good).await;
@@ -379,4 +381,19 @@ async fn a_list_found_by_one_worker_serves_the_others_at_once() {
     }
     let lists = scene.run.world.genesys.requests().into_iter().filter(|seen| seen.endpoint == Endpoint::Crl);
     assert_eq!(lists.count(), 1, "one fetch per proxy");
+}
+
+/// Though `soft` lets in whoever names a list that nobody has fetched yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn once_one_worker_has_a_list_the_others_refuse_who_is_on_it_at_first_sight() {
+    let discover = json!({"mode": "soft", "discover": {"crl.example": "crl"}});
+    let scene = scene(discover, 4, |world, revoked| {
+        serve(world, world.pki.us.root.crl().revoke(&serial_of(&revoked.der)));
+    })
+    .await;
+    let mut first = scene.connect(&scene.revoked).await;
+    scene.becomes("once its list is there", &mut first, 403).await;
+    for _ in 0..24 {
+        scene.run.assert_out("on whatever worker", &scene.revoked, 403, "revoked").await;
+    }
 }

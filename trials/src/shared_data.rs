@@ -71,8 +71,9 @@ pub fn list_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> 
     list.tick(&mut asked, NOW);
     let keys = asked.0.into_inner();
     let lease = keys.iter().find(|key| key.ends_with("/lease")).ok_or("no lease")?;
-    let own = lease.trim_end_matches("lease");
-    let mut all: Vec<String> = ["lease", "record", "damaged"].map(|ending| format!("{own}{ending}")).into();
+    let turns = lease.trim_end_matches("lease");
+    let (own, _) = turns.split_once("turns/").ok_or("no turns")?;
+    let mut all = vec![lease.clone(), format!("{turns}record"), format!("{own}damaged")];
     for ca in cas.iter().map(|authority| authority.ca) {
         all.push(format!("{own}{ca}/record"));
         for place in ["a", "b"] {

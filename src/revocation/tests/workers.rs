@@ -36,7 +36,7 @@ impl Store for Shared {
 impl Shared {
     /// The key of the record of the one CA's list that is here.
     pub fn record(&self) -> String {
-        let of_a_list = |key: &&String| key.ends_with("/record") && key.split('/').count() > 5;
+        let of_a_list = |key: &&String| key.ends_with("/record") && !key.contains("/turns/");
         self.0.keys().find(of_a_list).unwrap().clone()
     }
 
@@ -402,11 +402,91 @@ fn a_worker_that_finds_none_of_its_lists_fetches_without_waiting_for_the_next_tu
         let mut before = Worker::new(1, secret);
         assert_eq!(before.fetch(&mut shared, 100, &list(1, &[])), "ok");
         let (mut same, mut other) = (Worker::new(2, secret), Worker::trusting(3, secret, &[&second]));
-        before.list.leave(&mut shared, Duration::from_secs(101));
         assert_eq!(same.fetch(&mut shared, 102, &[]), "nothing");
         assert_eq!(other.fetch(&mut shared, 103, &list(1, &[])), "crl_other_issuer");
         assert_eq!(other.fetch(&mut shared, 103, &[]), "nothing", "it waits as after any failure");
         assert_eq!(other.fetch(&mut shared, 160, &second.crl().der()), "ok");
         assert_eq!(other.fetch(&mut shared, 161, &[]), "nothing");
+        // Those before live on, and neither waits for the other.
+        assert_eq!(before.fetch(&mut shared, 4000, &list(2, &[])), "ok");
     }
+}
+
+/// Whoever holds the lease puts right what it cannot read, and may have missed the newest list.
+#[test]
+fn a_worker_that_missed_a_list_does_not_bring_the_others_back_to_the_one_before() {
+    let revoked = &PKI.us.genesys;
+    for secret in BOTH {
+        let mut shared = Shared::default();
+        let [mut leader, mut follower, mut behind] = [1, 2, 3].map(|number| Worker::new(number, secret));
+        assert_eq!(leader.fetch(&mut shared, 100, &list(1, &[])), "ok");
+        behind.learn(&mut shared, 101);
+        assert_eq!(leader.fetch(&mut shared, 8000, &list(2, &[revoked])), "ok");
+        follower.learn(&mut shared, 8001);
+        // Another module has the leader lose its lease, and hides what it wrote.
+        let lease = shared.0.keys().find(|key| key.ends_with("/lease")).unwrap().clone();
+        let damaged = lease.split("/turns/").next().unwrap().to_owned() + "/damaged";
+        let told = u64::try_from(Duration::from_secs(8002).as_nanos()).unwrap();
+        for (key, value) in
+            [(shared.record(), &b"garbage"[..]), (lease, b"garbage"), (damaged, &told.to_le_bytes())]
+        {
+            shared.set(&key, value, None);
+        }
+        assert_eq!(
+            behind.fetch(&mut shared, 8002, &list(1, &[])),
+            "ok",
+            "it is served the older one as well"
+        );
+        for worker in [&mut leader, &mut follower] {
+            worker.learn(&mut shared, 8003);
+            let standing = worker.standing(&shared, revoked, now());
+            assert!(matches!(standing, Some(Standing::Revoked | Standing::Unreadable)), "{standing:?}");
+        }
+        // And the next fetch puts it right.
+        assert_eq!(leader.fetch(&mut shared, 8004, &list(2, &[revoked])), "nothing", "not its turn");
+        assert_eq!(behind.fetch(&mut shared, 8040, &list(2, &[revoked])), "ok");
+        for worker in [&mut leader, &mut follower, &mut behind] {
+            worker.learn(&mut shared, 8041);
+            assert_eq!(worker.standing(&shared, revoked, now()), Some(Standing::Revoked));
+        }
+    }
+}
+
+#[test]
+fn damage_is_repaired_by_the_next_worker_if_the_one_that_tries_fails() {
+    for secret in BOTH {
+        let (mut shared, mut first, mut second) =
+            (Shared::default(), Worker::new(1, secret), Worker::new(2, secret));
+        let newest = list(1, &[]);
+        assert_eq!(first.fetch(&mut shared, 100, &newest), "ok");
+        second.learn(&mut shared, 101);
+        assert_eq!(first.fetch(&mut shared, 199, &[]), "nothing", "it keeps its lease");
+        for (key, _) in shared.buckets() {
+            shared.set(&key, b"garbage", None);
+        }
+        assert_eq!(second.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Unreadable));
+        assert_eq!(second.fetch(&mut shared, 200, &[]), "nothing");
+        assert_eq!(first.fetch(&mut shared, 201, &[]), "crl_malformed");
+        first.list.leave(&mut shared, Duration::from_secs(201));
+        assert_eq!(second.fetch(&mut shared, 400, &newest), "ok");
+        assert_eq!(second.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Good));
+        // Once that is done nobody does it again.
+        second.list.leave(&mut shared, Duration::from_secs(400));
+        assert_eq!(Worker::new(3, secret).fetch(&mut shared, 402, &newest), "nothing");
+    }
+}
+
+/// A CA may sign one ahead of its time. Shown by another module, it must not keep away the one that counts now.
+#[test]
+fn a_list_that_has_not_begun_is_not_believed_whoever_wrote_it() {
+    let mut shared = Shared::default();
+    let mut ahead = Worker::new(1, None);
+    let tomorrow = Now { wall: now() + 86_400, ..moment(100) };
+    let der = PKI.us.root.crl().valid_from_now(Span::hours(24), Span::hours(48)).der();
+    assert_eq!(ahead.fetch_at(&mut shared, tomorrow, &der), "ok");
+    let mut worker = Worker::new(2, None);
+    worker.learn(&mut shared, 101);
+    assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), None);
+    ahead.list.leave(&mut shared, Duration::from_secs(101));
+    assert_eq!(worker.fetch(&mut shared, 102, &list(1, &[])), "ok");
 }

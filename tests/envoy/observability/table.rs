@@ -30,6 +30,7 @@ pub const METRICS: &[Metric] = &[
     gauge("seconds_to_first_expiry.<trusted>.<region>", &["trusted", "region"]),
     gauge("seconds_to_last_expiry.<trusted>.<region>", &["trusted", "region"]),
     counter("crl_fetches.<result>.<authority>.<region>", &["result", "authority", "region"]),
+    gauge("crl_missing.<authority>.<region>", &["authority", "region"]),
     gauge("crl_age_seconds.<list>.<authority>.<region>", &["list", "authority", "region"]),
     gauge("crl_seconds_to_next_update.<list>.<authority>.<region>", &["list", "authority", "region"]),
     gauge("crl_entries.<list>.<authority>.<region>", &["list", "authority", "region"]),

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 use testbed::{
     World,
-    pki::{Ca, Leaf, serial_of},
+    pki::{Leaf, serial_of},
 };
 
 const MIB: u64 = 1024 * 1024;
@@ -127,11 +127,13 @@ fn forgery(world: &World, name: &str, at: Duration) -> BTreeMap<String, Vec<u8>>
     let policy = config::load(theirs.to_string().as_bytes()).expect("a policy");
     let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
     let now = Now { mono: at, wall: i64::try_from(wall).unwrap_or(0), roll: 0.5 };
-    let list = |secret| {
-        let (source, cas) = (&policy.revocation.lists[0], &policy.regions[0].genesys);
-        RevocationList::new(&policy, source, cas, secret, 7).expect("a list")
+    let [their_ca, our_ca] =
+        [&world.pki.impostor, &world.pki.us.root].map(|ca| Authority::parse(&ca.der).expect("a CA"));
+    let list = |ca: &Authority, secret| {
+        let cas = std::slice::from_ref(ca);
+        RevocationList::new(&policy, &policy.revocation.lists[0], cas, secret, 7).expect("a list")
     };
-    let (mut theirs, mut written) = (list(None), Written::default());
+    let (mut theirs, mut written) = (list(&their_ca, None), Written::default());
     assert!(theirs.tick(&mut written, now).0.is_some());
     let body = Some(world.pki.impostor.crl().number(1000).der());
     theirs.answered(Ok(HttpResponse { status: 200, body, retry_after: None }), &mut written, now);
@@ -139,16 +141,16 @@ fn forgery(world: &World, name: &str, at: Duration) -> BTreeMap<String, Vec<u8>>
     // Both places of the table, under the keys that the workers of this door use.
     let secret = Secret::new(world.genesys.credentials("us-east-1").client_secret);
     let mut keys = Written::default();
-    list((name == "sealed").then_some(&secret)).tick(&mut keys, now);
-    let source = |written: &Written| {
-        let key = written.0.keys().next().expect("a lease");
-        key.split('/').nth(3).expect("a digest of the source").to_owned()
+    list(&our_ca, (name == "sealed").then_some(&secret)).tick(&mut keys, now);
+    // Digests of the source, and of the CAs whose turns these are.
+    let digests = |written: &Written| {
+        let lease = written.0.keys().find(|key| key.ends_with("/lease")).expect("a lease").clone();
+        [3, 5].map(|part| lease.split('/').nth(part).expect("a digest").to_owned())
     };
-    let (theirs, ours) = (source(&written), source(&keys));
-    let ca = |ca: &Ca| Authority::parse(&ca.der).expect("a CA").ca.to_string();
-    let (their_ca, our_ca) = (ca(&world.pki.impostor), ca(&world.pki.us.root));
+    let ([theirs, their_turns], [ours, our_turns]) = (digests(&written), digests(&keys));
+    let (their_ca, our_ca) = (their_ca.ca.to_string(), our_ca.ca.to_string());
     let moved = written.0.iter().flat_map(|(key, value)| {
-        let there = key.replace(&theirs, &ours).replace(&their_ca, &our_ca);
+        let there = key.replace(&theirs, &ours).replace(&their_turns, &our_turns).replace(&their_ca, &our_ca);
         let [here, seal] = [key, &there].map(|key| Seal::new(None, key).expect("a seal"));
         let value = here.open(value).map_or(value.clone(), |record| seal.seal(record));
         [(there.replace("/a/", "/b/"), value.clone()), (there, value)]
