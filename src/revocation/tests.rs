@@ -1,4 +1,5 @@
 mod claims;
+mod damage;
 mod order;
 mod workers;
 
