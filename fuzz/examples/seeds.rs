@@ -218,7 +218,7 @@ fn records() -> Vec<Vec<u8>> {
         seeds.extend([0, 1].map(|kind| [&[kind], parts.as_slice()].concat()));
     }
     let forged = json!({
-        "hints": [STANDARD.encode(&CAST.digicert.der)], "began": 1, "ended": 2, "early": null,
+        "under": "", "half": null, "hints": [STANDARD.encode(&CAST.digicert.der)], "began": 1, "ended": 2, "early": null,
         "kept": CAST.leaves.iter().map(|leaf| json!({
             "sha256": leaf.fingerprint().to_string(), "not_before": 0, "not_after": 1_900_000_000, "removed": null,
         })).collect::<Vec<_>>(),

@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     let (call, _) = worker.tick(&mut shared, now);
     assert!(call.is_some());
     let Some(lease) = shared.key("/lease") else { return };
-    let record = lease.replace("/lease", "/record");
+    let record = format!("{}/record", lease.split("/turns/").next().unwrap());
     let wanted = lease.replace("/lease", "/wanted");
     // Without a secret anybody can make the seal.
     let mut parts = bytes.split(|byte| *byte == 0xff);

@@ -93,14 +93,7 @@ pub struct DigicertDocument {
     #[cfg_attr(feature = "schema", schemars(length(min = 1)))]
     pub pins: Vec<Pin>,
     /// PEM of the issuing CA. If given, a pinned certificate must carry its verified signature as well.
-    #[serde(default, deserialize_with = "given")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub issuers: Option<String>,
-}
-
-/// A text if the field is there: `issuers:` with nothing behind it must not pass for a wish to do without.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(deserializer).map(Some)
 }
 
 /// How the certificates API is asked.

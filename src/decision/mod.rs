@@ -171,6 +171,8 @@ pub struct Verdict {
     /// The region (by index) whose API should be asked about this certificate: it lacks nothing but a pin, and its
     /// signature shows that it is no noise.
     pub worth_asking: Option<usize>,
+    /// It was let in though no current revocation list covers it, as mode `soft` wants.
+    pub unchecked: bool,
     /// For the log: what was found, in words.
     pub detail: String,
 }
@@ -215,7 +217,7 @@ pub fn decide(
     first_seen: Mono,
 ) -> Verdict {
     let mut clock = Clock::at(now);
-    let mut worth_asking = None;
+    let (mut worth_asking, mut unchecked) = (None, false);
     let result = check_name(certificate, policy).and_then(|(index, region)| {
         check_validity(certificate, policy.clock_skew, &mut clock)?;
         let unasked = ApiTrust::default();
@@ -233,13 +235,14 @@ pub fn decide(
             return Err(refusal);
         }
         check_revocation(standing, policy.revocation.mode)?;
+        unchecked = standing == Standing::Unknown;
         Ok(Outcome::Allow { region: index, authority })
     });
     let (outcome, detail) = match result {
         Ok(outcome) => (outcome, String::new()),
         Err(refusal) => (Outcome::Deny(refusal.reason), refusal.detail),
     };
-    Verdict { outcome, window: clock.window(), worth_asking, detail }
+    Verdict { outcome, window: clock.window(), worth_asking, unchecked, detail }
 }
 
 struct Refusal {

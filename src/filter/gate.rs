@@ -85,6 +85,8 @@ impl State {
 struct Admission {
     region: usize,
     authority: AuthorityKind,
+    /// No revocation list covers it.
+    unchecked: bool,
     verdict: String,
     header: String,
 }
@@ -154,7 +156,7 @@ impl Gate {
         let State { cache, metrics, .. } = &mut *state;
         let reason = match cache.get(digest, self.trust_version.get(), self.wall.get())? {
             Hit::Allowed(admission) => {
-                metrics.allow(admission.region, admission.authority);
+                metrics.allow(admission.region, admission.authority, admission.unchecked);
                 metrics.cache_hits += 1;
                 self.admit(admission);
                 return Some(Passage::Open);
@@ -228,13 +230,14 @@ impl Gate {
                 let admission = Admission {
                     region,
                     authority,
+                    unchecked: verdict.unchecked,
                     verdict: format!("allow;{id};{}", authority.code()),
                     header: identity::header_value(id, authority, certificate),
                 };
                 self.admit(&admission);
                 self.sources.borrow_mut().let_in(region, certificate);
                 let mut state = self.state.borrow_mut();
-                state.metrics.allow(region, authority);
+                state.metrics.allow(region, authority, verdict.unchecked);
                 state.let_in.put(certificate.fingerprint, ());
                 let cached = Cached { value: admission, window: verdict.window };
                 state.cache.allow(digest, self.trust_version.get(), cached);

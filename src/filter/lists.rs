@@ -4,7 +4,7 @@ use super::log_lines;
 use crate::{
     authority::Authority,
     certificate::ClientCertificate,
-    config::{ListSource, Policy, RegionPolicy},
+    config::{ListSource, Policy, RegionPolicy, RevocationMode},
     decision::{AuthorityKind, Revocations},
     host::{self, SharedData},
     refresh::{Failure, HttpCall, HttpResponse, Now, Secret},
@@ -26,7 +26,9 @@ pub struct Lists {
 
 impl Lists {
     pub fn new(policy: Rc<Policy>, worker: u64) -> Self {
-        let wished = RefCell::new(policy.revocation.lists.clone());
+        let consulted = policy.revocation.mode != RevocationMode::Off;
+        let wished = if consulted { policy.revocation.lists.clone() } else { Vec::new() };
+        let wished = RefCell::new(wished);
         Self { policy, followed: Vec::new(), wished, fetched: false, worker }
     }
 
@@ -98,25 +100,12 @@ impl Lists {
         let name = format!("genesys_mtls.{}.vm_memory_peak_bytes.{role}", self.policy.name);
         host::raise_gauge(&name, host::memory());
         for list in &self.followed {
-            host::gauge(&self.metric("crl_missing", &list.source), self.missing(list, now));
             let Some((age, left, entries)) = list.gauges(now) else { continue };
             let name = |gauge: &str| self.metric(&format!("{gauge}.{}", list.id), &list.source);
             host::gauge(&name("crl_age_seconds"), age.as_secs());
             host::gauge(&name("crl_seconds_to_next_update"), left);
             host::gauge(&name("crl_entries"), u64::try_from(entries).unwrap_or(u64::MAX));
         }
-    }
-
-    /// Of how many CAs that may sign this list neither it nor another one of its region and authority is current.
-    fn missing(&self, list: &RevocationList, now: Now) -> u64 {
-        let (region, authority) = (&list.source.region, list.source.authority);
-        let of_both = self
-            .followed
-            .iter()
-            .filter(|other| other.source.region == *region && other.source.authority == authority);
-        let missing =
-            list.cas().filter(|ca| !of_both.clone().any(|other| other.is_current_for(ca, now.wall)));
-        u64::try_from(missing.count()).unwrap_or(u64::MAX)
     }
 
     fn report(&self, index: usize, event: Option<ListEvent>) {

@@ -142,6 +142,8 @@ pub fn no_credentials(policy: &Policy, region: &str, variable: &str) -> bool {
 pub fn list(policy: &str, list: &RevocationList, event: &ListEvent) {
     let (id, ListSource { region, authority, url, .. }) = (&list.id, &list.source);
     let authority = authority.code();
+    // Of a certificate's choice, where lists are discovered.
+    let url: String = url.chars().take(200).collect();
     match event {
         ListEvent::Fetched { entries, changed, recovered } if *changed || *recovered => info!(
             "genesys_mtls: revocation list fetched policy={policy} region={region} authority={authority} list={id} url={url:?} \

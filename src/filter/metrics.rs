@@ -1,7 +1,7 @@
 //! Counters are added up here and handed to Envoy on the tick: a request pays for no host call.
 
 use crate::{
-    config::Policy,
+    config::{Policy, RevocationMode},
     decision::{AuthorityKind, Reason},
     host,
 };
@@ -12,6 +12,8 @@ const REASONS: usize = Reason::ALL.len();
 pub struct Metrics {
     /// Per region, in the policy's order: let in by the Genesys CA, by DigiCert.
     allowed: Vec<[u64; 2]>,
+    /// The same, of those that no revocation list covered.
+    unchecked: Vec<[u64; 2]>,
     denied: [u64; REASONS],
     turned_away: [u64; REASONS],
     pub cache_hits: u64,
@@ -24,6 +26,7 @@ impl Metrics {
     pub fn new(regions: usize) -> Self {
         Self {
             allowed: vec![[0; 2]; regions],
+            unchecked: vec![[0; 2]; regions],
             denied: [0; REASONS],
             turned_away: [0; REASONS],
             cache_hits: 0,
@@ -32,11 +35,15 @@ impl Metrics {
         }
     }
 
-    pub fn allow(&mut self, region: usize, authority: AuthorityKind) {
-        if let Some(count) =
-            self.allowed.get_mut(region).and_then(|counts| counts.get_mut(authority as usize))
-        {
-            *count += 1;
+    pub fn allow(&mut self, region: usize, authority: AuthorityKind, unchecked: bool) {
+        let count = |of: &mut Vec<[u64; 2]>| {
+            if let Some(count) = of.get_mut(region).and_then(|counts| counts.get_mut(authority as usize)) {
+                *count += 1;
+            }
+        };
+        count(&mut self.allowed);
+        if unchecked {
+            count(&mut self.unchecked);
         }
     }
 
@@ -64,6 +71,13 @@ impl Metrics {
         for (region, counts) in policy.regions.iter().zip(&mut self.allowed) {
             for (authority, count) in AuthorityKind::ALL.into_iter().zip(counts) {
                 hand_over(count, &|| format!("decisions.allow.{}.{}", authority.code(), region.id));
+            }
+        }
+        if policy.revocation.mode != RevocationMode::Off {
+            for (region, counts) in policy.regions.iter().zip(&mut self.unchecked) {
+                for (authority, count) in AuthorityKind::ALL.into_iter().zip(counts) {
+                    hand_over(count, &|| format!("crl_unchecked.{}.{}", authority.code(), region.id));
+                }
             }
         }
         for (reason, count) in Reason::ALL.into_iter().zip(&mut self.denied) {

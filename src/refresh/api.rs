@@ -106,9 +106,11 @@ pub fn next_path(next_uri: &str, host: &str) -> Result<String, Failure> {
             path
         }
     };
-    let within_api =
-        path.strip_prefix(PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with(['?', '/']));
-    let plain = path.len() <= 2048 && path.bytes().all(|b| b.is_ascii_graphic()) && !path.contains("..");
+    let within_api = path.strip_prefix(PATH).is_some_and(|rest| {
+        let rest = rest.strip_prefix('/').unwrap_or(rest);
+        rest.is_empty() || rest.starts_with('?')
+    });
+    let plain = path.len() <= 2048 && path.bytes().all(|b| b.is_ascii_graphic());
     if within_api && plain { Ok(path.to_owned()) } else { Err(refused()) }
 }
 
@@ -136,6 +138,8 @@ mod tests {
             format!("https://{host}"),
             "/api/v2/users".to_owned(),
             format!("{PATH}/../../users"),
+            format!("{PATH}/truststore"),
+            format!("{PATH}/%2e%2e/%2e%2e/users"),
             format!("{PATH}x"),
             format!("{PATH}?a=\r\nx: y"),
             format!("{PATH}?{}", "a".repeat(3000)),

@@ -1,7 +1,7 @@
 //! Which certificates of an API answer become pins. This is where the API's word ends: whatever it says, a pin is the
 //! leaf of a DigiCert entity, with the name of the region that answered, and signed by the issuer if one is configured.
 
-use super::api::Entity;
+use super::{Failure, api::Entity};
 use crate::{
     authority::{Authority, vouch},
     certificate::ClientCertificate,
@@ -18,6 +18,9 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 /// Signatures verified per refresh. All of them in one callback, during which the worker serves nobody; two new leaves
 /// with one issuer are usual, and what was found good before is not verified again.
 const MAX_SIGNATURES: u32 = 64;
+
+/// Pins that an answer may name. Two are usual.
+const MAX_PINS: usize = 1000;
 
 /// Certificates in one entity: leaf, intermediate and root are usual.
 const MAX_BLOCKS: usize = 8;
@@ -109,6 +112,19 @@ impl Budget {
 }
 
 impl Selection {
+    /// The failure of an answer that names more pins than any region needs.
+    pub fn flood(&self) -> Option<Failure> {
+        let named = self.pins.len();
+        (named > MAX_PINS).then(|| {
+            Failure::new(
+                "too_many_certificates",
+                format!(
+                    "the answer names {named} certificates of this region, far more than there can be: none of them is pinned"
+                ),
+            )
+        })
+    }
+
     /// Whether any of the pins is still good for something.
     pub fn is_usable(&self, now: UnixSeconds) -> bool {
         self.pins.values().any(|pin| pin.not_after >= now)

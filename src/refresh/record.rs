@@ -14,7 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use std::{rc::Rc, time::Duration};
 
-/// Pins kept per region: two are usual, and an answer of the largest size read has some 500.
+/// Pins kept per region: as many as an answer may name, and some that are on their way out.
 const MAX_PINS: usize = 1024;
 
 /// The state of one source. Instants are monotonic, in milliseconds.
@@ -26,6 +26,11 @@ pub struct Record {
     /// When the last successful refresh began and ended.
     began: Option<u64>,
     ended: Option<u64>,
+    /// The settings under which it was made: see [`Record::trust`].
+    #[serde(default)]
+    under: String,
+    /// When half a refresh first brought pins, as long as none has succeeded.
+    half: Option<u64>,
     /// When the last early refresh began.
     early: Option<u64>,
     pub failures: u32,
@@ -80,7 +85,8 @@ impl Record {
         self.next = self.next.min(wait);
         self.quiet_until = self.quiet_until.min(wait);
         let removals = self.kept.iter_mut().map(|kept| &mut kept.removed);
-        for happened in [&mut self.early, &mut self.began, &mut self.ended].into_iter().chain(removals) {
+        let own = [&mut self.early, &mut self.began, &mut self.ended, &mut self.half];
+        for happened in own.into_iter().chain(removals) {
             *happened = happened.map(|at| at.min(past));
         }
     }
@@ -92,6 +98,7 @@ impl Record {
         (began, now): (Mono, Mono),
         keep_removed: Duration,
         next_in: Duration,
+        under: &str,
     ) {
         for kept in &mut self.kept {
             if !kept.is_named_by(selection) {
@@ -104,7 +111,8 @@ impl Record {
         if !selection.issuers.is_empty() {
             self.hints = encode(&selection.issuers);
         }
-        (self.began, self.ended) = (Some(millis(began)), Some(millis(now)));
+        (self.began, self.ended, self.half) = (Some(millis(began)), Some(millis(now)), None);
+        under.clone_into(&mut self.under);
         (self.failures, self.failing) = (0, None);
         self.next = millis(now + next_in);
         self.quiet_until = 0;
@@ -113,6 +121,9 @@ impl Record {
     /// A refresh that did not: what half an answer names is in, and nothing goes.
     pub fn fail(&mut self, selection: &Selection, failure: &Failure, now: Mono, next_in: Duration) {
         self.add(selection);
+        if self.ended.is_none() && !selection.pins.is_empty() {
+            self.half = self.half.or(Some(millis(now)));
+        }
         if self.hints.is_empty() {
             self.hints = encode(&selection.issuers);
         }
@@ -129,8 +140,10 @@ impl Record {
                 kept.removed = None;
                 continue;
             }
+            // Of those on their way out the one that came last goes first: if an API that names others each time has filled it, that
+            // is one of its own.
             if self.kept.len() >= MAX_PINS
-                && let Some(removed) = self.kept.iter().position(|kept| kept.removed.is_some())
+                && let Some(removed) = self.kept.iter().rposition(|kept| kept.removed.is_some())
             {
                 self.kept.remove(removed);
             }
@@ -140,15 +153,22 @@ impl Record {
         }
     }
 
-    /// What the decision reads at this moment. Pins that the API stopped naming count for `keep_removed` longer.
-    pub fn trust(&self, keep_removed: Duration, max_staleness: Option<Duration>, now: Mono) -> ApiTrust {
+    /// What the decision reads at this moment. Pins that the API stopped naming count for `keep_removed` longer. A refresh made
+    /// under other settings than these, as during a reload, settles nothing: it may have passed over what counts under these.
+    pub fn trust(
+        &self,
+        keep_removed: Duration,
+        max_staleness: Option<Duration>,
+        under: &str,
+        now: Mono,
+    ) -> ApiTrust {
         let good = self.in_force(keep_removed, now);
         let hints = self.hints.iter().filter_map(|hint| Authority::parse(&STANDARD.decode(hint).ok()?).ok());
         ApiTrust {
             state: self.state(max_staleness, now),
             pins: good.filter_map(|kept| Some((kept.sha256.parse().ok()?, kept.pin))).collect(),
             hints: Rc::new(hints.collect()),
-            refreshed: self.began(),
+            refreshed: self.began().filter(|_| self.under == under),
         }
     }
 
@@ -169,11 +189,19 @@ impl Record {
     }
 
     fn state(&self, max_staleness: Option<Duration>, now: Mono) -> ApiState {
-        match self.last_success() {
-            None => ApiState::NotLoaded,
-            Some(at) if max_staleness.is_some_and(|bound| now.saturating_sub(at) > bound) => ApiState::Stale,
-            Some(_) => ApiState::Loaded,
+        let of_pins = self.age_begins();
+        if of_pins.zip(max_staleness).is_some_and(|(at, bound)| now.saturating_sub(at) > bound) {
+            ApiState::Stale
+        } else if self.ended.is_none() {
+            ApiState::NotLoaded
+        } else {
+            ApiState::Loaded
         }
+    }
+
+    /// From when on pins age.
+    fn age_begins(&self) -> Option<Mono> {
+        self.ended.or(self.half).map(Duration::from_millis)
     }
 
     fn in_force(&self, keep_removed: Duration, now: Mono) -> impl Iterator<Item = &Kept> {
@@ -188,7 +216,7 @@ impl Record {
         now: Mono,
     ) -> Option<Mono> {
         let stale =
-            self.last_success().zip(max_staleness).map(|(at, bound)| at + bound + Duration::from_millis(1));
+            self.age_begins().zip(max_staleness).map(|(at, bound)| at + bound + Duration::from_millis(1));
         let lapses = self.kept.iter().filter_map(|kept| kept.lapses(keep_removed));
         lapses.chain(stale).filter(|at| *at > now).min()
     }

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     config::{DigicertPolicy, NameRule, Policy, Refresh, Source},
+    fingerprint::Fingerprint,
     name::RegionNames,
     trust::{ApiTrust, Mono},
     window::UnixSeconds,
@@ -59,7 +60,10 @@ pub struct Refresher {
     names: NameRule,
     region_names: RegionNames,
     client: Client,
-    key: String,
+    /// What an answer comes to, and when the next is due, depends on these: a digest of them.
+    under: String,
+    /// Where a worker notes that it wants an early refresh.
+    wanted: String,
     lease: Lease,
     record: Replica<Record>,
     token: Option<Token>,
@@ -92,7 +96,18 @@ impl Refresher {
         let client_id = client.as_ref().map_or("", |(id, _)| id.as_str());
         let secret = client.as_ref().map(|(_, secret)| secret);
         let key = format!("genesys_mtls/{}/{}", policy.name, source_digest(source, client_id, secret)?);
-        let lease = Lease::new(format!("{key}/lease"), worker, Seal::new(secret, &format!("{key}/lease"))?);
+        let issuers = policy.regions.iter().find(|region| region.id == source.region);
+        let issuers = issuers.and_then(|region| region.digicert.as_ref()).map_or(&[][..], |of| &of.issuers);
+        let mut under = format!("{:?} {:?} {:?}", policy.refresh, policy.names, policy.region_names);
+        for issuer in issuers {
+            under.push_str(&issuer.ca.to_string());
+        }
+        let under: String = Fingerprint::of(under.as_bytes()).to_string().chars().take(8).collect();
+        // A lease is kept for as long as its holder lives. During a reload workers of both configurations do: were it one for
+        // both, the old one would go on asking as it sees fit.
+        let turns = format!("{key}/turns/{under}");
+        let lease_key = format!("{turns}/lease");
+        let lease = Lease::new(lease_key.clone(), worker, Seal::new(secret, &lease_key)?);
         let record = Replica::new(&key, secret)?;
         Some(Self {
             source: source.clone(),
@@ -100,7 +115,8 @@ impl Refresher {
             names: policy.names,
             region_names: policy.region_names.clone(),
             client: client.map_or(Client::Injected, |(id, secret)| Client::Own { id, secret }),
-            key,
+            under,
+            wanted: format!("{turns}/wanted"),
             lease,
             record,
             token: None,
@@ -175,7 +191,7 @@ impl Refresher {
         if self.early_is_allowed(now) && self.asked.is_none_or(|at| now > at + Duration::from_millis(200)) {
             self.asked = Some(now);
             let wanted = Wanted { at: now, known: self.record.value.last_success() };
-            store.set(&self.wanted_key(), &wanted.to_bytes(), None);
+            store.set(&self.wanted, &wanted.to_bytes(), None);
         }
     }
 
@@ -195,7 +211,8 @@ impl Refresher {
 
     /// What the decision may rely on now.
     pub fn trust(&self, now: Mono) -> ApiTrust {
-        self.record.value.trust(self.settings.keep_removed.0, self.settings.max_staleness.0, now)
+        let Refresh { keep_removed, max_staleness, .. } = &self.settings;
+        self.record.value.trust(keep_removed.0, max_staleness.0, &self.under, now)
     }
 
     /// Ends this worker's part, so that another may take over at once.
@@ -263,8 +280,10 @@ impl Refresher {
             Ok(harvest) => {
                 let halves = [&harvest.current, &harvest.upcoming];
                 let selection = pins::select(halves.into_iter().flatten().flatten(), criteria);
+                let flood = selection.flood();
                 let nothing = (!selection.is_usable(now.wall)).then(|| nothing_usable(&selection));
-                (selection, harvest.current.err().or(harvest.upcoming.err()).or(nothing))
+                let selection = if flood.is_some() { Selection::default() } else { selection };
+                (selection, flood.or(harvest.current.err()).or(harvest.upcoming.err()).or(nothing))
             }
         };
         let mut events = Vec::new();
@@ -285,7 +304,8 @@ impl Refresher {
                     Some(_) => schedule::period(interval, jitter, now.roll),
                 };
                 let keep_removed = self.settings.keep_removed.0;
-                self.record.value.succeed(&selection, (pending.began, now.mono), keep_removed, next_in);
+                let times = (pending.began, now.mono);
+                self.record.value.succeed(&selection, times, keep_removed, next_in, &self.under);
                 let (named, kept) = self.record.value.count();
                 let changed = self.trust(now.mono).pins != before;
                 events.push(Event::Refreshed { named, kept, changed, recovered });
@@ -348,7 +368,7 @@ impl Refresher {
         if !self.early_is_allowed(now.mono) {
             return false;
         }
-        let wanted = store.get(&self.wanted_key()).0.as_deref().and_then(Wanted::from_bytes);
+        let wanted = store.get(&self.wanted).0.as_deref().and_then(Wanted::from_bytes);
         let Some(Wanted { at, known }) = wanted else { return false };
         let fresh = at <= now.mono && now.mono <= at + self.settings.on_unknown_certificate.min_interval.0;
         fresh
@@ -360,10 +380,6 @@ impl Refresher {
         let pause = self.settings.on_unknown_certificate.min_interval.0;
         self.record.value.last_early().is_none_or(|at| now >= at + pause)
             && now >= self.record.value.quiet_until()
-    }
-
-    fn wanted_key(&self) -> String {
-        format!("{}/wanted", self.key)
     }
 }
 

@@ -139,10 +139,9 @@ impl Latest {
                 "the revocation list is older than the one at hand (lower CRL number or thisUpdate), which stays in use",
             )
         };
-        // One that came here by mistake or malice does not keep away the one that belongs here. Times and numbers tell the order of
+        // One that came here by mistake or malice does not keep away one that belongs here. Times and numbers tell the order of
         // lists of one scope only (RFC 5280, section 5.2.3), so they have no say in it.
-        let belongs = new.distribution_points.contains(&self.url);
-        if belongs && !known.concern(&self.url) {
+        if new.concern(&self.url) && !known.concern(&self.url) {
             return Ok(());
         }
         if new.this_update < known.this_update {
@@ -154,7 +153,7 @@ impl Latest {
                 && known.distribution_points.iter().all(|point| new.concern(point));
         if !covers_all {
             // Whoever is on a list that has run out stays revoked, but a CA that begins to partition has to come in.
-            return if has_run_out && belongs {
+            return if has_run_out && new.concern(&self.url) {
                 Ok(())
             } else {
                 Err(Failure::new(

@@ -114,9 +114,9 @@ impl RevocationList {
             skew: policy.clock_skew,
         };
         let cas = signing_cas(authorities);
-        // Workers that believe other CAs fetch by themselves, as during a reload that brings a new one: a lease is kept for as
-        // long as its holder lives, and it could do nothing with the new one's list.
-        let turns_key = format!("{key}/turns/{}", short(&cas.concat()));
+        // Workers with other CAs or settings fetch by themselves, as during a reload: a lease is kept for as long as its holder
+        // lives, which may fetch less often, or be able to do nothing with a new CA's list.
+        let turns_key = format!("{key}/turns/{}", short(&format!("{settings:?}{}", cas.concat())));
         let lease_key = format!("{turns_key}/lease");
         let list = |ca| Latest::new(&key, ca, &source.url, secret, settings.skew);
         Some(Self {
@@ -210,16 +210,13 @@ impl RevocationList {
         self.next_fetch() <= now || self.is_damaged(store, now)
     }
 
-    /// When the next fetch is due. The interval of this configuration counts, whichever one set the time; so does its longest
-    /// wait after a failure, from when this worker read of it. Of a success that brought no list of these CAs, as under
-    /// another configuration or an older module, nothing follows.
+    /// When the next fetch is due: at once after a success that left no list here, as one that another module has taken away.
     fn next_fetch(&self) -> Mono {
-        let next = Duration::from_millis(self.turns.value.next);
-        let longest = period(self.settings.interval, self.settings.jitter, 1.0);
-        match self.turns.value.fetched.iter().map(|(_, at)| *at).max() {
-            _ if self.turns.value.failures > 0 => next,
-            Some(at) if self.known().next().is_some() => next.min(Duration::from_millis(at) + longest),
-            _ => Duration::ZERO,
+        let Turns { failures, next, .. } = self.turns.value;
+        if failures == 0 && self.known().next().is_none() {
+            Duration::ZERO
+        } else {
+            Duration::from_millis(next)
         }
     }
 
@@ -300,7 +297,8 @@ impl RevocationList {
         let new = turns.failing.as_deref() != Some(failure.code);
         turns.failing = Some(failure.code.to_owned());
         let Settings { interval, jitter, retry, .. } = self.settings;
-        let next_in = backoff(turns.failures, retry, jitter, now.roll, failure.retry_after, interval);
+        // A `Retry-After` is as unsigned as the rest of it: whoever was on the way once would keep lists away for an interval.
+        let next_in = backoff(turns.failures, retry, jitter, now.roll, None, interval);
         turns.next = millis(now.mono + next_in);
         let failures = turns.failures;
         self.turns.write(store, now.mono);
@@ -316,17 +314,6 @@ impl RevocationList {
         clock: &mut Clock,
     ) -> Option<Standing> {
         self.lists.iter().filter_map(|list| list.standing(signer, certificate, store, clock)).max()
-    }
-
-    /// The CAs that may sign lists.
-    pub fn cas(&self) -> impl Iterator<Item = &str> {
-        self.lists.iter().map(Latest::ca)
-    }
-
-    /// Whether a list of this CA is here that has not run out.
-    pub fn is_current_for(&self, ca: &str, now: UnixSeconds) -> bool {
-        let mut of_it = self.known().filter(|known| known.terms.signer == ca);
-        of_it.any(|known| now <= known.terms.next_update.saturating_add(self.settings.skew))
     }
 
     pub fn leave(&mut self, store: &mut impl Store, now: Mono) {

@@ -109,6 +109,14 @@ pub fn with(mut policy: Value, pointer: &str, value: Value) -> Value {
     policy
 }
 
+/// The same without what stands there.
+pub fn without(mut policy: Value, pointer: &str) -> Value {
+    let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+    let parent = policy.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");
+    parent.remove(field).expect("something stands there");
+    policy
+}
+
 /// The policy of these regions, the clusters of each named after it: `genesys_api_eu-central-1`.
 pub fn policy_of(world: &World, regions: &[&RegionPki]) -> Value {
     let of = |region: &&RegionPki| (region.region.id.to_owned(), world.region_policy(region));

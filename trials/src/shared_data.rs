@@ -50,9 +50,8 @@ pub fn pin_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
     // Reads of all three, and what the log has announced.
     let mut keys = asked.0.into_inner();
     let lease = keys.iter().find(|key| key.ends_with("/lease")).ok_or("no lease")?.clone();
-    for ending in ["record", "wanted"] {
-        keys.insert(format!("{}{ending}", lease.trim_end_matches("lease")));
-    }
+    let (own, _) = lease.split_once("turns/").ok_or("no turns")?;
+    keys.extend([format!("{own}record"), format!("{}wanted", lease.trim_end_matches("lease"))]);
     let name = policy.name.as_str();
     keys.extend([format!("genesys_mtls/{name}/announced"), format!("genesys_mtls/{name}/told/{REGION}")]);
     Ok(keys.into_iter().collect())

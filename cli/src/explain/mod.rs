@@ -138,7 +138,7 @@ fn explain(
 /// Refused before there was a certificate to decide on.
 fn refusal(reason: Reason, detail: String) -> Verdict {
     let window = Window { from: UnixSeconds::MIN, until: UnixSeconds::MAX };
-    Verdict { outcome: Outcome::Deny(reason), window, worth_asking: None, detail }
+    Verdict { outcome: Outcome::Deny(reason), window, worth_asking: None, unchecked: false, detail }
 }
 
 /// The value that the filter writes for this outcome, as access logs and the guard see it.

@@ -120,6 +120,9 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     if selection.pins.is_empty() {
         return Ok(none_usable(&source, &selection));
     }
+    if let Some(flood) = selection.flood() {
+        return Ok(failed(&source, &flood, &https));
+    }
     Ok(format::render(&source, &selection, arguments))
 }
 

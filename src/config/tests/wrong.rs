@@ -72,6 +72,15 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
             "regions.us-east-1.digicert.issuers: nothing stands here, expected text",
         ),
         (
+            us(json!({"genesys": null, "digicert": {"pins": ["api"]}})),
+            "regions.us-east-1.genesys: nothing stands here, expected an object with `ca_certificates`",
+        ),
+        (
+            us(json!({"digicert": {"pins": ["api"]}, "refresh": {"oauth": null}})),
+            "regions.us-east-1.refresh.oauth: nothing stands here, expected `injected`, or an object with `client_id_env` and `client_secret_env`",
+        ),
+        (with(json!({"identity": null})), "identity: nothing stands here, expected an object with `header`"),
+        (
             us(json!(null)),
             "regions.us-east-1: nothing stands here, expected an object with `genesys`, `digicert` or both",
         ),

@@ -167,7 +167,11 @@ impl Proxy {
     }
 
     pub fn configure(&mut self, refresh: &Value) {
-        self.policy = policy(&json!({"pins": ["api"]}), refresh);
+        self.reconfigure(&json!({"pins": ["api"]}), refresh);
+    }
+
+    pub fn reconfigure(&mut self, digicert: &Value, refresh: &Value) {
+        self.policy = policy(digicert, refresh);
     }
 
     pub fn at(&self) -> Now {

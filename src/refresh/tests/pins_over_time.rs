@@ -6,8 +6,8 @@ use crate::{
     trust::ApiState,
 };
 use serde_json::json;
-use std::time::Duration;
-use testbed::pki::{KeyType, Leaf};
+use std::{sync::LazyLock, time::Duration};
+use testbed::pki::{Ca, KeyType, Leaf};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -173,31 +173,58 @@ fn expired_leaves_become_no_pins_and_later_ones_do() {
     assert!(pins.contains_key(&fingerprint(&ahead)));
 }
 
+/// Certificates of the region's name, as an API that has been taken over can make them where no `issuers` are configured.
+fn crowd(count: usize) -> Vec<Leaf> {
+    static CA: LazyLock<Ca> = LazyLock::new(|| Ca::builder("crowd").key(KeyType::P256).self_signed());
+    let leaf = || CA.leaf().key(KeyType::P256).key_name("crowd-leaf").name(PKI.us.region.certificate_name);
+    (0..count).map(|_| leaf().issue()).collect()
+}
+
 #[test]
-fn a_crowd_of_pins_does_not_keep_later_ones_out() {
-    let ca = testbed::pki::Ca::builder("crowd").key(KeyType::P256).self_signed();
-    let crowd = |count: usize| -> Vec<Leaf> {
-        let leaf =
-            || ca.leaf().key(KeyType::P256).key_name("crowd-leaf").name(PKI.us.region.certificate_name);
-        (0..count).map(|_| leaf().issue()).collect()
-    };
-    let mut proxy = Proxy::without_issuers(&json!({"interval": "1m", "jitter": "0%", "keep_removed": "24h"}));
-    proxy.api.current = crowd(700);
+fn an_answer_that_names_more_than_any_region_needs_adds_nothing_and_takes_nothing_away() {
+    let mut proxy = Proxy::without_issuers(&json!({"interval": "1m", "jitter": "0%", "keep_removed": "1h"}));
+    proxy.run(MINUTE);
+    (proxy.api.current, proxy.api.upcoming) = (crowd(600), crowd(401));
     proxy.run(MINUTE * 2);
-    assert_eq!(proxy.standing(), (700, 0));
-    let second = crowd(700);
-    proxy.api.current.clone_from(&second);
-    proxy.run(MINUTE);
-    let pins = proxy.trust(0).pins;
-    let named = second.iter().filter(|leaf| pins.contains_key(&fingerprint(leaf))).count();
-    assert_eq!(named, 700, "what is named comes before what was");
-    assert!(proxy.standing().1 < 700);
-    proxy.api.current = vec![PKI.us.digicert.clone()];
-    proxy.run(MINUTE);
+    assert_eq!(proxy.standing(), (1, 0));
+    (proxy.api.current, proxy.api.upcoming_status) = (crowd(1001), Some(500));
+    proxy.run(MINUTE * 2);
+    assert_eq!(proxy.standing(), (1, 0));
     assert!(proxy.has_pin(0, &PKI.us.digicert));
+    assert!(proxy.failures().iter().all(|code| *code == "too_many_certificates"), "{:?}", proxy.failures());
+}
+
+#[test]
+fn a_crowd_neither_drives_the_genuine_pin_out_nor_keeps_the_next_one_away() {
+    let mut proxy = Proxy::without_issuers(&json!({"interval": "1m", "jitter": "0%", "keep_removed": "24h"}));
+    proxy.run(MINUTE);
+    for _ in 0..3 {
+        proxy.api.current = crowd(1000);
+        proxy.run(MINUTE);
+    }
+    assert!(proxy.has_pin(0, &PKI.us.digicert), "it is kept for a day");
+    assert_eq!(proxy.standing(), (1000, 24));
+    proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
+    proxy.run(MINUTE);
+    assert!(proxy.has_pin(0, &PKI.us.digicert) && proxy.has_pin(0, &PKI.us.digicert_upcoming));
     proxy.now += Duration::from_hours(25);
     proxy.run(MINUTE);
     assert_eq!(proxy.standing(), (1, 0), "what lapsed is forgotten");
+}
+
+#[test]
+fn pins_of_half_a_refresh_go_stale_as_others_do() {
+    let mut proxy = Proxy::new(2, &json!({"interval": "1m", "jitter": "0%", "max_staleness": "10m"}));
+    proxy.api.upcoming_status = Some(500);
+    proxy.run(MINUTE * 9);
+    assert_eq!(proxy.trust(1).state, ApiState::NotLoaded);
+    assert!(proxy.has_pin(1, &PKI.us.digicert), "half an answer adds");
+    proxy.run(MINUTE * 2);
+    assert!((0..2).all(|worker| proxy.trust(worker).state == ApiState::Stale));
+    assert!(!proxy.has_pin(1, &PKI.us.digicert));
+    proxy.api.upcoming_status = None;
+    proxy.run(MINUTE * 6);
+    assert!((0..2).all(|worker| proxy.has_pin(worker, &PKI.us.digicert)));
 }
 
 #[test]

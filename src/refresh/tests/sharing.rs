@@ -9,6 +9,7 @@ use crate::refresh::{
 use crate::trust::ApiState;
 use serde_json::{Value, json};
 use std::time::Duration;
+use testbed::pki::{Ca, pem_block};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
@@ -325,6 +326,37 @@ fn a_reload_keeps_what_is_known_and_its_age_and_a_shorter_interval_takes_effect(
     assert_eq!(proxy.api.sets, 1, "not due yet");
     proxy.run(MINUTE * 2);
     assert_eq!(proxy.api.sets, 2);
+}
+
+/// The old configuration lives as long as a connection does, and keeps its lease.
+#[test]
+fn during_a_reload_by_lds_each_configuration_refreshes_as_its_own_settings_say() {
+    let other_issuer = Ca::builder("another-intermediate").self_signed();
+    let renewed = other_issuer.leaf().name(PKI.us.region.certificate_name).issue();
+    let mut proxy = Proxy::new(2, &json!({"interval": "1h", "jitter": "0%"}));
+    proxy.run(MINUTE);
+    // Others are trusted from now on; the API has named one of theirs for a while.
+    proxy.api.current.push(renewed.clone());
+    let issuers = [&PKI.digicert_ca, &other_issuer].map(|ca| pem_block(&ca.der)).concat();
+    let refresh =
+        json!({"interval": "20m", "jitter": "0%", "on_unknown_certificate": {"min_interval": "1m"}});
+    proxy.reconfigure(&json!({"pins": ["api"], "issuers": issuers}), &refresh);
+    let new = proxy.join();
+    assert!(proxy.has_pin(new, &PKI.us.digicert) && !proxy.has_pin(new, &renewed));
+    assert_eq!(
+        proxy.trust(new).refreshed,
+        None,
+        "what others asked for under their settings settles nothing"
+    );
+    // A caller shows it: only whoever can make a pin of it is asked.
+    let now = proxy.now;
+    proxy.workers[new].ask_early(&mut proxy.shared, now);
+    proxy.run(TICK * 2);
+    assert!(proxy.has_pin(new, &renewed));
+    assert!(proxy.trust(new).refreshed.is_some());
+    let sets = proxy.api.sets;
+    proxy.run(MINUTE * 21);
+    assert_eq!(proxy.api.sets, sets + 1, "its own interval counts though the others live");
 }
 
 #[test]

@@ -126,6 +126,11 @@ fn a_list_about_others_that_came_first_does_not_keep_away_the_one_that_belongs_h
             assert_eq!(worker.fetch(&mut shared, 16_000, &of(901, other, 0)), "crl_other_scope");
             assert_eq!(worker.fetch(&mut shared, 24_000, &of(2, Some(URL), hours)), older);
         }
+        // Nor does it keep a complete list away that was issued before it.
+        let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
+        assert_eq!(worker.fetch(&mut shared, 100, &of(900, other, -1)), "ok");
+        assert_eq!(worker.fetch(&mut shared, 8000, &of(3, None, -10)), "ok");
+        assert_eq!(worker.fetch(&mut shared, 16_000, &of(901, other, 0)), "crl_other_scope");
         // Also when the one about others has run out meanwhile.
         let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
         assert_eq!(worker.fetch(&mut shared, 100, &of(900, other, -1)), "ok");

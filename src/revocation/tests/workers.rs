@@ -74,12 +74,20 @@ impl Worker {
 
     /// A worker that believes these CAs.
     pub fn trusting(number: u64, secret: Option<&str>, cas: &[&Ca]) -> Self {
-        let policy = policy();
+        Self::of(&policy(), number, secret, cas)
+    }
+
+    /// A worker with this configuration.
+    pub fn under(policy: &Policy, number: u64, secret: Option<&str>) -> Self {
+        Self::of(policy, number, secret, &[&PKI.us.root])
+    }
+
+    fn of(policy: &Policy, number: u64, secret: Option<&str>, cas: &[&Ca]) -> Self {
         let source: &ListSource = &policy.revocation.lists[0];
         assert_eq!(source.authority, AuthorityKind::Genesys);
         let secret = secret.map(|secret| Secret::new(secret.to_owned()));
         let authorities: Vec<Authority> = cas.iter().map(|ca| authority(ca)).collect();
-        let list = RevocationList::new(&policy, source, &authorities, secret.as_ref(), number).unwrap();
+        let list = RevocationList::new(policy, source, &authorities, secret.as_ref(), number).unwrap();
         Self { list, authorities }
     }
 
@@ -204,38 +212,42 @@ fn with_a_secret_nobody_verifies_twice_and_no_list_is_shared() {
     }
 }
 
+/// As during a reload by LDS, whose old configuration lives as long as a connection does, and keeps its lease.
 #[test]
-fn a_shorter_interval_counts_from_the_last_fetch() {
-    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
-    assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[])), "ok");
-    let mut policy = policy();
-    policy.revocation.interval = Duration::from_secs(10);
-    worker.list =
-        RevocationList::new(&policy, &policy.revocation.lists[0], &worker.authorities, None, 1).unwrap();
-    assert_eq!(worker.fetch(&mut shared, 105, &list(1, &[])), "nothing");
-    assert_eq!(worker.fetch(&mut shared, 112, &list(1, &[])), "ok");
+fn workers_with_other_settings_fetch_in_turns_of_their_own() {
+    let revoked = &PKI.us.genesys;
+    for secret in BOTH {
+        let mut shared = Shared::default();
+        let mut policy = policy();
+        policy.revocation.interval = Duration::from_hours(7 * 24);
+        let mut before = Worker::under(&policy, 1, secret);
+        assert_eq!(before.fetch(&mut shared, 100, &list(1, &[])), "ok");
+        policy.revocation.interval = Duration::from_mins(1);
+        let mut after = Worker::under(&policy, 2, secret);
+        assert_eq!(before.fetch(&mut shared, 109, &[]), "nothing");
+        assert_eq!(after.fetch(&mut shared, 110, &list(1, &[])), "ok", "its first turn");
+        assert_eq!(before.fetch(&mut shared, 169, &[]), "nothing");
+        assert_eq!(after.fetch(&mut shared, 170, &list(2, &[revoked])), "ok");
+        before.learn(&mut shared, 171);
+        for worker in [&before, &after] {
+            assert_eq!(worker.standing(&shared, revoked, now()), Some(Standing::Revoked));
+        }
+        // An interval that stays what it was begins with the last fetch.
+        let mut same = Worker::under(&policy, 3, secret);
+        after.list.leave(&mut shared, Duration::from_secs(172));
+        assert_eq!(same.fetch(&mut shared, 220, &[]), "nothing");
+        assert_eq!(same.fetch(&mut shared, 237, &list(3, &[revoked])), "ok");
+    }
 }
 
+/// It is no more signed than the rest of the answer.
 #[test]
-fn a_shorter_interval_bounds_what_a_server_asked_for_under_a_longer_one() {
-    let mut shared = Shared::default();
-    let mut policy = policy();
-    policy.revocation.interval = Duration::from_hours(7 * 24);
-    let mut worker = Worker::new(1, Some("s3cret"));
-    let cas = [authority(&PKI.us.root)];
-    let following = |policy: &Policy| {
-        let secret = Secret::new("s3cret".to_owned());
-        RevocationList::new(policy, &policy.revocation.lists[0], &cas, Some(&secret), 1).unwrap()
-    };
-    worker.list = following(&policy);
+fn no_answer_keeps_lists_away_for_longer_than_the_configured_retry() {
+    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, Some("s3cret")));
     assert!(worker.list.tick(&mut shared, moment(100)).0.is_some());
     let busy = HttpResponse { status: 503, body: None, retry_after: Some(Duration::from_hours(100)) };
     worker.list.answered(Ok(busy), &mut shared, moment(100));
-    policy.revocation.interval = Duration::from_hours(1);
-    worker.list = following(&policy);
-    worker.learn(&mut shared, 200);
-    assert_eq!(worker.fetch(&mut shared, 3600, &list(1, &[])), "nothing", "it asked to be left alone");
-    assert_eq!(worker.fetch(&mut shared, 200 + 3960, &list(1, &[])), "ok");
+    assert_eq!(worker.fetch(&mut shared, 102, &list(1, &[])), "ok");
 }
 
 #[test]
