@@ -49,6 +49,8 @@ fn each_mode_refuses_what_it_says_it_refuses() {
             };
             assert_eq!(reason, expected, "{mode}: {standing:?}");
             assert_eq!(verdict.worth_asking, None);
+            let let_in_unchecked = mode == "soft" && standing == Standing::Unknown;
+            assert_eq!(verdict.unchecked, let_in_unchecked, "{mode}: {standing:?}");
         }
     }
 }
