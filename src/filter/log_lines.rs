@@ -107,8 +107,21 @@ pub fn refresh(policy: &str, region: &str, event: &Event) {
     }
 }
 
-/// What became of a pin. A caller whose certificate the API stopped naming may be refused soon, or is from now on.
-pub fn pin(policy: &Policy, region: &str, change: &PinChange) {
+/// Pins of which the log tells by one line each, of those that change at once. Two are usual.
+const PINS_TOLD: usize = 20;
+
+/// What became of pins.
+pub fn pins(policy: &Policy, region: &str, changes: &[PinChange]) {
+    for change in changes.iter().take(PINS_TOLD) {
+        pin(policy, region, change);
+    }
+    if let Some(more @ 1..) = changes.len().checked_sub(PINS_TOLD) {
+        warn!("genesys_mtls: {more} more pins changed policy={} region={region}", policy.name);
+    }
+}
+
+/// A caller whose certificate the API stopped naming may be refused soon, or is from now on.
+fn pin(policy: &Policy, region: &str, change: &PinChange) {
     let PinChange { pin, status, not_after } = change;
     let line = format!("policy={} region={region} sha256={pin} until={}", policy.name, date(*not_after));
     match status {

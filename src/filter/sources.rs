@@ -255,9 +255,8 @@ impl Sources {
             };
             entry.changes = entry.refresher.changes;
             self.trust.version += 1;
-            for change in entry.news.follow(entry.refresher.pins(now.mono), &mut SharedData) {
-                log_lines::pin(&self.policy, entry.refresher.region(), &change);
-            }
+            let changes = entry.news.follow(entry.refresher.pins(now.mono), &mut SharedData);
+            log_lines::pins(&self.policy, entry.refresher.region(), &changes);
             *known = entry.refresher.trust(now.mono);
         }
         let list_changes = self.lists.changes();
