@@ -161,7 +161,7 @@ const MEMBERS: [(Record, &str); 15] = [
     (Record::List, "/outline/length"),
     (Record::List, "/outline"),
     (Record::Turns, "/failures"),
-    (Record::Turns, "/fetched/0/1"),
+    (Record::List, "/fetched"),
     (Record::Turns, "/next"),
 ];
 

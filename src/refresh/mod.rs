@@ -49,5 +49,10 @@ impl Failure {
     }
 }
 
+/// An instant as it is shared between workers.
+pub fn millis(at: crate::trust::Mono) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! What all workers of a proxy know about one region's API: its pins, and how asking went. One of them writes it.
 
 use super::{
-    Failure,
+    Failure, millis,
     pin_news::{PinStatus, Pins},
     pins::Selection,
 };
@@ -64,6 +64,11 @@ impl Record {
         self.ended.map(Duration::from_millis)
     }
 
+    /// Whether the last successful refresh was made under these settings.
+    pub fn is_under(&self, settings: &str) -> bool {
+        self.under == settings
+    }
+
     pub fn quiet_until(&self) -> Mono {
         Duration::from_millis(self.quiet_until)
     }
@@ -91,7 +96,8 @@ impl Record {
         }
     }
 
-    /// A refresh that brought home both halves: what it names is in, what it stopped naming is on its way out.
+    /// A refresh that brought home both halves: what it names is in, what it stopped naming is on its way out. But after one under
+    /// other settings nothing is: it may have named what these pass over, and there may be workers that count on it.
     pub fn succeed(
         &mut self,
         selection: &Selection,
@@ -100,13 +106,15 @@ impl Record {
         next_in: Duration,
         under: &str,
     ) {
-        for kept in &mut self.kept {
-            if !kept.is_named_by(selection) {
-                kept.removed = kept.removed.or(Some(millis(now)));
+        if self.is_under(under) {
+            for kept in &mut self.kept {
+                if !kept.is_named_by(selection) {
+                    kept.removed = kept.removed.or(Some(millis(now)));
+                }
             }
+            // Not by its notAfter: the decision sees to that, and a wall clock that jumps must cost nothing.
+            self.kept.retain(|kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse));
         }
-        // Not by its notAfter: the decision sees to that, and a wall clock that jumps must cost nothing.
-        self.kept.retain(|kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse));
         self.add(selection);
         if !selection.issuers.is_empty() {
             self.hints = encode(&selection.issuers);
@@ -140,16 +148,21 @@ impl Record {
                 kept.removed = None;
                 continue;
             }
-            // Of those on their way out the one that came last goes first: if an API that names others each time has filled it, that
-            // is one of its own.
-            if self.kept.len() >= MAX_PINS
-                && let Some(removed) = self.kept.iter().rposition(|kept| kept.removed.is_some())
-            {
-                self.kept.remove(removed);
+            if self.kept.len() >= MAX_PINS {
+                self.make_room();
             }
             if self.kept.len() < MAX_PINS {
                 self.kept.push(Kept { sha256, pin: *pin, removed: None });
             }
+        }
+    }
+
+    /// Of pins on their way out the one that was removed last goes: if an API that names others each time has filled all the room,
+    /// that is one of its own.
+    fn make_room(&mut self) {
+        let removed = self.kept.iter().enumerate().filter_map(|(at, kept)| Some((kept.removed?, at)));
+        if let Some((_, last)) = removed.max() {
+            self.kept.remove(last);
         }
     }
 
@@ -168,7 +181,7 @@ impl Record {
             state: self.state(max_staleness, now),
             pins: good.filter_map(|kept| Some((kept.sha256.parse().ok()?, kept.pin))).collect(),
             hints: Rc::new(hints.collect()),
-            refreshed: self.began().filter(|_| self.under == under),
+            refreshed: self.began().filter(|_| self.is_under(under)),
         }
     }
 
@@ -244,8 +257,4 @@ impl Kept {
 
 fn encode(certificates: &[Vec<u8>]) -> Vec<String> {
     certificates.iter().map(|der| STANDARD.encode(der)).collect()
-}
-
-fn millis(at: Mono) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
 }

@@ -263,7 +263,7 @@ impl Refresher {
         let Some(pending) = self.pending.take() else { return Vec::new() };
         // A worker that stalled has lost its lease, and perhaps its turn to one that asked later and knows better.
         self.learn(store, now);
-        if self.record.value.began() > Some(pending.began) {
+        if self.record.value.is_under(&self.under) && self.record.value.began() > Some(pending.began) {
             return Vec::new();
         }
         let known = self.record.value.fingerprints();

@@ -2,6 +2,7 @@
 
 use super::{
     lease::{CALLBACK, Lease},
+    millis,
     oauth::Secret,
     refresher::Store,
     seal::Seal,
@@ -69,8 +70,7 @@ impl<T: Default + PartialEq + Serialize + DeserializeOwned> Replica<T> {
 
     /// Shares this worker's copy. The clock numbers it above all copies before it, whether they were read or not.
     pub fn write(&mut self, store: &mut impl Store, now: Mono) {
-        let millis = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-        self.sequence = self.sequence.saturating_add(1).max(millis);
+        self.sequence = self.sequence.saturating_add(1).max(millis(now));
         let sequence = self.sequence.to_le_bytes();
         let json = serde_json::to_vec(&self.value).unwrap_or_default();
         store.set(&self.key, &self.seal.seal(&[&sequence[..], &json].concat()), None);

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     authority::Authority,
     certificate::ClientCertificate,
-    refresh::{Failure, Lease, Now, Replica, Secret, Store},
+    refresh::{CALLBACK, Failure, Lease, Now, Replica, Secret, Store, millis},
     trust::Mono,
     window::{Clock, UnixSeconds},
 };
@@ -48,10 +48,6 @@ impl Latest {
         })
     }
 
-    pub fn ca(&self) -> &str {
-        &self.ca
-    }
-
     /// Whether this is the CA that signed such a list.
     pub fn is_of(&self, terms: &Terms) -> bool {
         self.ca == terms.signer
@@ -81,7 +77,18 @@ impl Latest {
         if self.known.value == before {
             return false;
         }
-        let claim = std::mem::replace(&mut self.known.value, before);
+        let mut claim = std::mem::replace(&mut self.known.value, before);
+        // Nothing has been fetched later than now.
+        if let Some(claim) = &mut claim {
+            claim.fetched = claim.fetched.min(millis(now.mono + CALLBACK));
+        }
+        // What was fetched again brings nothing new, and need not be verified again.
+        if let (Some(claim), Some(known)) = (&claim, &mut self.known.value)
+            && known.is_same(claim)
+        {
+            known.fetched = claim.fetched;
+            return false;
+        }
         let believed = claim.and_then(|claim| {
             let known = if self.sealed {
                 claim
@@ -114,11 +121,14 @@ impl Latest {
         if changed {
             self.check_order(&list.terms, now.wall)?;
         }
+        let fetched = millis(now.mono);
         if changed || again {
-            let known = self.shelf.put(store, list, self.known(), self.sealed);
+            let known = self.shelf.put(store, list, self.known(), self.sealed, fetched);
             self.known.value = Some(known.map_err(|error| refused(&error))?);
-            self.share(store, now.mono);
+        } else if let Some(known) = &mut self.known.value {
+            known.fetched = fetched;
         }
+        self.share(store, now.mono);
         Ok(changed)
     }
 

@@ -12,8 +12,8 @@ use crate::{
     config::{ListSource, Policy},
     fingerprint::Fingerprint,
     refresh::{
-        CALLBACK, Failure, HttpCall, HttpResponse, Lease, Now, Party, Replica, Seal, Secret, Store, backoff,
-        longest, period,
+        Failure, HttpCall, HttpResponse, Lease, Now, Party, Replica, Seal, Secret, Store, backoff, longest,
+        millis, period,
     },
     trust::Mono,
     window::{Clock, UnixSeconds},
@@ -82,8 +82,6 @@ struct Settings {
 /// What workers tell each other of fetching it.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Turns {
-    /// When the list of each CA was last fetched with success (monotonic, milliseconds).
-    fetched: Vec<(String, u64)>,
     failures: u32,
     failing: Option<String>,
     next: u64,
@@ -156,9 +154,6 @@ impl RevocationList {
             let latest = millis(now.mono + longest(interval, max, jitter));
             let turns = &mut self.turns.value;
             turns.next = turns.next.min(latest);
-            for (_, at) in &mut turns.fetched {
-                *at = (*at).min(millis(now.mono + CALLBACK));
-            }
         }
     }
 
@@ -282,9 +277,6 @@ impl RevocationList {
         let next_in = period(self.settings.interval, self.settings.jitter, now.roll);
         let turns = &mut self.turns.value;
         let recovered = turns.failures > 0;
-        let lists = &self.lists;
-        turns.fetched.retain(|(ca, _)| *ca != list.terms.signer && lists.iter().any(|of| of.ca() == ca));
-        turns.fetched.push((list.terms.signer.clone(), millis(now.mono)));
         (turns.failures, turns.failing, turns.next) = (0, None, millis(now.mono + next_in));
         self.turns.write(store, now.mono);
         Ok(ListEvent::Fetched { entries, changed, recovered })
@@ -328,9 +320,7 @@ impl RevocationList {
     /// counts, the first to run out, and all entries.
     pub fn gauges(&self, now: Now) -> Option<(Duration, u64, usize)> {
         let next_update = self.known().map(|known| known.terms.next_update).min()?;
-        let fetched = &self.turns.value.fetched;
-        let fetched = fetched.iter().filter(|(ca, _)| self.known().any(|known| known.terms.signer == *ca));
-        let fetched = Duration::from_millis(fetched.map(|(_, at)| *at).min()?);
+        let fetched = self.known().map(|known| known.fetched).min().map(Duration::from_millis)?;
         let left = u64::try_from(next_update.saturating_sub(now.wall)).unwrap_or(0);
         Some((now.mono.saturating_sub(fetched), left, self.known().map(|known| known.entries).sum()))
     }
@@ -351,8 +341,4 @@ fn signing_cas(authorities: &[Authority]) -> Vec<String> {
 /// The first digits of a digest, to tell one of a few from the others.
 fn short(text: &str) -> String {
     Fingerprint::of(text.as_bytes()).to_string().chars().take(8).collect()
-}
-
-fn millis(at: Mono) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
 }

@@ -18,12 +18,21 @@ pub struct Known {
     /// Digest of what its CA signed, to tell whether an answer is news.
     pub signed: Vec<u8>,
     pub entries: usize,
+    /// When it was last fetched with success (monotonic, milliseconds).
+    pub fetched: u64,
     buckets: Vec<BucketDigest>,
     /// Which of two places it is in: the next list is written beside it, and whoever has not heard of that one yet
     /// goes on with this one.
     second: bool,
     /// For workers that have to verify the list themselves.
     outline: Option<Outline>,
+}
+
+impl Known {
+    /// Whether the other is the same list in the same place, whenever it was fetched.
+    pub fn is_same(&self, other: &Self) -> bool {
+        *self == Self { fetched: self.fetched, ..other.clone() }
+    }
 }
 
 /// The keys of one list.
@@ -40,6 +49,7 @@ impl Shelf {
         list: &CertificateList<'_>,
         before: Option<&Known>,
         sealed: bool,
+        fetched: u64,
     ) -> Result<Known, CrlError> {
         let table = Table::collect(list.serials())?;
         let second = before.is_some_and(|known| !known.second);
@@ -55,6 +65,7 @@ impl Shelf {
             terms: list.terms.clone(),
             signed: list.signed.clone(),
             entries: table.entries(),
+            fetched,
             buckets: table.digests(),
             second,
             outline: (!sealed).then(|| Outline::of(&list.parts)),
@@ -77,6 +88,7 @@ impl Shelf {
             terms: verified.terms,
             signed: verified.signed,
             entries: verified.table.entries(),
+            fetched: claim.fetched,
             buckets: verified.table.digests(),
             second: claim.second,
             outline: Some(outline.clone()),

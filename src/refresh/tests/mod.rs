@@ -16,7 +16,7 @@ use crate::{
     window::UnixSeconds,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, sync::LazyLock, time::Duration};
 use testbed::pki::{Leaf, Pki, pem_block};
 
 pub const TICK: Duration = Duration::from_millis(250);
@@ -75,7 +75,7 @@ pub struct Api {
 }
 
 impl Api {
-    fn answer(&mut self, call: &HttpCall) -> Option<HttpResponse> {
+    pub fn answer(&mut self, call: &HttpCall) -> Option<HttpResponse> {
         if self.silent {
             self.unanswered += 1;
             return None;
@@ -111,7 +111,9 @@ pub struct Proxy {
     /// What became of which pin, with the worker that told it.
     pub told: Vec<(usize, PinChange)>,
     news: Vec<PinNews>,
-    policy: Policy,
+    /// Each worker's own.
+    policies: Vec<Rc<Policy>>,
+    policy: Rc<Policy>,
 }
 
 impl Proxy {
@@ -136,7 +138,8 @@ impl Proxy {
             events: Vec::new(),
             told: Vec::new(),
             news: Vec::new(),
-            policy,
+            policies: Vec::new(),
+            policy: Rc::new(policy),
         };
         for _ in 0..workers {
             proxy.join();
@@ -154,6 +157,7 @@ impl Proxy {
     pub fn add(&mut self, worker: Refresher) {
         self.workers.push(worker);
         self.news.push(PinNews::new("default", "us-east-1"));
+        self.policies.push(self.policy.clone());
     }
 
     /// A worker that has this secret.
@@ -171,7 +175,7 @@ impl Proxy {
     }
 
     pub fn reconfigure(&mut self, digicert: &Value, refresh: &Value) {
-        self.policy = policy(digicert, refresh);
+        self.policy = Rc::new(policy(digicert, refresh));
     }
 
     pub fn at(&self) -> Now {
@@ -189,16 +193,22 @@ impl Proxy {
     /// The answers to a worker's call and to all that come of it, now.
     pub fn answer(&mut self, worker: usize, mut call: Option<HttpCall>) {
         let now = self.at();
-        let digicert = self.policy.regions[0].digicert.as_ref().unwrap();
         while let Some(made) = call {
             let Some(response) = self.api.answer(&made) else { return };
-            let (next, events) =
-                self.workers[worker].answered(&Ok(response), digicert, &mut self.shared, now);
-            self.events.extend(events);
-            call = next;
+            call = self.answer_one(worker, response);
         }
         let changes = self.news[worker].follow(self.workers[worker].pins(now.mono), &mut self.shared);
         self.told.extend(changes.into_iter().map(|change| (worker, change)));
+    }
+
+    /// One answer; the call that comes of it waits.
+    pub fn answer_one(&mut self, worker: usize, response: HttpResponse) -> Option<HttpCall> {
+        let policy = self.policies[worker].clone();
+        let digicert = policy.regions[0].digicert.as_ref().unwrap();
+        let now = self.at();
+        let (next, events) = self.workers[worker].answered(&Ok(response), digicert, &mut self.shared, now);
+        self.events.extend(events);
+        next
     }
 
     /// Time passes, and every worker ticks in turn, each time another one first.

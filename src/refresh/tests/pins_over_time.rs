@@ -213,6 +213,27 @@ fn a_crowd_neither_drives_the_genuine_pin_out_nor_keeps_the_next_one_away() {
 }
 
 #[test]
+fn of_pins_on_their_way_out_the_one_removed_last_gives_way_first() {
+    let mut proxy = Proxy::without_issuers(&json!({"interval": "1h", "jitter": "0%", "keep_removed": "24h"}));
+    let others = crowd(999);
+    proxy.api.current.clone_from(&others);
+    proxy.run(TICK);
+    proxy.api.current.push(PKI.us.digicert.clone());
+    let hours = |proxy: &mut Proxy, hours| {
+        proxy.now += Duration::from_hours(hours);
+        proxy.run(TICK);
+    };
+    hours(&mut proxy, 1);
+    proxy.api.current = others;
+    hours(&mut proxy, 2);
+    assert_eq!(proxy.standing(), (999, 1));
+    proxy.api.current = crowd(1000);
+    hours(&mut proxy, 1);
+    assert_eq!(proxy.standing(), (1000, 24));
+    assert!(proxy.has_pin(0, &PKI.us.digicert), "it was removed before the crowd");
+}
+
+#[test]
 fn pins_of_half_a_refresh_go_stale_as_others_do() {
     let mut proxy = Proxy::new(2, &json!({"interval": "1m", "jitter": "0%", "max_staleness": "10m"}));
     proxy.api.upcoming_status = Some(500);

@@ -359,6 +359,38 @@ fn during_a_reload_by_lds_each_configuration_refreshes_as_its_own_settings_say()
     assert_eq!(proxy.api.sets, sets + 1, "its own interval counts though the others live");
 }
 
+/// Whichever ends first: what the old configuration passes over does not undo what the new one has asked for.
+#[test]
+fn during_a_reload_by_lds_an_answer_counts_though_the_old_configuration_asked_later() {
+    let other_issuer = Ca::builder("another-intermediate").self_signed();
+    let renewed = other_issuer.leaf().name(PKI.us.region.certificate_name).issue();
+    let mut proxy = Proxy::new(1, &json!({"interval": "1h", "jitter": "0%", "keep_removed": "0s"}));
+    proxy.run(MINUTE);
+    proxy.api.current.push(renewed.clone());
+    let issuers = [&PKI.digicert_ca, &other_issuer].map(|ca| pem_block(&ca.der)).concat();
+    let refresh = json!({"interval": "1h", "jitter": "0%", "keep_removed": "0s"});
+    proxy.reconfigure(&json!({"pins": ["api"], "issuers": issuers}), &refresh);
+    let new = proxy.join();
+    let now = proxy.now;
+    proxy.workers[new].ask_early(&mut proxy.shared, now);
+    // Its first call is under way while the other one, for which it made a refresh due, does all of its own.
+    proxy.now += TICK;
+    let now = proxy.at();
+    let mut call = proxy.workers[new].tick(&mut proxy.shared, now).0;
+    proxy.now += TICK;
+    let sets = proxy.api.sets;
+    proxy.tick(0);
+    assert_eq!(proxy.api.sets, sets + 1);
+    while let Some(made) = call {
+        let response = proxy.api.answer(&made).unwrap();
+        call = proxy.answer_one(new, response);
+    }
+    assert!(proxy.has_pin(new, &renewed) && proxy.trust(new).refreshed.is_some());
+    // Nor does the old one's next refresh take the pin away.
+    proxy.run(MINUTE * 130);
+    assert!(proxy.has_pin(new, &renewed) && proxy.has_pin(0, &PKI.us.digicert));
+}
+
 #[test]
 fn a_reload_waits_no_longer_than_its_own_configuration_would() {
     let mut proxy = Proxy::new(1, &json!({"interval": "7d", "jitter": "0%"}));

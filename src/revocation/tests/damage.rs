@@ -206,3 +206,22 @@ fn a_list_that_has_not_begun_is_not_believed_whoever_wrote_it() {
     ahead.list.leave(&mut shared, Duration::from_secs(101));
     assert_eq!(worker.fetch(&mut shared, 102, &list(1, &[])), "ok");
 }
+
+#[test]
+fn no_record_hides_how_old_a_list_is() {
+    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
+    assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[])), "ok");
+    let key = shared.record();
+    let seal = Seal::new(None, &key).unwrap();
+    let (number, json) = seal.open(&shared.0[&key].0).unwrap().split_first_chunk::<8>().unwrap();
+    let mut record: serde_json::Value = serde_json::from_slice(json).unwrap();
+    record["fetched"] = u64::MAX.into();
+    let number = u64::from_le_bytes(*number) + 1;
+    let forged = seal.seal(&[&number.to_le_bytes()[..], record.to_string().as_bytes()].concat());
+    shared.set(&key, &forged, None);
+    for mut worker in [worker, Worker::new(2, None)] {
+        worker.learn(&mut shared, 200);
+        assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(Standing::Good));
+        assert!(worker.list.gauges(moment(1000)).unwrap().0 > Duration::from_secs(700));
+    }
+}

@@ -240,6 +240,24 @@ fn workers_with_other_settings_fetch_in_turns_of_their_own() {
     }
 }
 
+/// Or alerts on them would be silent for as long as nothing can be fetched under the new settings.
+#[test]
+fn age_and_end_of_a_list_show_after_a_reload_though_nothing_was_fetched_since() {
+    for secret in BOTH {
+        let mut shared = Shared::default();
+        let mut policy = policy();
+        let mut before = Worker::under(&policy, 1, secret);
+        assert_eq!(before.fetch(&mut shared, 100, &list(1, &[])), "ok");
+        assert_eq!(before.fetch(&mut shared, 4000, &list(1, &[])), "ok", "the same, fetched again");
+        policy.revocation.interval = Duration::from_hours(2);
+        let mut after = Worker::under(&policy, 2, secret);
+        assert_eq!(after.fetch(&mut shared, 5000, b"an outage"), "crl_malformed");
+        let (age, left, entries) = after.list.gauges(moment(9000)).unwrap();
+        assert_eq!((age, entries), (Duration::from_secs(5000), 0));
+        assert!(left > 3600);
+    }
+}
+
 /// It is no more signed than the rest of the answer.
 #[test]
 fn no_answer_keeps_lists_away_for_longer_than_the_configured_retry() {
