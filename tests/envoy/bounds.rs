@@ -94,6 +94,12 @@ async fn the_apis_word_counts_within_its_bounds_and_leaves_explicit_pins_alone()
     }
     gauge(&stage, "drops", "pins.kept", |n| n > 0).await;
     stage.assert_in("drops", "kept for a while", &old).await;
+    stage
+        .envoy
+        .wait_for_log("pin lapsed, the API stopped naming it policy=drops", PATIENCE)
+        .await
+        .expect("a line");
+    // Whichever worker serves it has noticed by its next tick.
     gauge(&stage, "drops", "pins.kept", |n| n == 0).await;
     let response = stage.get_as("drops", &old).await;
     assert!([403, 503].contains(&response.status), "kept for long enough: {}", response.text());
