@@ -49,6 +49,10 @@ impl Failure {
     }
 }
 
+/// The form of what workers share, part of every key: to be raised with any change of it, since workers of an older module may
+/// live beside those of this one.
+pub const FORM: &str = "3";
+
 /// An instant as it is shared between workers.
 pub fn millis(at: crate::trust::Mono) -> u64 {
     u64::try_from(at.as_millis()).unwrap_or(u64::MAX)

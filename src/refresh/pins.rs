@@ -4,7 +4,7 @@
 use super::{Failure, api::Entity};
 use crate::{
     authority::{Authority, vouch},
-    certificate::ClientCertificate,
+    certificate::{ClientCertificate, MAX_DER},
     config::NameRule,
     fingerprint::Fingerprint,
     name::RegionNames,
@@ -194,6 +194,9 @@ fn pin_of(
     let mut leaves = Vec::new();
     let mut authorities = Vec::new();
     for der in blocks {
+        if der.len() > MAX_DER {
+            return Err(Skipped::Malformed);
+        }
         if is_ca(&der)? { authorities.push(der) } else { leaves.push(der) }
     }
     let [leaf] = leaves.as_slice() else { return Err(Skipped::NotOneLeaf) };

@@ -1,7 +1,7 @@
 //! One region's refresh as one worker sees it: driven by ticks and answers, it says what to call and what changed.
 
 use super::{
-    Failure,
+    FORM, Failure,
     fetch::{Client, Fetch, Harvest, HttpCall, HttpResponse, Parties, Progress},
     lease::{CALLBACK, Lease},
     oauth::{Secret, Token},
@@ -398,6 +398,7 @@ fn nothing_usable(selection: &Selection) -> Failure {
 /// another secret of the same client, or old and new workers would go on replacing what the others cannot open.
 fn source_digest(source: &Source, client_id: &str, secret: Option<&Secret>) -> Option<String> {
     let parts = [
+        FORM,
         source.region.as_str(),
         &source.certificate_name,
         &source.api_host,

@@ -16,6 +16,9 @@ use crate::{
 };
 use std::cell::Cell;
 
+/// The largest `clock_skew`, in seconds. Workers of two configurations must not take each other's lists for damaged.
+const LARGEST_SKEW: UnixSeconds = 3600;
+
 /// One CA's list.
 #[derive(Debug)]
 pub(super) struct Latest {
@@ -94,7 +97,7 @@ impl Latest {
                 claim
             } else {
                 let known = self.shelf.verify(store, &claim, authorities, max_size).ok()?;
-                let has_begun = known.terms.this_update <= now.wall.saturating_add(self.skew);
+                let has_begun = known.terms.this_update <= now.wall.saturating_add(LARGEST_SKEW);
                 Some(known).filter(|known| has_begun && self.is_of(&known.terms))?
             };
             self.check_order(&known.terms, now.wall).is_ok().then_some(known)

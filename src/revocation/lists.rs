@@ -12,17 +12,14 @@ use crate::{
     config::{ListSource, Policy},
     fingerprint::Fingerprint,
     refresh::{
-        Failure, HttpCall, HttpResponse, Lease, Now, Party, Replica, Seal, Secret, Store, backoff, longest,
-        millis, period,
+        FORM, Failure, HttpCall, HttpResponse, Lease, Now, Party, Replica, Seal, Secret, Store, backoff,
+        longest, millis, period,
     },
     trust::Mono,
     window::{Clock, UnixSeconds},
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
-
-/// The form of what is shared, to be raised with any change of it: a worker of an older module may live beside this one.
-const FORM: &str = "2";
 
 /// Least time between two fetches because shared data was damaged.
 const REPAIR: Duration = Duration::from_secs(30);
@@ -100,7 +97,9 @@ impl RevocationList {
             [source.region.as_str(), source.authority.code(), &source.url, &source.cluster].join("\0");
         // Whoever has another secret or another form of data has other keys, or old and new workers would go on replacing what the
         // others cannot read.
-        let form = [FORM, &table::form()].join("\0");
+        // Where each worker verifies for itself, those that take longer lists must not put them where others look.
+        let size = if secret.is_some() { 0 } else { policy.revocation.max_size };
+        let form = format!("{FORM}\0{}\0{size}", table::form());
         let sealed = Seal::new(secret, &[&named, "\0", &form].concat())?.digest();
         let key = format!("genesys_mtls/{}/crl/{sealed}", policy.name);
         let settings = Settings {

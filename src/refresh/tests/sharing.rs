@@ -2,7 +2,7 @@
 
 use super::{Api, PKI, Proxy, Shared, TICK};
 use crate::refresh::{
-    Event, Secret, Store,
+    Event, FORM, Secret, Store,
     lease::{Lease, TERM},
     seal::Seal,
 };
@@ -460,4 +460,25 @@ fn nothing_in_a_record_happened_later_than_it_was_read() {
     assert!(proxy.has_pin(1, &PKI.us.digicert));
     proxy.run(MINUTE * 6);
     assert!((0..2).all(|worker| !proxy.has_pin(worker, &PKI.us.digicert)));
+}
+
+/// Workers of an older module may live beside these. Whoever changes this raises the form.
+#[test]
+fn what_is_shared_has_this_form() {
+    let mut proxy = Proxy::new(1, &json!({}));
+    proxy.api.current_status = Some(500);
+    proxy.run(TICK);
+    proxy.api.current_status = None;
+    proxy.run(MINUTE * 2);
+    let mut fields = Vec::new();
+    forge(&mut proxy, |record| {
+        for object in [&*record, &record["kept"][0]] {
+            fields.push(object.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "));
+        }
+    });
+    let expected = [
+        "began early ended failing failures half hints kept next quiet_until under",
+        "not_after not_before removed sha256",
+    ];
+    assert_eq!((FORM, fields.as_slice()), ("3", &expected.map(str::to_owned)[..]));
 }
