@@ -103,7 +103,7 @@ impl Sources {
             Credentials::Environment { client_id, client_secret } => {
                 match (host::environment(client_id), host::environment(client_secret)) {
                     (Some(id), Some(secret)) => {
-                        let secret = Secret::new(secret);
+                        let secret = Secret::new(secret).on(host::node());
                         self.secrets.insert(source.region.clone(), secret.clone());
                         Some((id, secret))
                     }

@@ -64,6 +64,11 @@ pub fn set_tick(period: Duration) {
     let _ = hostcalls::set_tick_period(period);
 }
 
+/// Envoy's `node.id`, which tells proxies of a fleet from each other. Empty if none is set.
+pub fn node() -> String {
+    property("xds\0node\0id").and_then(|id| String::from_utf8(id).ok()).unwrap_or_default()
+}
+
 /// A property; the parts of its path are separated by zero bytes.
 pub fn property(path: &str) -> Option<Vec<u8>> {
     raw::property(path)

@@ -20,15 +20,28 @@ const DEFAULT_LIFETIME: u64 = 300;
 
 /// A text that never shows in logs.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    proxy: String,
+}
 
 impl Secret {
     pub fn new(text: String) -> Self {
-        Self(text)
+        Self { text, proxy: String::new() }
+    }
+
+    /// The same, but what it seals counts on this proxy only. Proxies of a fleet share their secret.
+    #[must_use]
+    pub fn on(self, proxy: String) -> Self {
+        Self { proxy, ..self }
     }
 
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    pub fn proxy(&self) -> &str {
+        &self.proxy
     }
 }
 
@@ -104,7 +117,7 @@ pub fn token(response: &HttpResponse, now: Mono) -> Result<Token, Failure> {
     // `as` saturates, which is what is wanted
     let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, |seconds| seconds as u64);
     let lifetime = Duration::from_secs(lifetime.clamp(LIFETIME.0, LIFETIME.1));
-    Ok(Token { bearer: Secret(answer.access_token), renew_at: now + lifetime.saturating_sub(EARLY) })
+    Ok(Token { bearer: Secret::new(answer.access_token), renew_at: now + lifetime.saturating_sub(EARLY) })
 }
 
 #[cfg(test)]

@@ -13,11 +13,13 @@ const TAG: usize = 32;
 pub struct Seal(Hmac<Sha256>);
 
 impl Seal {
-    /// `context` ties a seal to one purpose: a value moved to another key does not open.
+    /// `context` ties a seal to one purpose: a value moved to another key does not open, nor on another proxy.
     pub fn new(secret: Option<&Secret>, context: &str) -> Option<Self> {
         let key = secret.map_or(&b"no secret"[..], |secret| secret.expose().as_bytes());
         let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key).ok()?;
-        mac.update(b"genesys-mtls seal 1\0");
+        mac.update(b"genesys-mtls seal 2\0");
+        mac.update(secret.map_or("", Secret::proxy).as_bytes());
+        mac.update(b"\0");
         mac.update(context.as_bytes());
         mac.update(b"\0");
         Some(Self(mac))
@@ -29,7 +31,7 @@ impl Seal {
         [&tag, message].concat()
     }
 
-    /// 16 hexadecimal digits that differ for another secret or purpose.
+    /// 16 hexadecimal digits that differ for another secret, proxy or purpose.
     pub fn digest(&self) -> String {
         let sealed = self.seal(b"");
         let head = sealed.first_chunk().copied().unwrap_or_default();
@@ -63,6 +65,9 @@ mod tests {
         assert_eq!(seal(Some(&secret), "record").open(&sealed), None);
         assert_eq!(seal(Some(&Secret::new("other".to_owned())), "lease").open(&sealed), None);
         assert_eq!(seal(None, "lease").open(&sealed), None);
+        let elsewhere = secret.clone().on("another proxy".to_owned());
+        assert_eq!(seal(Some(&elsewhere), "lease").open(&sealed), None);
+        assert_ne!(seal(Some(&elsewhere), "lease").digest(), seal(Some(&secret), "lease").digest());
         for at in 0..sealed.len() {
             let mut damaged = sealed.clone();
             damaged[at] ^= 1;

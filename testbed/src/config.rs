@@ -208,9 +208,12 @@ fn discovery(version: u64, resources: &[Value]) -> String {
     json!({"version_info": version.to_string(), "resources": resources}).to_string()
 }
 
+/// The `node.id` of an Envoy that reads files which it watches, unless its bootstrap has one.
+pub const NODE: &str = "testbed";
+
 fn named_node(bootstrap: &mut Value) {
     if bootstrap["node"]["id"].is_null() {
-        bootstrap["node"] = json!({"id": "testbed", "cluster": "testbed"});
+        bootstrap["node"] = json!({"id": NODE, "cluster": "testbed"});
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
 };
 use genesys_mtls_filter::{
     config::load,
-    refresh::{Now, Refresher, Secret, Store},
+    refresh::{Now, Refresher, Store},
     revocation::RevocationList,
 };
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub fn pin_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
     let region = policy.regions.iter().find(|region| region.id == REGION).ok_or("no region")?;
     let source = region.source.as_ref().ok_or("no source")?;
     let client = world.genesys.credentials(REGION);
-    let client = (client.client_id, Secret::new(client.client_secret));
+    let client = (client.client_id, secret_of(world));
     let mut worker = Refresher::new(&policy, source, Some(client), 7).ok_or("no refresher")?;
     let mut asked = Asked::default();
     worker.ask_early(&mut asked, NOW.mono);

@@ -77,7 +77,7 @@ fn revocation(mode: &str) -> Value {
 }
 
 pub(crate) fn secret_of(world: &World) -> Secret {
-    Secret::new(world.genesys.credentials(REGION).client_secret)
+    Secret::new(world.genesys.credentials(REGION).client_secret).on(config::NODE.to_owned())
 }
 
 fn bootstrap(world: &World, others: &[(&'static str, Vec<u8>)]) -> Result<Value, Failure> {

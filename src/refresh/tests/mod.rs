@@ -107,6 +107,8 @@ pub struct Proxy {
     pub api: Api,
     pub now: Mono,
     pub wall: UnixSeconds,
+    /// Envoy's `node.id`.
+    pub node: String,
     pub events: Vec<Event>,
     /// What became of which pin, with the worker that told it.
     pub told: Vec<(usize, PinChange)>,
@@ -135,6 +137,7 @@ impl Proxy {
             api: Api { current: vec![PKI.us.digicert.clone()], ..Api::default() },
             now: Duration::from_secs(5000),
             wall: time::OffsetDateTime::now_utc().unix_timestamp(),
+            node: String::new(),
             events: Vec::new(),
             told: Vec::new(),
             news: Vec::new(),
@@ -163,7 +166,7 @@ impl Proxy {
     /// A worker that has this secret.
     pub fn worker(&self, secret: &str) -> Refresher {
         let id = u64::try_from(self.workers.len()).unwrap() + 1;
-        let client = Some(("client".to_owned(), Secret::new(secret.to_owned())));
+        let client = Some(("client".to_owned(), Secret::new(secret.to_owned()).on(self.node.clone())));
         let source = self.policy.regions[0].source.as_ref().unwrap();
         let mut worker = Refresher::new(&self.policy, source, client, id).unwrap();
         worker.learn(&mut self.shared.clone(), self.at());

@@ -462,6 +462,28 @@ fn nothing_in_a_record_happened_later_than_it_was_read() {
     assert!((0..2).all(|worker| !proxy.has_pin(worker, &PKI.us.digicert)));
 }
 
+/// The proxies of a fleet have one secret, and a module may carry what one of them sealed to another.
+#[test]
+fn what_another_proxy_has_sealed_counts_nowhere_else() {
+    for (node, counts) in [("another", false), ("", true)] {
+        let mut proxy = Proxy::new(3, &json!({"interval": "1h", "jitter": "0%"}));
+        let mut other = Proxy::new(0, &json!({"interval": "10m", "jitter": "0%"}));
+        other.node = node.to_owned();
+        other.join();
+        other.api.current = vec![PKI.us.digicert_upcoming.clone()];
+        proxy.run(MINUTE * 20);
+        other.run(MINUTE * 20);
+        let sealed = other.shared.values[&other.shared.key("/record")].0.clone();
+        proxy.shared.set(&proxy.shared.key("/record"), &sealed, None);
+        proxy.run(TICK * 2);
+        for worker in 0..3 {
+            // SECURITY.md: proxies of one `node.id` cannot be told from each other.
+            assert_eq!(proxy.has_pin(worker, &PKI.us.digicert_upcoming), counts, "{node:?}");
+            assert_eq!(proxy.has_pin(worker, &PKI.us.digicert), !counts, "{node:?}");
+        }
+    }
+}
+
 /// Workers of an older module may live beside these. Whoever changes this raises the form.
 #[test]
 fn what_is_shared_has_this_form() {

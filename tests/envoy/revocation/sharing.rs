@@ -18,6 +18,9 @@ use testbed::{
     pki::{Leaf, serial_of},
 };
 
+/// What is shared is sealed for this proxy: a forger that thinks of another one does not find it.
+const NODE: &str = "proxy-7";
+
 const MIB: u64 = 1024 * 1024;
 
 /// The policy whose workers have an OAuth secret in common, and the one whose workers have none.
@@ -139,7 +142,7 @@ fn forgery(world: &World, name: &str, at: Duration) -> BTreeMap<String, Vec<u8>>
     theirs.answered(Ok(HttpResponse { status: 200, body, retry_after: None }), &mut written, now);
     assert!(written.0.len() > 256, "{:?}", written.0.keys());
     // Both places of the table, under the keys that the workers of this door use.
-    let secret = Secret::new(world.genesys.credentials("us-east-1").client_secret);
+    let secret = Secret::new(world.genesys.credentials("us-east-1").client_secret).on(NODE.to_owned());
     let mut keys = Written::default();
     list(&our_ca, (name == "sealed").then_some(&secret)).tick(&mut keys, now);
     // Digests of the source, and of the CAs whose turns these are.
@@ -216,6 +219,7 @@ async fn another_module_in_shared_data_undoes_no_revocation() {
     serve(&world, list(1));
     let mut doors = doors(&world, &with(listed("soft"), "/interval", json!("1h")));
     // Later than what a worker has written by then, so that it would win; what is from the future is not believed.
+    doors.bootstrap()["node"] = json!({"id": NODE, "cluster": "fleet"});
     let forged_at = monotonic() + Duration::from_secs(5);
     for name in ["sealed", "open"] {
         let file = world
