@@ -58,6 +58,8 @@ pub struct RevocationList {
     damage: String,
     /// An answer has to be here by then; a callback may get lost.
     pending: Option<Mono>,
+    /// When this worker last began a fetch.
+    began: Option<Mono>,
     /// When this worker last fetched it because of such damage.
     repaired: Option<Mono>,
     /// The next answer is written down even if it brings nothing new.
@@ -126,6 +128,7 @@ impl RevocationList {
             turns: Replica::new(&turns_key, secret)?,
             damage: format!("{key}/damaged"),
             pending: None,
+            began: None,
             repaired: None,
             rewrite: false,
             changes: 0,
@@ -190,6 +193,7 @@ impl RevocationList {
                 list.share(store, now.mono);
             }
         }
+        self.began = Some(now.mono);
         self.pending = Some(now.mono + self.settings.timeout + Duration::from_secs(5));
         let headers = vec![
             (":method", "GET".to_owned()),
@@ -200,8 +204,11 @@ impl RevocationList {
         (Some(HttpCall { cluster: self.source.cluster.clone(), headers, body: b"" }), None)
     }
 
+    /// Whatever others write of turns, this worker leaves the host alone for as long as after a first failure.
     fn is_due(&self, store: &impl Store, now: Mono) -> bool {
-        self.next_fetch() <= now || self.is_damaged(store, now)
+        let (pause, _) = self.settings.retry;
+        let is_rested = self.began.is_none_or(|at| now >= at + pause / 2);
+        is_rested && (self.next_fetch() <= now || self.is_damaged(store, now))
     }
 
     /// When the next fetch is due: at once after a success that left no list here, as one that another module has taken away.

@@ -78,6 +78,8 @@ impl Outline {
             left = left
                 .checked_sub(piece.len())
                 .filter(|_| !piece.is_empty())
+                // Each costs a look at the whole frame, so nobody may make many of a few.
+                .filter(|left| *left == 0 || piece.len() >= PIECE)
                 .ok_or_else(|| malformed("size"))?;
             digest.update(&piece);
             let framed = frame(&structure.parts, &piece);

@@ -188,6 +188,11 @@ fn a_list_in_pieces_is_the_list_or_it_is_refused() {
             }
         }
         if expected > 1 {
+            let mut small = pieces.clone();
+            let one_entry = 2 + usize::from(small[0][1]);
+            let rest = small[0].split_off(one_entry);
+            small.insert(1, rest);
+            assert!(verify(small).is_err(), "{what}: in more pieces than it has to be");
             let mut swapped = pieces.clone();
             swapped.swap(0, 1);
             assert!(verify(swapped).is_err(), "{what}: in another order");

@@ -226,6 +226,26 @@ fn no_list_was_fetched_later_than_now() {
     }
 }
 
+/// Where there is no secret. The module puts the lease and whose turn it is aside, again and again.
+#[test]
+fn nobody_makes_a_worker_fetch_without_pause() {
+    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
+    assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[])), "ok");
+    let key = |ending| shared.0.keys().find(|key| key.contains("/turns/") && key.ends_with(ending)).unwrap();
+    let (lease, turns) = (key("/lease").clone(), key("/record").clone());
+    let seal = Seal::new(None, &turns).unwrap();
+    let mut fetches = 0;
+    for tick in 1..=40_u32 {
+        let mono = Duration::from_secs(100) + tick * Duration::from_millis(250);
+        let number = u64::try_from(mono.as_millis()).unwrap() + 4000;
+        let due = [&number.to_le_bytes()[..], br#"{"failures":0,"failing":null,"next":0}"#].concat();
+        shared.set(&turns, &seal.seal(&due), None);
+        shared.set(&lease, b"garbage", None);
+        fetches += u32::from(worker.fetch_at(&mut shared, Now { mono, ..moment(0) }, &list(1, &[])) == "ok");
+    }
+    assert!((10..=20).contains(&fetches), "{fetches} in ten seconds");
+}
+
 /// Workers of an older module may live beside these. Whoever changes this raises the form.
 #[test]
 fn what_is_shared_of_a_list_has_this_form() {
