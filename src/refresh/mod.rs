@@ -33,6 +33,8 @@ pub use replica::Replica;
 pub use schedule::{backoff, first_period, longest, period};
 pub use seal::Seal;
 
+use crate::fingerprint::Fingerprint;
+
 /// Why a refresh did not succeed. Codes are stable: they label metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -56,6 +58,11 @@ pub const FORM: &str = "3";
 /// An instant as it is shared between workers.
 pub fn millis(at: crate::trust::Mono) -> u64 {
     u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The first digits of a digest, to tell one of a few from the others.
+pub fn short(text: &str) -> String {
+    Fingerprint::of(text.as_bytes()).to_string().chars().take(8).collect()
 }
 
 #[cfg(test)]

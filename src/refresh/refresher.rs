@@ -11,11 +11,11 @@ use super::{
     replica::Replica,
     schedule,
     seal::Seal,
+    short,
     wanted::Wanted,
 };
 use crate::{
     config::{DigicertPolicy, NameRule, Policy, Refresh, Source},
-    fingerprint::Fingerprint,
     name::RegionNames,
     trust::{ApiTrust, Mono},
     window::UnixSeconds,
@@ -102,7 +102,7 @@ impl Refresher {
         for issuer in issuers {
             under.push_str(&issuer.ca.to_string());
         }
-        let under: String = Fingerprint::of(under.as_bytes()).to_string().chars().take(8).collect();
+        let under = short(&under);
         // A lease is kept for as long as its holder lives. During a reload workers of both configurations do: were it one for
         // both, the old one would go on asking as it sees fit.
         let turns = format!("{key}/turns/{under}");

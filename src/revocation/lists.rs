@@ -10,10 +10,9 @@ use crate::{
     authority::Authority,
     certificate::ClientCertificate,
     config::{ListSource, Policy},
-    fingerprint::Fingerprint,
     refresh::{
         FORM, Failure, HttpCall, HttpResponse, Lease, Now, Party, Replica, Seal, Secret, Store, backoff,
-        longest, millis, period,
+        longest, millis, period, short,
     },
     trust::Mono,
     window::{Clock, UnixSeconds},
@@ -342,9 +341,4 @@ fn signing_cas(authorities: &[Authority]) -> Vec<String> {
         }
     }
     cas
-}
-
-/// The first digits of a digest, to tell one of a few from the others.
-fn short(text: &str) -> String {
-    Fingerprint::of(text.as_bytes()).to_string().chars().take(8).collect()
 }
