@@ -1,9 +1,11 @@
 //! Refreshers of one proxy against shared data and an API made for tests: time passes when a test says so.
 
 mod clock;
+mod damage;
 mod early;
 mod fleet;
 mod pins_over_time;
+mod reloads;
 mod sharing;
 
 use super::{
