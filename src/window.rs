@@ -48,10 +48,10 @@ impl Clock {
 }
 
 impl Window {
-    /// The part of it before `end`.
+    /// The second that begins at `now`, as far as it is in it. A clock that is put back leaves it, as one that goes on does.
     #[must_use]
-    pub fn until_at_most(self, end: UnixSeconds) -> Self {
-        Self { until: self.until.min(end), ..self }
+    pub fn this_second(self, now: UnixSeconds) -> Self {
+        Self { from: self.from.max(now), until: self.until.min(now.saturating_add(1)) }
     }
 
     pub fn contains(&self, moment: UnixSeconds) -> bool {
@@ -73,8 +73,9 @@ mod tests {
         assert!(clock.is_before(150));
         assert!(!clock.is_after(120));
         assert_eq!(clock.window(), Window { from: 100, until: 121 });
-        assert_eq!(clock.window().until_at_most(110), Window { from: 100, until: 110 });
-        assert_eq!(clock.window().until_at_most(130), clock.window());
+        assert_eq!(clock.window().this_second(110), Window { from: 110, until: 111 });
+        assert_eq!(clock.window().this_second(120), Window { from: 120, until: 121 });
+        assert_eq!(Clock::at(i64::MAX).window().this_second(i64::MAX).until, i64::MAX);
     }
 
     proptest! {

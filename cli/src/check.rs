@@ -1,7 +1,7 @@
 //! `genesys-mtls check`: would the filter load this configuration, and does it make sense today?
 
 use crate::{
-    output::{BAD, FAINT, GOOD, Report, STRONG, Usage, WARN, paint},
+    output::{BAD, FAINT, GOOD, Report, STRONG, Usage, WARN, foreign, paint},
     source::{self, File, Found, Mark, Problem},
     times,
 };
@@ -222,7 +222,7 @@ fn authorities(region: &RegionPolicy) -> [(&'static str, &[Authority]); 2] {
 }
 
 fn expiry_warning(authority: &Authority, at: UnixSeconds) -> Option<String> {
-    let (name, until) = (&authority.name, times::rfc3339(authority.not_after));
+    let (name, until) = (foreign(&authority.name), times::rfc3339(authority.not_after));
     let away = times::away(authority.not_after, at);
     if at < authority.not_before {
         return Some(format!("`{name}` is not valid before {}", times::rfc3339(authority.not_before)));
@@ -245,7 +245,8 @@ fn summary(policy: &Policy, at: UnixSeconds) -> String {
         for authority in &region.genesys {
             let until = times::rfc3339(authority.not_after);
             let away = times::away(authority.not_after, at);
-            let _ = writeln!(text, "    genesys   {}, until {until} ({away})", authority.name);
+            let name = foreign(&authority.name);
+            let _ = writeln!(text, "    genesys   {name}, until {until} ({away})");
         }
         if let Some(digicert) = &region.digicert {
             let mut pins = Vec::new();

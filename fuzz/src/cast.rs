@@ -271,7 +271,10 @@ pub fn by_api(issuers: bool) -> Policy {
         digicert["issuers"] = json!(CAST.digicert.pem);
     }
     policy(&json!({
-        "regions": {"us-east-1": {"digicert": digicert}, "eu-central-1": {"digicert": digicert}},
+        "regions": {
+            "us-east-1": {"digicert": digicert},
+            "eu-central-1": {"digicert": digicert, "refresh": {"oauth": {"client_secret_env": "EU_SECRET"}}},
+        },
         "refresh": {"clusters": {"api": "api|{host}", "login": "login|{host}"}},
     }))
 }

@@ -6,6 +6,9 @@ use std::{ops::RangeInclusive, time::Duration};
 pub(super) const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
+/// The longest `refresh.keep_removed`.
+pub const LONGEST_KEEP_REMOVED: Duration = Duration::from_hours(30 * 24);
+
 #[derive(Default)]
 pub(super) struct Errors(pub Vec<ConfigError>);
 
@@ -90,19 +93,19 @@ pub(super) fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
     if max.0 < base.0 {
         errors.add("refresh.retry.max", format!("{max} is below refresh.retry.base, {base}"));
     }
-    errors.check_span("refresh.keep_removed", refresh.keep_removed.0, Duration::ZERO..=30 * DAY);
+    errors.check_span("refresh.keep_removed", refresh.keep_removed.0, Duration::ZERO..=LONGEST_KEEP_REMOVED);
     if let Some(bound) = refresh.max_staleness.0 {
         errors.check_span("refresh.max_staleness", bound, second..=366 * DAY);
         // Both may be out of bounds themselves.
         let interval = refresh.interval.0.saturating_mul(100 + refresh.jitter.0) / 100;
-        let between = Span(interval.saturating_add(refresh.timeout.0));
+        let between = Span(interval.saturating_add(refresh.timeout.0.saturating_mul(3)));
         if bound <= between.0 {
             let bound = Span(bound);
             errors.add(
                 "refresh.max_staleness",
                 format!(
-                    "{bound} is not above {between}, the longest time between two refreshes (interval, its jitter and \
-                     timeout), so pins would lapse between them: give it several intervals"
+                    "{bound} is not above {between}, the time between two refreshes that succeed slowly (interval, its jitter \
+                     and timeout for each of three calls), so pins would lapse between them: give it several intervals"
                 ),
             );
         }

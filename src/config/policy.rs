@@ -320,10 +320,11 @@ fn source(id: &str, name: &str, domain: &str, clusters: &Clusters, oauth: &OAuth
     }
 }
 
-/// What no single region can see: names and clusters that two of them share.
+/// What no single region can see: names, clusters and OAuth secrets that two of them share.
 fn check_distinct(regions: &[RegionPolicy], errors: &mut Errors) {
     let mut names = BTreeMap::new();
     let mut hosts: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    let mut secrets = BTreeMap::new();
     for region in regions {
         if let Some(other) = names.insert(&region.certificate_name, &region.id) {
             let path = format!("regions.{}.certificate_name", region.id);
@@ -336,6 +337,18 @@ fn check_distinct(regions: &[RegionPolicy], errors: &mut Errors) {
             );
         }
         let Some(source) = &region.source else { continue };
+        if let Credentials::Environment { client_secret, .. } = &source.credentials
+            && let Some(other) = secrets.insert(client_secret, &region.id)
+        {
+            errors.add(
+                &format!("regions.{}.refresh.oauth", region.id),
+                format!(
+                    "`{client_secret}` is the secret of `{other}` as well, and would be sent to the login hosts of both: an \
+                     organisation and its OAuth client are in one region, so name variables per region \
+                     (`client_id_env`, `client_secret_env`)"
+                ),
+            );
+        }
         let path = format!("regions.{}.refresh.clusters", region.id);
         for (cluster, host) in
             [(&source.api_cluster, &source.api_host), (&source.login_cluster, &source.login_host)]

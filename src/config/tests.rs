@@ -140,7 +140,8 @@ fn what_is_said_arrives_in_the_policy() {
 
 #[test]
 fn regions_may_share_a_template_but_not_a_cluster() {
-    let two = json!({"regions": {"us-east-1": by_api(), "eu-west-1": by_api()}});
+    let own = json!({"refresh": {"oauth": {"client_secret_env": "US_SECRET"}}});
+    let two = json!({"regions": {"us-east-1": merged(&by_api(), &own), "eu-west-1": by_api()}});
     for template in ["outbound|443||{host}", "{region}_{host}"] {
         let refresh = json!({"refresh": {"clusters": {"api": template, "login": template}}});
         policy(&merged(&two, &refresh));

@@ -177,6 +177,15 @@ pub struct Verdict {
     pub detail: String,
 }
 
+impl Verdict {
+    /// When to go by it again, if it was reached at `now`. A denial after which something is to happen, be it a refresh or the
+    /// repair of a damaged list, stands for a second only: then it asks again. Not for each request, or each would cost a signature.
+    pub fn remembered(&self, now: UnixSeconds) -> Window {
+        let is_unreadable = self.outcome == Outcome::Deny(Reason::RevocationUnknown);
+        if self.worth_asking.is_some() || is_unreadable { self.window.this_second(now) } else { self.window }
+    }
+}
+
 /// What revocation lists say. A trait, since lists are kept outside: they are too large for every worker to hold.
 pub trait Revocations {
     /// Asked only about certificates that `signer`, an authority of this region, has issued.

@@ -244,12 +244,7 @@ impl Gate {
                 Passage::Open
             }
             Outcome::Deny(reason) => {
-                // One that the API may cure asks again soon; but its signature is not verified for each request.
-                let window = match verdict.worth_asking {
-                    None => verdict.window,
-                    Some(_) => verdict.window.until_at_most(self.wall.get().saturating_add(1)),
-                };
-                self.remember_denial(digest, reason, window);
+                self.remember_denial(digest, reason, verdict.remembered(self.wall.get()));
                 let mut detail = verdict.detail.clone();
                 if self.turns_away(certificate, reason) {
                     detail.push_str("; it was let in before");

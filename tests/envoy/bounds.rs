@@ -46,7 +46,7 @@ async fn the_apis_word_counts_within_its_bounds_and_leaves_explicit_pins_alone()
     let keeps = with(base.clone(), "/refresh/keep_removed", json!("1h"));
     let drops = with(base.clone(), "/refresh/keep_removed", json!("5s"));
     let explicit = with(base.clone(), "/refresh/keep_removed", json!("0s"));
-    let explicit = with(pins(explicit, json!(["api", old.pin()])), "/refresh/max_staleness", json!("4s"));
+    let explicit = with(pins(explicit, json!(["api", old.pin()])), "/refresh/max_staleness", json!("8s"));
     let once = with(base.clone(), "/refresh/interval", json!("1h"));
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     for (name, policy) in [("keeps", keeps), ("drops", drops), ("explicit", explicit), ("once", once)] {

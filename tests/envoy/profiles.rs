@@ -214,13 +214,29 @@ async fn the_identity_header_is_the_filters_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_service_learns_from_envoy_who_connected() {
+    for file in FILES {
+        let world = world().await;
+        let mut doors = Doors::of(&world, file);
+        doors.add("ingress", &by_ca(&world), |_| {});
+        let stage = doors.open(world).await;
+        let client = stage.client("ingress").identity(&stage.world.pki.us.genesys).build();
+        let response = client.send(post("/", &[("x-forwarded-for", "10.0.0.1")])).await.expect("an answer");
+        let addresses = echoed(&response.json(), "x-forwarded-for").join(",");
+        let (written, connected) = addresses.split_once(',').unwrap_or_default();
+        assert_eq!(written, "10.0.0.1", "{file}: {addresses}");
+        assert!(connected.parse::<std::net::IpAddr>().is_ok(), "{file}: {addresses}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_denial_says_why_to_http_to_grpc_and_to_the_access_log() {
     let world = world().await;
     // A refresh that never succeeds, so that there is a 503 to be had.
     world.genesys.stop().await;
     let policy = with(world.policy(), "/refresh/on_unknown_certificate/hold", json!("0s"));
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
-    doors.add("ingress", &policy, |_| {});
+    doors.add("ingress", &policy, |door| door.hcm()["preserve_external_request_id"] = true.into());
     let stage = doors.open(world).await;
     let pki = &stage.world.pki;
     let cases = [

@@ -42,6 +42,7 @@ async fn a_route_can_ask_for_more_than_the_guard_and_a_refusal_there_is_no_alarm
         door.routes().insert(0, first(&route));
         door.hcm()["normalize_path"] = true.into();
         door.hcm()["merge_slashes"] = true.into();
+        door.hcm()["path_with_escaped_slashes_action"] = "REJECT_REQUEST".into();
     });
     let stage = doors.open(world).await;
     let client = |leaf| stage.client("ingress").identity(leaf).build();
@@ -54,6 +55,12 @@ async fn a_route_can_ask_for_more_than_the_guard_and_a_refusal_there_is_no_alarm
         let stranger = client(&stage.world.pki.stranger).get(path).await.expect("an answer");
         assert_refused(path, &stranger, 403, "wrong_name");
     }
+    let served = stage.world.upstream.count();
+    for path in ["/x%2f..%2fadmin", "/%2Fadmin", "/x/..%5cadmin", "/x%2f%2e%2e/admin"] {
+        let line = raw(&client(&eu.genesys), path).await;
+        assert!(line.contains(" 400 "), "{path}: {line}");
+    }
+    assert_eq!(stage.world.upstream.count(), served);
     let stats = stage.envoy.stats().await.expect("statistics");
     assert_eq!(stats["http.ingress.rbac.genesys_guard_.denied"], 0);
     assert_eq!(stats["http.ingress.rbac.by_route_.denied"], 5);

@@ -3,7 +3,7 @@
 use crate::{
     recipes::snippets,
     setup::{PATIENCE, assert_refused, with, world},
-    stage::{Doors, Stage, assert_guarded, by_ca},
+    stage::{Door, Doors, Stage, assert_guarded, by_ca},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -123,8 +123,12 @@ async fn both_modes_decide_alike() {
     policy["refresh"] = json!({"on_unknown_certificate": {"hold": "0s"},
         "oauth": {"client_id_env": "ABSENT", "client_secret_env": "ABSENT"}});
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
-    doors.add("enforce", &policy, |_| {});
-    doors.add("shadow", &watching(&policy), |door| *door.guard() = watching_guard());
+    let keep_id = |door: &mut Door| door.hcm()["preserve_external_request_id"] = true.into();
+    doors.add("enforce", &policy, keep_id);
+    doors.add("shadow", &watching(&policy), |door| {
+        keep_id(door);
+        *door.guard() = watching_guard();
+    });
     let stage = doors.open(world).await;
     let malformed = pki.us.root.leaf().key_name("genesys").name(pki.us.region.certificate_name);
     let malformed = malformed.extension(&[1, 3, 6, 1, 4, 1, 99_999, 1], vec![5, 0], true).issue();

@@ -50,6 +50,7 @@ rules! {
 
     Error UnguardedWayIn "unguarded_way_in" "a way to the protected service has no guard: another chain, cluster, mirror or TCP proxy";
     Warning DestinationUnknown "destination_unknown" "a request, or a plugin, says which service a route leads to";
+    Note TwoPolicies "two_policies" "callers of two policies reach one service: whom either of them lets in";
     Note PartlyGuarded "partly_guarded" "a service is guarded in one chain and open in another, beside a host with a rule of its own";
     Error UpgradeBypass "upgrade_bypass" "an upgrade has filters of its own, without filter and guard";
     Error RouteBypassesGuard "route_bypasses_guard" "a route switches the guard off, or replaces its rules";

@@ -46,6 +46,10 @@ pub fn check(chains: &[Chain], tunnels: &[Tunnel], dump: &Dump) -> Vec<Finding> 
                 let way = Way { path: &route.path, by_upgrade: chain.upgrade.is_some() };
                 if by_all {
                     unnamed.extend(unknown_services(&route, &destination, dump));
+                    let has = |key: &String| demands(key) || own.contains(key);
+                    if let Destination::Cluster(name) = destination {
+                        findings.extend(way.by_other_policy(name, &protected, dump, &has));
+                    }
                     continue;
                 }
                 findings.extend(match destination {
@@ -86,12 +90,7 @@ impl Way<'_> {
         demands: &dyn Fn(&String) -> bool,
     ) -> Option<Finding> {
         let services = Services::of(name, dump);
-        let behind = services.known.iter().filter_map(|service| Some((service, protected.get(service)?)));
-        let open = behind.filter(|(_, protection)| !demands(&protection.key));
-        let plainest = open.min_by_key(|(service, protection)| {
-            (protection.by_chain_alone, **service != services::named(&protection.cluster))
-        });
-        let Some((service, protection)) = plainest else {
+        let Some((service, protection)) = open(&services, protected, demands) else {
             return services.anywhere.then(|| self.by_itself("the request"));
         };
         let to = match &protection.cluster {
@@ -102,6 +101,29 @@ impl Way<'_> {
             cluster => format!("cluster `{name}`, which shares {service} with `{cluster}`,"),
         };
         Some(self.past_guard(&to, protection))
+    }
+
+    /// A way that a guard watches, which asks for another verdict than the service's guard elsewhere.
+    fn by_other_policy(
+        &self,
+        name: &str,
+        protected: &Protected,
+        dump: &Dump,
+        has: &dyn Fn(&String) -> bool,
+    ) -> Option<Finding> {
+        let services = Services::of(name, dump);
+        let (_, protection) = open(&services, protected, has)?;
+        let Protection { cluster, key, way, .. } = protection;
+        Some(Finding::new(
+            Rule::TwoPolicies,
+            self.path,
+            format!(
+                "leads to cluster `{name}` with a verdict of its own, while {way} protects `{cluster}` by `{key}`: whom either \
+                 policy lets in gets there, by this server name or that, whatever host he names"
+            ),
+            "nothing, if the callers of both are meant to reach it; else put the rule at its virtual host too (RBACPerRoute), or \
+             leave its route out here",
+        ))
     }
 
     /// Clients write headers.
@@ -159,6 +181,19 @@ impl Way<'_> {
              guarded chains lead to this service",
         )
     }
+}
+
+/// Of the services behind a cluster that are protected, one whose verdict is not demanded.
+fn open<'s, 'p>(
+    services: &'s Services,
+    protected: &'p Protected,
+    demands: &dyn Fn(&String) -> bool,
+) -> Option<(&'s String, &'p Protection)> {
+    let behind = services.known.iter().filter_map(|service| Some((service, protected.get(service)?)));
+    let open = behind.filter(|(_, protection)| !demands(&protection.key));
+    open.min_by_key(|(service, protection)| {
+        (protection.by_chain_alone, **service != services::named(&protection.cluster))
+    })
 }
 
 /// A guarded route does not say what it protects.

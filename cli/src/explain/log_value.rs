@@ -14,35 +14,50 @@ use std::fmt::Write as _;
 pub fn explain(value: &str, policy: &Policy, trust: &Assumed) -> Result<Report, Usage> {
     let text = if value == "-" { output::read_text("-")? } else { value.to_owned() };
     let line = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    let words = words(line);
-    let verdict = words.iter().find(|word| word.starts_with("allow;") || word.starts_with("deny;"));
-    let digest = words.iter().find_map(|word| word.parse::<Fingerprint>().ok());
-    let Some(verdict) = verdict else {
-        return match digest {
-            Some(digest) => Ok(fingerprint_alone(digest, policy, trust)),
-            None => Err(Usage::new(
-                "there is no verdict (`allow;...` or `deny;...`) and no SHA-256 in this; a request without a verdict was \
-                 never seen by the filter, and the guard refuses it",
-            )),
-        };
-    };
-    let mut report = told(verdict);
-    if let Some(digest) = digest {
-        let pinned = fingerprint_alone(digest, policy, trust);
-        report.text.push_str(&pinned.text);
-        report.json["certificate"] = pinned.json;
+    match Logged::read(line.trim()) {
+        Logged { verdict: None, digest: Some(digest) } => Ok(fingerprint_alone(digest, policy, trust)),
+        Logged { verdict: Some(verdict), digest } => {
+            let mut report = told(&verdict);
+            if let Some(digest) = digest {
+                let pinned = fingerprint_alone(digest, policy, trust);
+                report.text.push_str(&pinned.text);
+                report.json["certificate"] = pinned.json;
+            }
+            Ok(report)
+        }
+        Logged { verdict: None, digest: None } => Err(Usage::new(
+            "there is no verdict (`allow;...` or `deny;...`) and no SHA-256 in this. Give one of them alone, or a line of JSON \
+             with the fields `verdict` and `certificate`, as the shipped files log it: of any other field a caller may have \
+             written a part. A request whose `verdict` is empty was never seen by the filter, and the guard refuses it",
+        )),
     }
-    Ok(report)
 }
 
-/// Candidate values of a line: every string of a JSON line, or the words of a text line.
-fn words(line: &str) -> Vec<String> {
-    match serde_json::from_str::<Value>(line) {
-        Ok(Value::Object(fields)) => {
-            fields.into_iter().filter_map(|(_, value)| Some(value.as_str()?.to_owned())).collect()
+/// What Envoy and the filter wrote into a line, nothing of what a caller did.
+struct Logged {
+    verdict: Option<String>,
+    digest: Option<Fingerprint>,
+}
+
+impl Logged {
+    fn read(line: &str) -> Self {
+        match serde_json::from_str::<Value>(line) {
+            Ok(Value::Object(fields)) => {
+                let text = |field| fields.get(field).and_then(Value::as_str).unwrap_or_default();
+                let verdict = verdict(text("verdict"));
+                // Without a verdict it was refused, whatever is pinned.
+                let digest = verdict.as_ref().and_then(|_| text("certificate").parse().ok());
+                Self { verdict, digest }
+            }
+            _ => Self { verdict: verdict(line), digest: line.parse().ok() },
         }
-        _ => line.split([' ', '\t', '"', ',', '=']).map(str::to_owned).collect(),
     }
+}
+
+fn verdict(text: &str) -> Option<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, ';' | '_' | '-');
+    let is_verdict = (text.starts_with("allow;") || text.starts_with("deny;")) && text.chars().all(is_word);
+    is_verdict.then(|| text.to_owned())
 }
 
 fn told(verdict: &str) -> Report {

@@ -63,7 +63,8 @@ pub struct Arguments {
     /// only what a fingerprint can tell
     #[arg(long, value_name = "HEX", value_parser = fingerprint)]
     sha256: Option<Fingerprint>,
-    /// A verdict (`deny;expired`) or a whole line of the access log; - reads it from standard input
+    /// A verdict (`deny;expired`), or a line of a JSON access log with the fields `verdict` and `certificate`, as in the shipped
+    /// files; - reads it from standard input
     #[arg(long, value_name = "TEXT", conflicts_with = "sha256")]
     access_log: Option<String>,
     /// Decide as of this time instead of now

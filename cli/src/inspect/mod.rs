@@ -232,7 +232,7 @@ fn render(certificate: &Certificate, at: UnixSeconds) -> String {
     line("sha256", Fingerprint::of(&certificate.der).to_string());
     line("good for", good_for(certificate.serves));
     if let Some(remark) = &certificate.remark {
-        line("note", paint(WARN, remark));
+        line("note", paint(WARN, foreign(remark)));
     }
     text.push('\n');
     text

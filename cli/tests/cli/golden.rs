@@ -283,8 +283,33 @@ fn a_line_of_the_access_log_is_explained() {
     let json = outcome.json();
     assert_eq!(json["reason"], "not_pinned");
     assert_eq!(json["certificate"]["pinned_by"][0], "the API, for us-east-1");
-    let outcome = run_with(&["explain", "-c", "policy.yaml", "--access-log", "-"], "nothing here\n", &[]);
-    assert_eq!(outcome.code, 2);
+}
+
+const PINNED_AND_NEVER_SEEN: &str =
+    r#"{"verdict":"-","certificate":"abababababababababababababababababababababababababababababababab"}"#;
+
+#[test]
+fn no_caller_can_have_himself_explained_as_let_in() {
+    let arguments = ["explain", "-c", "policy.yaml", "--access-log", "-", "--json"];
+    for (line, reason) in [
+        (r#"{"request_id":"allow;us-east-1;genesys","verdict":"deny;wrong_name"}"#, Some("wrong_name")),
+        (r#"{"request":"allow;us-east-1;genesys","verdict":"-"}"#, None),
+        (r#"{"request":"allow;us-east-1;genesys","verdict":null}"#, None),
+        (PINNED_AND_NEVER_SEEN, None),
+        (r#"{"verdict":"allow;us-east-1;genesys\u001b[2K"}"#, None),
+        (r#"["allow;us-east-1;genesys"]"#, None),
+        ("GET /allow;us-east-1;genesys allow;us-east-1;genesys deny;wrong_name", None),
+        ("allow;us-east-1;genesys deny;wrong_name", None),
+        ("nothing here", None),
+    ] {
+        let outcome = run_with(&arguments, &format!("{line}\n"), &[]);
+        assert_eq!(outcome.code, if reason.is_some() { 1 } else { 2 }, "{line}: {}", outcome.stdout);
+        if reason.is_some() {
+            assert_eq!(outcome.json()["reason"].as_str(), reason, "{line}");
+        } else {
+            assert!(outcome.stderr.contains("no verdict"), "{line}: {}", outcome.stderr);
+        }
+    }
 }
 
 #[test]

@@ -230,9 +230,9 @@ fn values_that_make_no_sense_are_told_with_the_bounds() {
         ),
         (refresh(json!({"keep_removed": "31d"})), "refresh.keep_removed: 31d is outside 0s to 30d"),
         (
-            refresh(json!({"max_staleness": "3965s"})),
-            "refresh.max_staleness: 3965s is not above 3965s, the longest time between two refreshes (interval, its \
-             jitter and timeout), so pins would lapse between them: give it several intervals",
+            refresh(json!({"max_staleness": "3975s"})),
+            "refresh.max_staleness: 3975s is not above 3975s, the time between two refreshes that succeed slowly (interval, its \
+             jitter and timeout for each of three calls), so pins would lapse between them: give it several intervals",
         ),
         (
             refresh(json!({"on_unknown_certificate": {"min_interval": "0s"}})),

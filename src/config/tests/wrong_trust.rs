@@ -92,8 +92,12 @@ fn regions_that_make_no_sense_are_told_with_the_way_out() {
     ] {
         assert_wrong(&document, &[expected]);
     }
+    let regions = |eu: Value, us: Value| {
+        let own = json!({"refresh": {"oauth": {"client_id_env": "US_ID", "client_secret_env": "US_SECRET"}}});
+        json!({"regions": {"eu-west-1": merged(&by_api(), &eu), "us-east-1": merged(&merged(&by_api(), &own), &us)}})
+    };
     assert_wrong(
-        &json!({"regions": {"eu-west-1": by_api(), "us-east-1": by_api()}}),
+        &regions(json!({}), json!({})),
         &[
             "regions.us-east-1.refresh.clusters: cluster `genesys_api` serves eu-west-1 already, so one region's \
              secret would reach the other's host: use a template such as `outbound|443||{host}`, or name clusters per \
@@ -104,16 +108,40 @@ fn regions_that_make_no_sense_are_told_with_the_way_out() {
         ],
     );
     // One region's API host must not be another's login host either.
-    let crossed = |api: &str, login: &str| {
-        merged(&by_api(), &json!({"refresh": {"clusters": {"api": api, "login": login}}}))
-    };
+    let crossed = |api: &str, login: &str| json!({"refresh": {"clusters": {"api": api, "login": login}}});
     assert_wrong(
-        &json!({"regions": {"eu-west-1": crossed("a", "b"), "us-east-1": crossed("b", "c")}}),
+        &regions(crossed("a", "b"), crossed("b", "c")),
         &[
             "regions.us-east-1.refresh.clusters: cluster `b` serves eu-west-1 already, so one region's secret would \
              reach the other's host: use a template such as `outbound|443||{host}`, or name clusters per region",
         ],
     );
+}
+
+#[test]
+fn no_two_regions_have_one_oauth_secret() {
+    let template = json!({"clusters": {"api": "{host}", "login": "{host}"}});
+    let two = |eu: Value, us: Value| {
+        let region = |oauth| merged(&by_api(), &json!({"refresh": {"oauth": oauth}}));
+        json!({"regions": {"eu-west-1": region(eu), "us-east-1": region(us)}, "refresh": template})
+    };
+    let variables = |id: &str, secret: &str| json!({"client_id_env": id, "client_secret_env": secret});
+    for (eu, us, shared) in [
+        (json!({}), json!({}), "GENESYS_CLIENT_SECRET"),
+        (variables("EU_ID", "SECRET"), variables("US_ID", "SECRET"), "SECRET"),
+        (json!({"client_secret_env": "GENESYS_CLIENT_SECRET"}), json!({}), "GENESYS_CLIENT_SECRET"),
+    ] {
+        assert_wrong(
+            &two(eu, us),
+            &[&format!(
+                "regions.us-east-1.refresh.oauth: `{shared}` is the secret of `eu-west-1` as well, and would be sent to the \
+                 login hosts of both: an organisation and its OAuth client are in one region, so name variables per region \
+                 (`client_id_env`, `client_secret_env`)"
+            )],
+        );
+    }
+    policy(&two(variables("ID", "EU_SECRET"), json!({})));
+    policy(&two(variables("EU_ID", "EU_SECRET"), variables("US_ID", "US_SECRET")));
 }
 
 #[test]

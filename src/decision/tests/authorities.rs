@@ -90,7 +90,10 @@ fn what_one_region_trusts_vouches_for_no_other_region() {
         "eu-central-1": {
             "genesys": {"ca_certificates": cast.eu_ca.pem},
             "digicert": {"pins": ["api", us_pinned.pin()], "issuers": cast.digicert_ca.pem},
-            "refresh": {"clusters": {"api": "eu_api", "login": "eu_login"}},
+            "refresh": {
+                "clusters": {"api": "eu_api", "login": "eu_login"},
+                "oauth": {"client_secret_env": "EU_SECRET"},
+            },
         },
         "us-east-1": {
             "genesys": {"ca_certificates": cast.us_ca.pem},

@@ -76,6 +76,8 @@ fn an_unpinned_certificate_waits_for_trust_that_could_name_it() {
                 let what = format!("{state:?} {issuer:?} refreshed {refreshed:?}");
                 assert_eq!(verdict.outcome, Outcome::Deny(reason), "{what}");
                 assert_eq!(verdict.worth_asking, worth_asking.then_some(0), "{what}");
+                let remembered = verdict.remembered(NOW);
+                assert_eq!(remembered.until == NOW + 1 && remembered.from == NOW, worth_asking, "{what}");
             }
         }
     }
@@ -158,7 +160,10 @@ fn the_region_to_be_asked_is_the_certificates_own() {
     let region = |prefix: &str| {
         json!({
             "digicert": {"pins": ["api"], "issuers": cast.digicert_ca.pem},
-            "refresh": {"clusters": {"api": format!("{prefix}_api"), "login": format!("{prefix}_login")}},
+            "refresh": {
+                "clusters": {"api": format!("{prefix}_api"), "login": format!("{prefix}_login")},
+                "oauth": {"client_secret_env": format!("{}_SECRET", prefix.to_ascii_uppercase())},
+            },
         })
     };
     let policy = policy(&json!({"regions": {"eu-central-1": region("eu"), "us-east-1": region("us")}}));

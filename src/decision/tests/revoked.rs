@@ -55,6 +55,28 @@ fn each_mode_refuses_what_it_says_it_refuses() {
     }
 }
 
+/// What was damaged is being put right, and has to be looked at again to be seen to be damaged still.
+#[test]
+fn a_refusal_for_want_of_a_list_is_remembered_for_a_second() {
+    for (standing, mode, brief) in [
+        (Standing::Unreadable, "soft", true),
+        (Standing::Unreadable, "hard", true),
+        (Standing::Unknown, "hard", true),
+        (Standing::Unknown, "soft", false),
+        (Standing::Revoked, "soft", false),
+        (Standing::Good, "hard", false),
+    ] {
+        let policy = policy(&json!({
+            "regions": {"us-east-1": {"genesys": genesys()}},
+            "revocation": {"mode": mode, "discover": {"crl.example": "crl"}},
+        }));
+        let certificate = client(&us_leaf(&cast().us_ca));
+        let verdict = decide(&certificate, &policy, &Trust::default(), &Always(standing), NOW, Mono::ZERO);
+        let expected = if brief { Window { from: NOW, until: NOW + 1 } } else { verdict.window };
+        assert_eq!(verdict.remembered(NOW), expected, "{standing:?}, {mode}");
+    }
+}
+
 #[test]
 fn without_any_list_nothing_is_known() {
     for (mode, expected) in [("soft", BY_GENESYS), ("hard", Outcome::Deny(Reason::RevocationUnknown))] {

@@ -200,7 +200,8 @@ fn a_pin_is_made_of_those_that_it_lets_in() {
     for (rule, other) in ["san_or_cn", "san", "cn"].iter().flat_map(|rule| [(rule, true), (rule, false)]) {
         let mut regions = json!({"us-east-1": {"certificate_name": "new.example", "digicert": api}});
         if other {
-            regions["eu-central-1"] = json!({"digicert": api});
+            let oauth = json!({"client_secret_env": "EU_SECRET"});
+            regions["eu-central-1"] = json!({"digicert": api, "refresh": {"oauth": oauth}});
         }
         let policy = policy(&json!({
             "names": rule, "regions": regions,
@@ -383,7 +384,10 @@ proptest! {
             digicert["issuers"] = json!(cast().digicert_ca.pem);
         }
         let policy = policy(&json!({
-            "regions": {"us-east-1": {"digicert": digicert}, "eu-central-1": {"digicert": digicert}},
+            "regions": {
+                "us-east-1": {"digicert": digicert},
+                "eu-central-1": {"digicert": digicert, "refresh": {"oauth": {"client_secret_env": "EU_SECRET"}}},
+            },
             "refresh": {"clusters": {"api": "api|{host}", "login": "login|{host}"}},
         }));
         // Us-east-1's API has answered, and eu-central-1's, that it knows nobody.

@@ -90,6 +90,30 @@ fn during_a_reload_by_lds_an_answer_counts_though_the_old_configuration_asked_la
     assert!(proxy.has_pin(new, &renewed) && proxy.has_pin(0, &PKI.us.digicert));
 }
 
+/// The old configuration refreshes twice, one after the other: for its own workers the pin is gone.
+#[test]
+fn a_configuration_that_keeps_pins_for_longer_keeps_them_though_one_that_does_not_lives_beside_it() {
+    let issuers = pem_block(&PKI.digicert_ca.der);
+    let settings =
+        |keep: &str| json!({"interval": "1h", "jitter": "0%", "keep_removed": keep, "max_staleness": "3d"});
+    let mut proxy = Proxy::new(1, &settings("0s"));
+    proxy.run(MINUTE);
+    proxy.reconfigure(&json!({"pins": ["api"], "issuers": issuers}), &settings("24h"));
+    let new = proxy.join();
+    proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
+    let (sets, end) = (proxy.api.sets, proxy.now + MINUTE * 190);
+    while proxy.now < end {
+        proxy.now += MINUTE;
+        proxy.tick(0);
+        let now = proxy.at();
+        proxy.workers[new].learn(&mut proxy.shared, now);
+    }
+    assert!(proxy.api.sets >= sets + 3, "{}", proxy.api.sets - sets);
+    assert!(!proxy.has_pin(0, &PKI.us.digicert) && proxy.has_pin(new, &PKI.us.digicert));
+    proxy.run(MINUTE * 60 * 26);
+    assert!(!proxy.has_pin(new, &PKI.us.digicert) && proxy.has_pin(new, &PKI.us.digicert_upcoming));
+}
+
 #[test]
 fn a_reload_waits_no_longer_than_its_own_configuration_would() {
     let mut proxy = Proxy::new(1, &json!({"interval": "7d", "jitter": "0%"}));

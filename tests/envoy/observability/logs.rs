@@ -2,7 +2,7 @@
 
 use crate::{
     pace::{REGION, fast},
-    setup::{PATIENCE, Running, assert_refused, digicert, start, with, world},
+    setup::{PATIENCE, Running, assert_refused, digicert, start, start_with, with, world},
     stage::by_ca,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -20,7 +20,11 @@ async fn ask(run: &Running, leaf: &Leaf, request_id: &str) -> Response {
 async fn a_refusals_line_is_found_by_the_id_in_its_answer_and_no_id_forges_one() {
     let world = world().await;
     let policy = by_ca(&world);
-    let run = start(world, "envoy/envoy.yaml", &policy, 1).await;
+    let run = start_with(world, "envoy/envoy.yaml", &policy, 1, |bootstrap| {
+        let chain = &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0];
+        chain["filters"][0]["typed_config"]["preserve_external_request_id"] = true.into();
+    })
+    .await;
     let (stranger, expired) = (&run.world.pki.stranger, &run.world.pki.us.genesys_expired);
     // The first decision, one that is remembered, and one of another certificate.
     for leaf in [stranger, stranger, expired] {

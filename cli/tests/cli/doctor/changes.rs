@@ -198,6 +198,22 @@ pub fn second_chain<'v>(bootstrap: &'v mut Value, http_filters: &[Value]) -> &'v
     chains.last_mut().expect("the second chain")
 }
 
+/// Another chain with the same routes, and filter and guard of a policy of its own.
+pub fn second_policy(bootstrap: &mut Value) -> &mut Value {
+    let mut filters = filters(bootstrap).clone();
+    at(&mut filters[0], "/typed_config/config/configuration/value")["name"] = "other".into();
+    let principal = "/typed_config/rules/policies/genesys_mtls_allowed/principals/0";
+    at(&mut filters[1], principal)["filter_state"]["key"] = "wasm.genesys_mtls.other".into();
+    second_chain(bootstrap, &filters)
+}
+
+/// The same for a service of its own.
+pub fn second_policy_and_service(bootstrap: &mut Value) {
+    let theirs = somebody_else(bootstrap);
+    let chain = second_policy(bootstrap);
+    list(manager_of(chain), "/route_config/virtual_hosts/0/routes")[0] = theirs;
+}
+
 /// The manager of a chain.
 pub fn manager_of(chain: &mut Value) -> &mut Value {
     at(chain, "/filters/0/typed_config")

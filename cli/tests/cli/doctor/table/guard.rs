@@ -3,7 +3,8 @@
 use super::{Row, explain, of};
 use crate::doctor::changes::{
     WASM, at, buffer, enable, filters, guard, guard_from_file, matcher_for_all, noting_guard, plugin, policy,
-    principals, rbac, route, scoped_to_the_host, second_chain, shadow_guard, shadow_policy, skippable, typed,
+    principals, rbac, route, scoped_to_the_host, second_chain, second_policy_and_service, shadow_guard,
+    shadow_policy, skippable, typed,
 };
 use serde_json::json;
 
@@ -28,14 +29,7 @@ pub(super) const ROWS: &[Row] = &[
                 let filters = filters(b).clone();
                 second_chain(b, &filters);
             }),
-            of("scope/listener.yaml", "two names", |b, _| {
-                let mut filters = filters(b).clone();
-                let other = at(&mut filters[0], "/typed_config/config/configuration/value");
-                (other["name"], other["clock_skew"]) = ("other".into(), "30s".into());
-                let principal = "/typed_config/rules/policies/genesys_mtls_allowed/principals/0";
-                at(&mut filters[1], principal)["filter_state"]["key"] = "wasm.genesys_mtls.other".into();
-                second_chain(b, &filters);
-            }),
+            explain("two names", |b, _| second_policy_and_service(b)),
         ],
     },
     Row {

@@ -5,7 +5,8 @@ use crate::doctor::{
     changes::{
         RBAC, WASM, at, clusters, disable, filters, guard, host, list, manager, manager_of, matcher_for_all,
         noting_guard, other_host, others_scoped_routes, rbac_per_route, route, router, routes_by_matcher,
-        routes_from_file, scoped_routes, scoped_to_the_host, second_chain, somebody_else, typed,
+        routes_from_file, scoped_routes, scoped_to_the_host, second_chain, second_policy,
+        second_policy_and_service, somebody_else, typed,
     },
     elsewhere::{
         aggregate, another_service, by_script, discovered_twice, forward_proxy, others, reroute_others,
@@ -82,13 +83,6 @@ pub(super) const ROWS: &[Row] = &[
                 let guard = filters(b)[1].clone();
                 second_chain(b, &[guard, router()]);
             }),
-            explain("another chain, with a policy of its own", |b, _| {
-                let mut filters = filters(b).clone();
-                at(&mut filters[0], "/typed_config/config/configuration/value")["name"] = "other".into();
-                let principal = "/typed_config/rules/policies/genesys_mtls_allowed/principals/0";
-                at(&mut filters[1], principal)["filter_state"]["key"] = "wasm.genesys_mtls.other".into();
-                second_chain(b, &filters);
-            }),
         ],
     },
     Row {
@@ -124,6 +118,19 @@ pub(super) const ROWS: &[Row] = &[
                     "lb_policy": "CLUSTER_PROVIDED",
                 }));
                 reroute_others(b, json!({"cluster": "passthrough"}));
+            }),
+        ],
+    },
+    Row {
+        rule: "two_policies",
+        bad: &[explain("as different regions' callers have", |b, _| {
+            second_policy(b);
+        })],
+        good: &[
+            explain("each with a service of its own", |b, _| second_policy_and_service(b)),
+            explain("one policy on two chains", |b, _| {
+                let filters = filters(b).clone();
+                second_chain(b, &filters);
             }),
         ],
     },
