@@ -1,7 +1,7 @@
 //! `genesys-mtls check`: would the filter load this configuration, and does it make sense today?
 
 use crate::{
-    output::{BAD, FAINT, GOOD, Report, STRONG, Usage, WARN, foreign, paint},
+    output::{BAD, FAINT, GOOD, Report, STRONG, Usage, WARN, foreign, foreign_in_place, paint},
     source::{self, File, Found, Mark, Problem},
     times,
 };
@@ -87,7 +87,8 @@ fn nothing_found(path: &str, others: usize) -> String {
 
 fn check_one(file: &File, found: &Found, at: UnixSeconds) -> (String, Value, bool) {
     let name = if file.path == "-" { "standard input" } else { &file.path };
-    let label = if found.place.is_empty() { name.to_owned() } else { format!("{name}: {}", found.place) };
+    let label =
+        if found.place.is_empty() { name.to_owned() } else { format!("{name}: {}", foreign(&found.place)) };
     let mut text = String::new();
     match source::load(found) {
         Err(problems) => {
@@ -141,8 +142,8 @@ fn render(path: &str, lines: &[String], problem: &Problem) -> String {
 /// The problem with its line and a caret, where the place is known.
 fn snippet(path: &str, lines: &[String], problem: &Problem, severity: &str) -> String {
     let what = match problem.path.as_str() {
-        "" => problem.message.clone(),
-        path => format!("{}: {}", paint(STRONG, path), problem.message),
+        "" => foreign(&problem.message),
+        path => format!("{}: {}", paint(STRONG, foreign(path)), foreign(&problem.message)),
     };
     let mut text = format!("{severity}: {what}\n");
     let Mark { line, column, width } = problem.mark;
@@ -153,7 +154,7 @@ fn snippet(path: &str, lines: &[String], problem: &Problem, severity: &str) -> S
         let indent: String =
             source.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         let carets = "^".repeat(width.clamp(1, source.chars().count().saturating_sub(column).max(1)));
-        let shown: String = source.chars().take(200).collect();
+        let shown = foreign_in_place(&source.chars().take(200).collect::<String>());
         let arrow = paint(FAINT, format!("{gutter}--> {path}:{line}:{}", column + 1));
         let _ = writeln!(
             text,

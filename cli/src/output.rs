@@ -31,6 +31,12 @@ pub fn foreign(text: &str) -> String {
     shown
 }
 
+/// The same in as many characters, tabs among them, so that a mark below one of them stays there.
+pub fn foreign_in_place(text: &str) -> String {
+    let is_shown = |c: char| matches!(c, '"' | '\'' | '\\' | '\t') || c.escape_debug().eq([c]);
+    text.chars().map(|c| if is_shown(c) { c } else { char::REPLACEMENT_CHARACTER }).collect()
+}
+
 /// The answer to a question that could be asked.
 #[derive(Debug)]
 pub struct Report {
@@ -60,7 +66,7 @@ impl Usage {
     }
 
     pub fn print(&self) -> ExitCode {
-        anstream::eprintln!("{} {}", paint(BAD, "error:"), self.0);
+        anstream::eprintln!("{} {}", paint(BAD, "error:"), foreign(&self.0));
         ExitCode::from(2)
     }
 }
@@ -94,6 +100,8 @@ mod tests {
             ("\u{202e}txt.exe", "\\u{202e}txt.exe"),
         ] {
             assert_eq!(foreign(text), shown);
+            assert_eq!(foreign_in_place(text).chars().count(), text.chars().count());
         }
+        assert_eq!(foreign_in_place("\ta\x1b[2K\u{202e}\r'é"), "\ta\u{fffd}[2K\u{fffd}\u{fffd}'é");
     }
 }

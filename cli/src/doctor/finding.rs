@@ -1,7 +1,7 @@
 //! Something worth saying about a configuration.
 
 use super::rules::Rule;
-use crate::output::{BAD, NOTE, STRONG, WARN, paint};
+use crate::output::{BAD, NOTE, STRONG, WARN, foreign, paint};
 use serde_json::{Value, json};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,7 +54,9 @@ impl Finding {
     pub fn render(&self) -> String {
         let severity = self.severity();
         let head = severity.painted(format!("{}[{}]", severity.code(), self.rule.code()));
-        format!("{head} {}\n  why  {}\n  fix  {}\n\n", paint(STRONG, &self.path), self.why, self.fix)
+        // Whoever names a route or a cluster writes a part of each.
+        let [path, why, fix] = [&self.path, &self.why, &self.fix].map(|text| foreign(text));
+        format!("{head} {}\n  why  {why}\n  fix  {fix}\n\n", paint(STRONG, path))
     }
 
     pub fn to_json(&self) -> Value {
@@ -62,5 +64,18 @@ impl Finding {
             "severity": self.severity().code(), "rule": self.rule.code(), "path": self.path, "why": self.why,
             "fix": self.fix,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_in_a_dump_takes_a_finding_off_the_screen() {
+        let name = "route x\n\u{1b}[3A\u{1b}[JEnvoy 1.40: clean";
+        let finding = Finding::new(Rule::UnguardedWayIn, name, name, name).render();
+        assert_eq!(finding.matches("\\n\\u{1b}[3A\\u{1b}[J").count(), 3, "{finding}");
+        assert_eq!(finding.lines().count(), 4, "{finding}");
     }
 }

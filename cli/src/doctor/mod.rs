@@ -15,7 +15,7 @@ mod tls;
 mod vm;
 mod ways;
 
-use crate::output::{self, BAD, GOOD, Report, STRONG, Usage, paint};
+use crate::output::{self, BAD, GOOD, Report, STRONG, Usage, foreign, paint};
 use dump::Dump;
 use finding::{Finding, Severity};
 use rules::Rule;
@@ -124,7 +124,8 @@ fn report(findings: &[Finding], protected: &[&chains::Chain], dump: &Dump) -> Re
     let version = dump.version_text();
     for chain in protected {
         let policies: Vec<&str> = chain.plugins.iter().map(plugin::Plugin::name).collect();
-        let _ = writeln!(text, "{} with policy {}", paint(STRONG, &chain.path), policies.join(", "));
+        let (path, policies) = (foreign(&chain.path), foreign(&policies.join(", ")));
+        let _ = writeln!(text, "{} with policy {policies}", paint(STRONG, path));
     }
     let verdict = if good {
         paint(GOOD, "clean")

@@ -8,6 +8,10 @@ use zip::ZipArchive;
 /// Entries of an archive that are looked at, and the bytes of each.
 const MAX_ENTRIES: usize = 200;
 const MAX_ENTRY: u64 = 4 * 1024 * 1024;
+/// Certificates of a file, or of an archive in all.
+const MAX_CERTIFICATES: usize = 1000;
+/// Characters of an entry's name: each certificate in it is told by it.
+const MAX_NAME: usize = 200;
 
 /// What a file turned out to hold.
 #[derive(Debug)]
@@ -48,7 +52,8 @@ fn archive(origin: &str, bytes: Vec<u8>) -> Vec<Item> {
         if entry.is_dir() || inner.contains("__MACOSX") || inner.ends_with(".DS_Store") {
             continue;
         }
-        let name = format!("{origin}:{inner}");
+        let name: String = inner.chars().take(MAX_NAME).collect();
+        let name = format!("{origin}:{name}");
         let mut content = Vec::new();
         match entry.take(MAX_ENTRY + 1).read_to_end(&mut content) {
             Ok(_) if content.len() as u64 <= MAX_ENTRY => items.extend(single(&name, &content)),
@@ -56,6 +61,9 @@ fn archive(origin: &str, bytes: Vec<u8>) -> Vec<Item> {
                 items.push(Item::Problem { origin: name, message: "too large for a certificate".to_owned() });
             }
             Err(error) => items.push(Item::Problem { origin: name, message: error.to_string() }),
+        }
+        if items.len() > MAX_CERTIFICATES {
+            return problem(too_many());
         }
     }
     if items.is_empty() { problem("the .zip holds no file".to_owned()) } else { items }
@@ -72,6 +80,9 @@ fn single(origin: &str, bytes: &[u8]) -> Vec<Item> {
     }
     match pem::certificates(bytes) {
         Err(error) => vec![Item::Problem { origin: origin.to_owned(), message: error.to_string() }],
+        Ok(blocks) if blocks.len() > MAX_CERTIFICATES => {
+            vec![Item::Problem { origin: origin.to_owned(), message: too_many() }]
+        }
         Ok(blocks) if blocks.len() == 1 => {
             blocks.into_iter().map(|der| Item::Certificate { origin: origin.to_owned(), der }).collect()
         }
@@ -83,4 +94,8 @@ fn single(origin: &str, bytes: &[u8]) -> Vec<Item> {
                 .collect()
         }
     }
+}
+
+fn too_many() -> String {
+    format!("it holds more than {MAX_CERTIFICATES} certificates")
 }

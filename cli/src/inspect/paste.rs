@@ -54,6 +54,11 @@ pub fn configuration(certificates: &[Certificate], region: Option<&str>, at: Uni
         }
         if !region.pins.is_empty() || !issuers.is_empty() {
             yaml.push_str("    digicert:\n      pins:\n        - api\n");
+            if !region.pins.is_empty() {
+                yaml.push_str(
+                    "        # Each lets its holder in: only if DigiCert signed it and the API names it (`genesys-mtls pins`)\n",
+                );
+            }
             for pin in &region.pins {
                 let until = times::rfc3339(pin.not_after);
                 let _ = writeln!(yaml, "        - sha256:{} # until {until}", Fingerprint::of(&pin.der));

@@ -77,7 +77,7 @@ pub fn select(path: &str, name: Option<&str>) -> Result<Policy, Usage> {
     for one in &found {
         policies.push(load(one).map_err(|problems| {
             let first = problems.first().map_or(String::new(), |p| format!("{}: {}", p.path, p.message));
-            Usage::new(format!("{path}: {first}\n  `genesys-mtls check {path}` shows all that is wrong"))
+            Usage::new(format!("{path}: {first} (`genesys-mtls check {path}` shows all that is wrong)"))
         })?);
     }
     let names: Vec<String> = policies.iter().map(|policy| policy.name.clone()).collect();

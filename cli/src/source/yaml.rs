@@ -59,9 +59,7 @@ impl<'t> Reader<'t> {
         let before = self.nodes;
         self.nodes += 1;
         self.depth += 1;
-        if self.depth > MAX_DEPTH || self.nodes > MAX_NODES {
-            return Err(SyntaxError { mark, message: "too large or too deeply nested".to_owned() });
-        }
+        self.check_size(mark)?;
         let (kind, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let text = text.into_owned();
@@ -86,9 +84,20 @@ impl<'t> Reader<'t> {
         self.depth -= 1;
         let node = Node { mark, kind };
         if anchor != 0 {
-            self.anchors.insert(anchor, (node.clone(), self.nodes - before));
+            // A copy, as that of an alias is, and anchors may stand in each other.
+            let size = self.nodes - before;
+            self.nodes += size;
+            self.check_size(mark)?;
+            self.anchors.insert(anchor, (node.clone(), size));
         }
         Ok(node)
+    }
+
+    fn check_size(&self, mark: Mark) -> Result<(), SyntaxError> {
+        if self.depth > MAX_DEPTH || self.nodes > MAX_NODES {
+            return Err(SyntaxError { mark, message: "too large or too deeply nested".to_owned() });
+        }
+        Ok(())
     }
 
     fn list(&mut self) -> Result<Vec<Node>, SyntaxError> {
@@ -103,6 +112,7 @@ impl<'t> Reader<'t> {
 
     fn map(&mut self) -> Result<Vec<(Key, Node)>, SyntaxError> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
+        let mut lines = HashMap::new();
         loop {
             let key = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(entries),
@@ -111,8 +121,8 @@ impl<'t> Reader<'t> {
                     return Err(SyntaxError { mark, message: "a key has to be a single word".to_owned() });
                 }
             };
-            if let Some((first, _)) = entries.iter().find(|(known, _)| known.text == key.text) {
-                let message = format!("`{}` stands twice, first in line {}", key.text, first.mark.line);
+            if let Some(first) = lines.insert(key.text.clone(), key.mark.line) {
+                let message = format!("`{}` stands twice, first in line {first}", key.text);
                 return Err(SyntaxError { mark: key.mark, message });
             }
             let (event, mark) = self.next()?;
@@ -201,6 +211,19 @@ mod tests {
             text.push_str(&line);
         }
         assert!(parse(&text).is_err());
+        // Nor can anchors that stand in each other, though no alias makes use of them.
+        let open = (0..150).fold(String::new(), |text, n| text + "&a" + &n.to_string() + " [");
+        let text = format!("a: {open}{}{}\n", "1, ".repeat(200_000), "]".repeat(150));
+        assert!(parse(&text).unwrap_err().message.contains("too large"));
+    }
+
+    #[test]
+    fn many_keys_take_no_longer_than_as_many_values() {
+        let text = (0..100_000).fold(String::new(), |text, n| text + "k" + &n.to_string() + ": 1\n");
+        let began = std::time::Instant::now();
+        assert_eq!(parse(&text).unwrap()[0].children().len(), 100_000);
+        // Compared with each other they took a minute.
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     }
 
     #[test]

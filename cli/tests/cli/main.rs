@@ -5,6 +5,7 @@ mod doctor;
 mod errors;
 mod fixtures;
 mod golden;
+mod hostile;
 mod markdown;
 mod odd;
 mod pins;

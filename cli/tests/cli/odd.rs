@@ -1,13 +1,9 @@
 //! Whatever a collection of odd certificates holds, as a file on the command line: an answer, never a panic.
 
 use crate::run::run;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, sync::Mutex, thread};
-use testbed::{
-    document, paths,
-    pki::{Ca, KeyType},
-    vectors,
-};
+use testbed::{document, paths, vectors};
 
 /// Its CA has no part in the collection; it demands a list (`hard`).
 const POLICY: &str = "revocation-hard.yaml";
@@ -105,54 +101,4 @@ fn an_odd_file_gets_an_answer() {
         let _ = writeln!(text, "| {command} | {} |", list.join(", "));
     }
     document::check(&paths::workspace_root().join("docs/assurance.md"), "odd-cli", &text);
-}
-
-/// A CA that was handed over together with others, of which somebody else wrote the names.
-#[test]
-fn what_a_ca_says_stays_on_its_line() {
-    let name = "x\nsha256 00\u{1b}[2A\u{202e}";
-    let ca = |label: &str| Ca::builder(label).key(KeyType::P256).dn(&[("CN", name)]);
-    let fit = ca("odd-fit").self_signed();
-    let unfit = ca("odd-unfit").key_usages(&[]).self_signed();
-    let soon = time::OffsetDateTime::now_utc() + time::Duration::days(2);
-    let expiring = ca("odd-expiring").valid(soon - time::Duration::days(9), soon).self_signed();
-    let dir = tempfile::tempdir().expect("a directory");
-    let write = |file: &str, text: &str| {
-        let path = dir.path().join(file);
-        std::fs::write(&path, text).expect("a file");
-        path.to_str().expect("a path in UTF-8").to_owned()
-    };
-    let bundle = write("bundle.pem", &[&*fit.pem, &*unfit.pem].concat());
-    let policy = |file, cas: &[&Ca]| {
-        let pem: String = cas.iter().map(|ca| &*ca.pem).collect();
-        write(file, &json!({"regions": {"us-east-1": {"genesys": {"ca_certificates": pem}}}}).to_string())
-    };
-    let (good, bad) = (policy("good.yaml", &[&fit, &expiring]), policy("bad.yaml", &[&unfit]));
-    for (arguments, code) in [(["inspect", &bundle], 1), (["check", &good], 0), (["check", &bad], 1)] {
-        let (ended_with, stdout) = ended(&arguments);
-        assert_eq!(ended_with, code, "{arguments:?}: {stdout}");
-        assert!(!stdout.contains(['\u{1b}', '\u{202e}']), "{arguments:?}: {stdout:?}");
-        assert!(!stdout.lines().any(|line| line.starts_with("sha256 00")), "{arguments:?}: {stdout}");
-    }
-}
-
-#[test]
-fn what_a_certificate_says_stays_on_its_line() {
-    let ca = Ca::builder("odd").key(KeyType::P256).self_signed();
-    let leaf = ca.leaf().key(KeyType::P256).cn("x\nverdict      allow;us-east-1;genesys\r\u{7}").issue();
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("leaf.pem");
-    std::fs::write(&file, &leaf.cert_pem).expect("a file");
-    let file = file.to_str().expect("a path in UTF-8");
-
-    for arguments in [vec!["inspect", file], vec!["explain", "-c", POLICY, "--cert", file]] {
-        let (code, stdout) = ended(&arguments);
-        assert_eq!(code, 1, "{arguments:?}: {stdout}");
-        assert!(stdout.contains(r"x\nverdict"), "{arguments:?}: {stdout}");
-        assert!(!stdout.contains(['\r', '\u{7}']), "{arguments:?}: {stdout}");
-        assert!(
-            !stdout.lines().any(|line| line.starts_with("verdict      allow")),
-            "{arguments:?}: {stdout}"
-        );
-    }
 }
