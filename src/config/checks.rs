@@ -6,9 +6,6 @@ use std::{ops::RangeInclusive, time::Duration};
 pub(super) const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// The longest `refresh.keep_removed`.
-pub const LONGEST_KEEP_REMOVED: Duration = Duration::from_hours(30 * 24);
-
 #[derive(Default)]
 pub(super) struct Errors(pub Vec<ConfigError>);
 
@@ -93,7 +90,7 @@ pub(super) fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
     if max.0 < base.0 {
         errors.add("refresh.retry.max", format!("{max} is below refresh.retry.base, {base}"));
     }
-    errors.check_span("refresh.keep_removed", refresh.keep_removed.0, Duration::ZERO..=LONGEST_KEEP_REMOVED);
+    errors.check_span("refresh.keep_removed", refresh.keep_removed.0, Duration::ZERO..=30 * DAY);
     if let Some(bound) = refresh.max_staleness.0 {
         errors.check_span("refresh.max_staleness", bound, second..=366 * DAY);
         // Both may be out of bounds themselves.

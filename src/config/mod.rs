@@ -14,7 +14,6 @@ mod shape;
 mod values;
 mod words;
 
-pub use checks::LONGEST_KEEP_REMOVED;
 pub use document::{
     Clusters, Document, Identity, Mode, NameRule, OAuth, PeerCertificate, PeerSource, Refresh,
     UnknownCertificate,

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Signatures verified per refresh. All of them in one callback, during which the worker serves nobody; two new leaves
-/// with one issuer are usual, and what was found good before is not verified again.
+/// with one issuer are usual.
 const MAX_SIGNATURES: u32 = 64;
 
 /// Pins that an answer may name. Two are usual.
@@ -36,7 +36,8 @@ pub struct Criteria<'a> {
     pub region_names: &'a RegionNames,
     pub names: NameRule,
     pub issuers: &'a [Authority],
-    /// Leaves found good before: their signature is not verified again, and they stay pinned as long as they are named.
+    /// Leaves found good before, perhaps under other `issuers`: they stay pinned as long as they are named, whatever becomes of them,
+    /// and the decision sees to what they are worth.
     pub known: &'a [Fingerprint],
     pub now: UnixSeconds,
 }
@@ -48,6 +49,8 @@ pub struct Selection {
     /// DER of the CAs that came along and signed one of the leaves.
     pub issuers: Vec<Vec<u8>>,
     pub skipped: Vec<Skipped>,
+    /// Whether any of the pins is good for something now.
+    pub is_usable: bool,
 }
 
 /// Why an entity is no pin. The text of each is a stable code.
@@ -87,10 +90,9 @@ pub fn select<'e>(entities: impl IntoIterator<Item = &'e Entity>, criteria: Crit
     let mut budget = Budget(MAX_SIGNATURES);
     for entity in entities {
         match pin_of(entity, criteria, &mut budget) {
-            Ok((leaf, authorities)) => {
-                if leaf.not_after < criteria.now {
-                    selection.skipped.push(Skipped::Expired);
-                }
+            Ok(Pin { leaf, of_no_use, authorities }) => {
+                selection.is_usable |= of_no_use.is_none();
+                selection.skipped.extend(of_no_use);
                 selection.add_issuer(&leaf, authorities, criteria.now, &mut budget);
                 let pin = ApiPin { not_before: leaf.not_before, not_after: leaf.not_after };
                 selection.pins.insert(leaf.fingerprint, pin);
@@ -99,6 +101,15 @@ pub fn select<'e>(entities: impl IntoIterator<Item = &'e Entity>, criteria: Crit
         }
     }
     selection
+}
+
+/// What becomes a pin, or stays one.
+struct Pin {
+    leaf: ClientCertificate,
+    /// Why nobody gets in by it now.
+    of_no_use: Option<Skipped>,
+    /// CAs that came along.
+    authorities: Vec<Vec<u8>>,
 }
 
 /// Signatures that may still be verified.
@@ -125,11 +136,6 @@ impl Selection {
         })
     }
 
-    /// Whether any of the pins is still good for something.
-    pub fn is_usable(&self, now: UnixSeconds) -> bool {
-        self.pins.values().any(|pin| pin.not_after >= now)
-    }
-
     /// Keeps the CA that signed the leaf. One that came along before is not verified again.
     fn add_issuer(
         &mut self,
@@ -151,32 +157,36 @@ impl Selection {
     }
 }
 
-fn check(der: &[u8], criteria: Criteria<'_>, budget: &mut Budget) -> Result<ClientCertificate, Skipped> {
+/// The leaf, and [`Pin::of_no_use`].
+fn check(
+    der: &[u8],
+    criteria: Criteria<'_>,
+    budget: &mut Budget,
+) -> Result<(ClientCertificate, Option<Skipped>), Skipped> {
     let leaf = ClientCertificate::parse(der).map_err(|_| Skipped::Malformed)?;
-    let is_known = criteria.known.contains(&leaf.fingerprint);
-    // The decision looks at the time. So one whose validity lies ahead is kept, and so is a known one, or a wall clock that
-    // is ahead for a while would take pins away for longer.
-    if leaf.not_after < criteria.now && !is_known {
-        return Err(Skipped::Expired);
-    }
     if criteria.region_names.owner(&leaf, criteria.names) != Ok(Some(criteria.region)) {
         return Err(Skipped::WrongName);
     }
-    let unverified = !criteria.issuers.is_empty() && !is_known;
-    if unverified && !budget.spend() {
-        return Err(Skipped::TooMany);
+    let is_known = criteria.known.contains(&leaf.fingerprint);
+    let wrong = if leaf.not_after < criteria.now {
+        Some(Skipped::Expired)
+    } else if criteria.issuers.is_empty() {
+        None
+    } else if budget.spend() {
+        let vouched = vouch(criteria.issuers, &leaf, &mut Clock::at(criteria.now));
+        vouched.is_err().then_some(Skipped::WrongIssuer)
+    } else {
+        (!is_known).then_some(Skipped::TooMany)
+    };
+    // The decision looks at the time and at the issuer. So one whose validity lies ahead is kept, and so is a known one: a wall clock
+    // that is ahead for a while would take pins away for longer, and a configuration those of another that lives beside it.
+    match wrong {
+        Some(wrong) if !is_known => Err(wrong),
+        wrong => Ok((leaf, wrong)),
     }
-    if unverified && vouch(criteria.issuers, &leaf, &mut Clock::at(criteria.now)).is_err() {
-        return Err(Skipped::WrongIssuer);
-    }
-    Ok(leaf)
 }
 
-fn pin_of(
-    entity: &Entity,
-    criteria: Criteria<'_>,
-    budget: &mut Budget,
-) -> Result<(ClientCertificate, Vec<Vec<u8>>), Skipped> {
+fn pin_of(entity: &Entity, criteria: Criteria<'_>, budget: &mut Budget) -> Result<Pin, Skipped> {
     let is = |field: &Option<String>, value: &str| {
         field.as_deref().is_some_and(|text| text.trim().eq_ignore_ascii_case(value))
     };
@@ -200,7 +210,8 @@ fn pin_of(
         if is_ca(&der)? { authorities.push(der) } else { leaves.push(der) }
     }
     let [leaf] = leaves.as_slice() else { return Err(Skipped::NotOneLeaf) };
-    Ok((check(leaf, criteria, budget)?, authorities))
+    let (leaf, of_no_use) = check(leaf, criteria, budget)?;
+    Ok(Pin { leaf, of_no_use, authorities })
 }
 
 fn is_ca(der: &[u8]) -> Result<bool, Skipped> {

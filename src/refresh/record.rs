@@ -7,7 +7,6 @@ use super::{
 };
 use crate::{
     authority::Authority,
-    config::LONGEST_KEEP_REMOVED,
     fingerprint::Fingerprint,
     trust::{ApiPin, ApiState, ApiTrust, Mono},
 };
@@ -113,11 +112,10 @@ impl Record {
                     kept.removed = kept.removed.or(Some(millis(now)));
                 }
             }
+            // Not by its notAfter: the decision sees to that, and a wall clock that jumps must cost nothing.
+            self.kept.retain(|kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse));
         }
-        // By no `keep_removed` of its own: workers of another configuration may keep it for longer. Nor by its notAfter: the decision
-        // sees to that, and a wall clock that jumps must cost nothing.
-        self.kept.retain(|kept| kept.is_in_force(LONGEST_KEEP_REMOVED, now));
-        self.add(selection, keep_removed, now);
+        self.add(selection);
         if !selection.issuers.is_empty() {
             self.hints = encode(&selection.issuers);
         }
@@ -129,15 +127,8 @@ impl Record {
     }
 
     /// A refresh that did not: what half an answer names is in, and nothing goes.
-    pub fn fail(
-        &mut self,
-        selection: &Selection,
-        failure: &Failure,
-        now: Mono,
-        keep_removed: Duration,
-        next_in: Duration,
-    ) {
-        self.add(selection, keep_removed, now);
+    pub fn fail(&mut self, selection: &Selection, failure: &Failure, now: Mono, next_in: Duration) {
+        self.add(selection);
         if self.ended.is_none() && !selection.pins.is_empty() {
             self.half = self.half.or(Some(millis(now)));
         }
@@ -150,7 +141,7 @@ impl Record {
         self.quiet_until = if failure.retry_after.is_some() { self.next } else { 0 };
     }
 
-    fn add(&mut self, selection: &Selection, keep_removed: Duration, now: Mono) {
+    fn add(&mut self, selection: &Selection) {
         for (fingerprint, pin) in &selection.pins {
             let sha256 = fingerprint.to_string();
             if let Some(kept) = self.kept.iter_mut().find(|kept| kept.sha256 == sha256) {
@@ -158,7 +149,7 @@ impl Record {
                 continue;
             }
             if self.kept.len() >= MAX_PINS {
-                self.make_room(keep_removed, now);
+                self.make_room();
             }
             if self.kept.len() < MAX_PINS {
                 self.kept.push(Kept { sha256, pin: *pin, removed: None });
@@ -166,15 +157,12 @@ impl Record {
         }
     }
 
-    /// One that has lapsed goes, or else of pins on their way out the one that was removed last: if an API that names others each
-    /// time has filled all the room, that is one of its own.
-    fn make_room(&mut self, keep_removed: Duration, now: Mono) {
-        let removed = self.kept.iter().enumerate().filter_map(|(at, kept)| {
-            let removed = kept.removed?;
-            Some((!kept.is_in_force(keep_removed, now), removed, at))
-        });
-        if let Some((_, _, first)) = removed.max() {
-            self.kept.remove(first);
+    /// Of pins on their way out the one that was removed last goes: if an API that names others each time has filled all the room,
+    /// that is one of its own.
+    fn make_room(&mut self) {
+        let removed = self.kept.iter().enumerate().filter_map(|(at, kept)| Some((kept.removed?, at)));
+        if let Some((_, last)) = removed.max() {
+            self.kept.remove(last);
         }
     }
 
@@ -230,7 +218,7 @@ impl Record {
     }
 
     fn in_force(&self, keep_removed: Duration, now: Mono) -> impl Iterator<Item = &Kept> {
-        self.kept.iter().filter(move |kept| kept.is_in_force(keep_removed, now))
+        self.kept.iter().filter(move |kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse))
     }
 
     /// When [`Record::trust`] will next say something else though nobody wrote: a removed pin lapses, or all go stale.
@@ -246,24 +234,20 @@ impl Record {
         lapses.chain(stale).filter(|at| *at > now).min()
     }
 
-    pub fn fingerprints(&self, keep_removed: Duration, now: Mono) -> Vec<Fingerprint> {
-        self.in_force(keep_removed, now).filter_map(|kept| kept.sha256.parse().ok()).collect()
+    pub fn fingerprints(&self) -> Vec<Fingerprint> {
+        self.kept.iter().filter_map(|kept| kept.sha256.parse().ok()).collect()
     }
 
-    /// How many pins the API names, and how many count though it stopped naming them.
-    pub fn count(&self, keep_removed: Duration, now: Mono) -> (usize, usize) {
-        let removed = self.in_force(keep_removed, now).filter(|kept| kept.removed.is_some()).count();
-        (self.kept.iter().filter(|kept| kept.removed.is_none()).count(), removed)
+    /// How many pins the API names, and how many it stopped naming.
+    pub fn count(&self) -> (usize, usize) {
+        let removed = self.kept.iter().filter(|kept| kept.removed.is_some()).count();
+        (self.kept.len().saturating_sub(removed), removed)
     }
 }
 
 impl Kept {
     fn is_named_by(&self, selection: &Selection) -> bool {
         self.sha256.parse().is_ok_and(|fingerprint: Fingerprint| selection.pins.contains_key(&fingerprint))
-    }
-
-    fn is_in_force(&self, keep_removed: Duration, now: Mono) -> bool {
-        self.lapses(keep_removed).is_none_or(|lapse| now < lapse)
     }
 
     fn lapses(&self, keep_removed: Duration) -> Option<Mono> {

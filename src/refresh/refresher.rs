@@ -266,8 +266,7 @@ impl Refresher {
         if self.record.value.is_under(&self.under) && self.record.value.began() > Some(pending.began) {
             return Vec::new();
         }
-        let keep_removed = self.settings.keep_removed.0;
-        let known = self.record.value.fingerprints(keep_removed, now.mono);
+        let known = self.record.value.fingerprints();
         let criteria = Criteria {
             region: &self.source.region,
             region_names: &self.region_names,
@@ -282,7 +281,7 @@ impl Refresher {
                 let halves = [&harvest.current, &harvest.upcoming];
                 let selection = pins::select(halves.into_iter().flatten().flatten(), criteria);
                 let flood = selection.flood();
-                let nothing = (!selection.is_usable(now.wall)).then(|| nothing_usable(&selection));
+                let nothing = (!selection.is_usable).then(|| nothing_usable(&selection));
                 let selection = if flood.is_some() { Selection::default() } else { selection };
                 (selection, flood.or(harvest.current.err()).or(harvest.upcoming.err()).or(nothing))
             }
@@ -304,9 +303,10 @@ impl Refresher {
                     None => schedule::first_period(interval, now.roll),
                     Some(_) => schedule::period(interval, jitter, now.roll),
                 };
+                let keep_removed = self.settings.keep_removed.0;
                 let times = (pending.began, now.mono);
                 self.record.value.succeed(&selection, times, keep_removed, next_in, &self.under);
-                let (named, kept) = self.record.value.count(keep_removed, now.mono);
+                let (named, kept) = self.record.value.count();
                 let changed = self.trust(now.mono).pins != before;
                 events.push(Event::Refreshed { named, kept, changed, recovered });
             }
@@ -316,7 +316,7 @@ impl Refresher {
                 let next_in =
                     schedule::backoff(failures, retry, jitter, now.roll, failure.retry_after, interval);
                 let new = self.record.value.failing.as_deref() != Some(failure.code);
-                self.record.value.fail(&selection, &failure, now.mono, keep_removed, next_in);
+                self.record.value.fail(&selection, &failure, now.mono, next_in);
                 events.push(Event::Failed { failure, failures, next_in, new });
             }
         }

@@ -255,17 +255,22 @@ fn issuers_must_have_signed_where_they_are_configured() {
 }
 
 #[test]
-fn a_known_leaf_skips_the_signature_and_stays_though_it_has_expired() {
+fn a_known_leaf_stays_though_others_signed_it_or_it_has_expired_and_does_not_pass_for_one_of_use() {
     let issuers = [authority(&cast().digicert_ca)];
     let (us, eu) = (us_leaf(&cast().stranger_ca), leaf(&cast().stranger_ca).name(EU).issue());
     let known = [client(&us).fingerprint, client(&eu).fingerprint];
     let demanding = Criteria { issuers: &issuers, known: &known, ..criteria() };
-    assert_pin("known", &entity(us.cert_pem.clone()), demanding, &us);
     assert_eq!(outcome(&entity(eu.cert_pem), demanding), Err(Skipped::WrongName));
     let later = Criteria { now: END + 1, ..demanding };
-    let selection = select([&entity(us.cert_pem.clone())], later);
-    assert!(selection.pins.contains_key(&known[0]) && !selection.is_usable(later.now));
-    assert_eq!(selection.skipped, [Skipped::Expired], "and is told of");
+    for (criteria, of_no_use) in [(demanding, Skipped::WrongIssuer), (later, Skipped::Expired)] {
+        let selection = select([&entity(us.cert_pem.clone())], criteria);
+        assert!(selection.pins.contains_key(&known[0]) && !selection.is_usable, "{of_no_use:?}");
+        assert_eq!(selection.skipped, [of_no_use], "and is told of");
+        // Beside one that is.
+        let good = us_leaf(&cast().digicert_ca);
+        let selection = select([&entity(good.cert_pem), &entity(us.cert_pem.clone())], criteria);
+        assert_eq!(selection.is_usable, criteria.now < END);
+    }
     let unknown = Criteria { known: &[], issuers: &[], ..later };
     assert_eq!(outcome(&entity(us.cert_pem), unknown), Err(Skipped::Expired));
 }

@@ -183,6 +183,15 @@ impl Proxy {
         self.policy = Rc::new(policy(digicert, refresh));
     }
 
+    /// Every worker leaves, as when a reload has drained its connections.
+    pub fn end(&mut self) {
+        for mut worker in std::mem::take(&mut self.workers) {
+            worker.leave(&mut self.shared, self.now);
+        }
+        self.news.clear();
+        self.policies.clear();
+    }
+
     pub fn at(&self) -> Now {
         Now { mono: self.now, wall: self.wall, roll: 0.5 }
     }

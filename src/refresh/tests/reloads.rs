@@ -13,9 +13,7 @@ fn a_reload_keeps_what_is_known_and_its_age_and_a_shorter_interval_takes_effect(
     proxy.run(MINUTE * 10);
     assert_eq!(proxy.api.sets, 1);
     let age = proxy.workers[0].age(proxy.now);
-    for mut old in std::mem::take(&mut proxy.workers) {
-        old.leave(&mut proxy.shared, proxy.now);
-    }
+    proxy.end();
     proxy.configure(&json!({"interval": "20m", "jitter": "0%", "keep_removed": "1h"}));
     proxy.join();
     proxy.join();
@@ -90,28 +88,19 @@ fn during_a_reload_by_lds_an_answer_counts_though_the_old_configuration_asked_la
     assert!(proxy.has_pin(new, &renewed) && proxy.has_pin(0, &PKI.us.digicert));
 }
 
-/// The old configuration refreshes twice, one after the other: for its own workers the pin is gone.
 #[test]
-fn a_configuration_that_keeps_pins_for_longer_keeps_them_though_one_that_does_not_lives_beside_it() {
-    let issuers = pem_block(&PKI.digicert_ca.der);
-    let settings =
-        |keep: &str| json!({"interval": "1h", "jitter": "0%", "keep_removed": keep, "max_staleness": "3d"});
-    let mut proxy = Proxy::new(1, &settings("0s"));
+fn issuers_that_signed_none_of_the_pins_show_at_once_though_the_pins_were_there_before() {
+    let other = Ca::builder("another-intermediate").self_signed();
+    let refresh = json!({"interval": "1m", "jitter": "0%"});
+    let mut proxy = Proxy::without_issuers(&refresh);
     proxy.run(MINUTE);
-    proxy.reconfigure(&json!({"pins": ["api"], "issuers": issuers}), &settings("24h"));
+    proxy.end();
+    proxy.reconfigure(&json!({"pins": ["api"], "issuers": pem_block(&other.der)}), &refresh);
     let new = proxy.join();
-    proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
-    let (sets, end) = (proxy.api.sets, proxy.now + MINUTE * 190);
-    while proxy.now < end {
-        proxy.now += MINUTE;
-        proxy.tick(0);
-        let now = proxy.at();
-        proxy.workers[new].learn(&mut proxy.shared, now);
-    }
-    assert!(proxy.api.sets >= sets + 3, "{}", proxy.api.sets - sets);
-    assert!(!proxy.has_pin(0, &PKI.us.digicert) && proxy.has_pin(new, &PKI.us.digicert));
-    proxy.run(MINUTE * 60 * 26);
-    assert!(!proxy.has_pin(new, &PKI.us.digicert) && proxy.has_pin(new, &PKI.us.digicert_upcoming));
+    proxy.run(MINUTE * 2);
+    assert_eq!(proxy.failures().last(), Some(&"no_usable_certificate"));
+    // None of them is taken away: that is for an answer that does not name it.
+    assert!(proxy.has_pin(new, &PKI.us.digicert));
 }
 
 #[test]
@@ -120,9 +109,7 @@ fn a_reload_waits_no_longer_than_its_own_configuration_would() {
     (proxy.api.current_status, proxy.api.retry_after) = (Some(429), Some(Duration::from_hours(100)));
     proxy.run(TICK);
     assert_eq!(proxy.failures(), ["api_rate_limited"]);
-    for mut old in std::mem::take(&mut proxy.workers) {
-        old.leave(&mut proxy.shared, proxy.now);
-    }
+    proxy.end();
     proxy.configure(&json!({"interval": "20m", "jitter": "0%"}));
     proxy.join();
     proxy.run(MINUTE * 19);
