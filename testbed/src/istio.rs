@@ -112,7 +112,7 @@ fn connection_manager(manifests: &[Value], server: &Value, world: &World) -> Val
                           "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"],
         }}));
     }
-    filters.extend(kind(manifests, "AuthorizationPolicy").into_iter().map(rbac));
+    filters.extend(authorization(manifests));
     for (name, message) in [("fault", "fault.v3.HTTPFault"), ("cors", "cors.v3.Cors")] {
         filters.push(json!({"name": format!("envoy.filters.http.{name}"),
             "typed_config": {"@type": format!("type.googleapis.com/envoy.extensions.filters.http.{message}")}}));
@@ -239,50 +239,57 @@ fn cluster(name: &str, addr: std::net::SocketAddr) -> Value {
     })
 }
 
-/// The filter that Istio makes of an authorization policy.
-fn rbac(manifest: &Value) -> Value {
-    let spec = &manifest["spec"];
-    assert_eq!(spec["action"], "ALLOW");
+/// The filters that Istio makes of authorization policies: one of all that deny, and behind it one of all that allow.
+fn authorization(manifests: &[Value]) -> Vec<Value> {
+    let policies = kind(manifests, "AuthorizationPolicy");
+    let of =
+        |action: &str| policies.iter().copied().filter(|policy| policy["spec"]["action"] == action).collect();
+    let by_action: [(&str, Vec<&Value>); 2] = ["DENY", "ALLOW"].map(|action| (action, of(action)));
+    assert_eq!(by_action.iter().map(|(_, policies)| policies.len()).sum::<usize>(), policies.len());
+    by_action
+        .iter()
+        .filter(|(_, policies)| !policies.is_empty())
+        .map(|(action, all)| rbac(action, all))
+        .collect()
+}
+
+fn rbac(action: &str, manifests: &[&Value]) -> Value {
     let mut policies = json!({});
-    for (index, rule) in spec["rules"].as_array().expect("rules").iter().enumerate() {
-        let hosts: Vec<Value> = strings(&rule["to"][0]["operation"]["hosts"])
-            .map(|host| {
-                let matcher = match host.strip_suffix('*') {
-                    Some(prefix) => json!({"prefix": prefix, "ignore_case": true}),
-                    None => json!({"exact": host, "ignore_case": true}),
-                };
-                json!({"header": {"name": ":authority", "string_match": matcher}})
-            })
-            .collect();
-        let mut all = vec![json!({"or_rules": {"rules": hosts}})];
-        for condition in rule["when"].as_array().into_iter().flatten() {
-            let key = condition["key"]
-                .as_str()
-                .and_then(|key| key.strip_prefix("experimental."))
-                .expect("a filter's key");
-            let (filter, key) = key.trim_end_matches(']').split_once('[').expect("filter[key]");
-            let values: Vec<Value> = strings(&condition["values"])
-                .map(|value| json!({"metadata": {"filter": filter, "path": [{"key": key}], "value": {"string_match": {"exact": value}}}}))
-                .collect();
-            all.push(json!({"or_rules": {"rules": values}}));
+    for manifest in manifests {
+        for (index, rule) in manifest["spec"]["rules"].as_array().expect("rules").iter().enumerate() {
+            let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
+            policies[format!("ns[istio-ingress]-policy[{name}]-rule[{index}]")] = json!({
+                "permissions": [{"and_rules": {"rules": permissions(rule)}}],
+                "principals": [{"and_ids": {"ids": [{"any": true}]}}],
+            });
         }
-        let name = format!(
-            "ns[istio-ingress]-policy[{}]-rule[{index}]",
-            manifest["metadata"]["name"].as_str().unwrap_or_default()
-        );
-        policies[name] = json!({
-            "permissions": [{"and_rules": {"rules": all}}],
-            "principals": [{"and_ids": {"ids": [{"any": true}]}}],
-        });
     }
     json!({
         "name": "envoy.filters.http.rbac",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
-            "rules": {"action": "ALLOW", "policies": policies},
-            "shadow_rules_stat_prefix": "istio_dry_run_allow_",
+            "rules": {"action": action, "policies": policies},
+            "shadow_rules_stat_prefix": format!("istio_dry_run_{}_", action.to_lowercase()),
         },
     })
+}
+
+/// What a rule's conditions become, all of which have to be met.
+fn permissions(rule: &Value) -> Vec<Value> {
+    let mut all = Vec::new();
+    for condition in rule["when"].as_array().into_iter().flatten() {
+        let key = condition["key"].as_str().and_then(|key| key.strip_prefix("experimental."));
+        let (filter, key) =
+            key.expect("a filter's key").trim_end_matches(']').split_once('[').expect("filter[key]");
+        let any_of = |values: &Value| {
+            let is = |value: &str| json!({"metadata": {"filter": filter, "path": [{"key": key}], "value": {"string_match": {"exact": value}}}});
+            let values: Vec<Value> = strings(values).map(is).collect();
+            (!values.is_empty()).then(|| json!({"or_rules": {"rules": values}}))
+        };
+        all.extend(any_of(&condition["values"]));
+        all.extend(any_of(&condition["notValues"]).map(|any| json!({"not_rule": any})));
+    }
+    if all.is_empty() { vec![json!({"any": true})] } else { all }
 }
 
 /// A patch of Envoy's configuration, where it matches.

@@ -27,7 +27,10 @@ struct Gateway {
 
 /// A gateway with these manifests, the region's own CA added to the policy.
 async fn gateway(world: World, directory: &str, change: impl FnOnce(&mut Value)) -> Gateway {
-    let mut manifests = render(directory);
+    gateway_of(world, render(directory), change).await
+}
+
+async fn gateway_of(world: World, mut manifests: Vec<Value>, change: impl FnOnce(&mut Value)) -> Gateway {
     for manifest in &mut manifests {
         if manifest["kind"] == "WasmPlugin" {
             manifest["spec"]["pluginConfig"]["regions"]["us-east-1"]["genesys"] =
@@ -110,6 +113,19 @@ async fn without_the_plugin_either_guard_refuses_everybody() {
         assert_eq!(run.status(&run.world.pki.us.genesys).await, 403, "{directory}");
         assert_eq!(run.world.upstream.count(), 0, "{directory}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_other_policy_outvotes_the_one_on_the_guards_note() {
+    let allow_all = json!({"kind": "AuthorizationPolicy", "metadata": {"name": "allow-all"},
+                           "spec": {"action": "ALLOW", "rules": [{}]}});
+    let manifests = [render("authorization-policy"), vec![allow_all]].concat();
+    let run = gateway_of(world().await, manifests.clone(), |_| {}).await;
+    assert_eq!(run.status(&run.world.pki.us.genesys).await, 200);
+    run.assert_out("a stranger", &run.world.pki.email, "wrong_name").await;
+    let run = gateway_of(world().await, manifests, without_plugin).await;
+    assert_eq!(run.status(&run.world.pki.us.genesys).await, 403);
+    assert_eq!(run.world.upstream.count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,9 @@ pub fn judge(rules: &Value, key: &str) -> Rules {
     }
     match super::dump::text(rules, "/action") {
         "" | "ALLOW" => {}
-        "DENY" if policies(rules).any(|policy| denies_without(policy, key)) => return Rules::Demand,
+        "DENY" if policies(rules).any(|policy| denies_without(policy, &|id| is_verdict(id, key))) => {
+            return Rules::Demand;
+        }
         action => return Rules::Weak(format!("its action is {action}, not ALLOW")),
     }
     let principals = || policies(rules).flat_map(|policy| list(policy, "/principals"));
@@ -61,30 +63,47 @@ fn policies(rules: &Value) -> impl Iterator<Item = &Value> {
     rules.get("policies").and_then(Value::as_object).into_iter().flatten().map(|(_, policy)| policy)
 }
 
-/// Whether a policy of a DENY filter denies everything that has no `allow;` verdict.
-fn denies_without(policy: &Value, key: &str) -> bool {
-    let everything = list(policy, "/permissions").iter().any(|permission| permission["any"] == true);
-    let without = |principal: &Value| principal.get("not_id").is_some_and(|not| demands(not, key));
+/// Whether a policy of a DENY filter denies everything that has not got something.
+fn denies_without(policy: &Value, something: &dyn Fn(&Value) -> bool) -> bool {
+    let met = |ids: &str| list(policy, ids).iter().any(|id| is_met_without(id, something));
     let unconditional = !has(policy, "/condition") && !has(policy, "/checked_condition");
-    everything && unconditional && list(policy, "/principals").iter().any(without)
+    unconditional && met("/permissions") && met("/principals")
 }
 
 /// Whether a principal is met only with an `allow;` verdict under the key.
 fn demands(principal: &Value, key: &str) -> bool {
-    is_met_only_with(principal, &|principal| {
-        let Some(state) = principal.get("filter_state") else { return false };
-        let starts = |matcher: &str| text(state, &format!("/string_match/{matcher}")).starts_with("allow;");
-        text(state, "/key") == key && (starts("prefix") || starts("exact"))
-    })
+    is_met_only_with(principal, &|principal| is_verdict(principal, key))
+}
+
+/// Whether a principal is such a verdict.
+fn is_verdict(principal: &Value, key: &str) -> bool {
+    let Some(state) = principal.get("filter_state") else { return false };
+    let starts = |matcher: &str| text(state, &format!("/string_match/{matcher}")).starts_with("allow;");
+    text(state, "/key") == key && (starts("prefix") || starts("exact"))
 }
 
 /// Whether a principal or permission, however nested, needs something to be met.
 fn is_met_only_with(id: &Value, something: &dyn Fn(&Value) -> bool) -> bool {
-    let either = |a: &str, b: &str| [list(id, a), list(id, b)].concat();
-    let (all, any) = (either("/and_ids/ids", "/and_rules/rules"), either("/or_ids/ids", "/or_rules/rules"));
+    let (all, any) = nested(id);
     something(id)
         || all.iter().any(|id| is_met_only_with(id, something))
         || (!any.is_empty() && any.iter().all(|id| is_met_only_with(id, something)))
+}
+
+/// Whether a principal or permission, however nested, is met by whatever has not got something.
+fn is_met_without(id: &Value, something: &dyn Fn(&Value) -> bool) -> bool {
+    let (all, any) = nested(id);
+    let not = id.get("not_id").or_else(|| id.get("not_rule"));
+    id["any"] == true
+        || not.is_some_and(|id| is_met_only_with(id, something))
+        || (!all.is_empty() && all.iter().all(|id| is_met_without(id, something)))
+        || any.iter().any(|id| is_met_without(id, something))
+}
+
+/// What stands in a principal or permission: all of it has to be met, or any.
+fn nested(id: &Value) -> (Vec<Value>, Vec<Value>) {
+    let either = |a: &str, b: &str| [list(id, a), list(id, b)].concat();
+    (either("/and_ids/ids", "/and_rules/rules"), either("/or_ids/ids", "/or_rules/rules"))
 }
 
 /// A match on the right key with a value that is not an `allow;` verdict's.
@@ -153,10 +172,11 @@ pub fn demands_note(filter: &Filter, taker: &Filter) -> bool {
         })
     };
     let needs = |ids: &[Value]| !ids.is_empty() && ids.iter().all(|id| is_met_only_with(id, &note));
-    let demands = |rules: &Value| {
-        ["", "ALLOW"].contains(&text(rules, "/action"))
-            && policies(rules)
-                .all(|policy| needs(list(policy, "/permissions")) || needs(list(policy, "/principals")))
+    let demands = |rules: &Value| match text(rules, "/action") {
+        "" | "ALLOW" => policies(rules)
+            .all(|policy| needs(list(policy, "/permissions")) || needs(list(policy, "/principals"))),
+        "DENY" => policies(rules).any(|policy| denies_without(policy, &note)),
+        _ => false,
     };
     filter.is_rbac()
         && !filter.may_be_skipped()

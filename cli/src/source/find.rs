@@ -50,6 +50,13 @@ fn is_plain(document: &Node) -> bool {
     has(&OURS) && !has(&ENVELOPES)
 }
 
+/// Characters of the words that say where a configuration stands, and of each name in them.
+const MAX_PLACE: usize = 200;
+
+fn short(name: &str) -> String {
+    name.chars().take(MAX_PLACE).collect()
+}
+
 struct Search<'l> {
     lines: &'l [String],
     found: Vec<Found>,
@@ -60,39 +67,36 @@ impl Search<'_> {
     fn visit(&mut self, node: &Node, place: &str) {
         let type_name =
             |name: &str| node.get(name).and_then(Node::as_str).and_then(|t| t.rsplit(['.', '/']).next());
-        let own_name = node.get("name").and_then(Node::as_str);
-        let place = match (own_name, node.is_map()) {
-            (Some(name), true) if !place.ends_with(&format!(" {name}")) && place.len() < 200 => {
-                if place.is_empty() { name.to_owned() } else { format!("{place} / {name}") }
-            }
-            _ => place.to_owned(),
-        };
+        let own_name = node.get("name").and_then(Node::as_str).map(short);
+        let longer = own_name.filter(|name| place.len() < MAX_PLACE && !place.ends_with(&format!(" {name}")));
+        let longer = longer.map(|name| if place.is_empty() { name } else { format!("{place} / {name}") });
+        let place = longer.as_deref().unwrap_or(place);
         if node.get("kind").and_then(Node::as_str) == Some("WasmPlugin") {
             return self.wasm_plugin(node);
         }
         if let Some(kind) = node.get("kind").and_then(Node::as_str) {
             let name = node.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or("without a name");
-            let place = format!("{kind} {name}");
+            let place = format!("{} {}", short(kind), short(name));
             return node.children().into_iter().for_each(|child| self.visit(child, &place));
         }
         if type_name("@type") == Some("Wasm")
             && let Some(plugin) = node.get("config")
         {
-            return self.plugin(plugin, &place);
+            return self.plugin(plugin, place);
         }
         if type_name("type_url") == Some("Wasm")
             && let Some(plugin) = node.at(&["value", "config"])
         {
-            return self.plugin(plugin, &place);
+            return self.plugin(plugin, place);
         }
         for child in node.children() {
-            self.visit(child, &place);
+            self.visit(child, place);
         }
     }
 
     fn wasm_plugin(&mut self, resource: &Node) {
         let name = resource.at(&["metadata", "name"]).and_then(Node::as_str).unwrap_or("without a name");
-        let place = format!("WasmPlugin {name}");
+        let place = format!("WasmPlugin {}", short(name));
         let configuration = resource.at(&["spec", "pluginConfig"]);
         let url = resource.at(&["spec", "url"]).and_then(Node::as_str).unwrap_or_default();
         if !configuration.is_some_and(is_plain) && !is_our_name(name) && !is_our_name(url) {

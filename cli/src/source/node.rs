@@ -76,10 +76,6 @@ impl Node {
         }
     }
 
-    pub fn is_map(&self) -> bool {
-        matches!(self.kind, Kind::Map(_))
-    }
-
     fn is_hole(&self) -> bool {
         matches!(self.kind, Kind::Hole)
     }

@@ -10,8 +10,10 @@ use std::collections::HashMap;
 
 /// Nesting beyond this is no configuration.
 const MAX_DEPTH: usize = 200;
-/// Values that aliases may multiply to.
+/// Values that aliases may multiply to. A long text counts for several: see [`TEXT`].
 const MAX_NODES: usize = 1_000_000;
+/// Bytes of text that count as much as a value does.
+const TEXT: usize = 64;
 
 /// Every document of the text.
 pub fn parse(text: &str) -> Result<Vec<Node>, SyntaxError> {
@@ -63,6 +65,7 @@ impl<'t> Reader<'t> {
         let (kind, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let text = text.into_owned();
+                self.nodes += text.len() / TEXT;
                 let kind = match style {
                     ScalarStyle::Literal | ScalarStyle::Folded => Kind::Block(text),
                     ScalarStyle::Plain if tag.is_none() => Kind::Scalar(plain(text)),
@@ -215,6 +218,11 @@ mod tests {
         let open = (0..150).fold(String::new(), |text, n| text + "&a" + &n.to_string() + " [");
         let text = format!("a: {open}{}{}\n", "1, ".repeat(200_000), "]".repeat(150));
         assert!(parse(&text).unwrap_err().message.contains("too large"));
+        // Nor a long text.
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1_000_000), "*a, ".repeat(1000));
+        assert!(parse(&text).unwrap_err().message.contains("too large"));
+        let text = format!("a: {}\n", "x".repeat(8 << 20));
+        assert!(parse(&text).is_ok(), "twice as long as any configuration");
     }
 
     #[test]

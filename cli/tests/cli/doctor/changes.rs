@@ -148,6 +148,15 @@ pub fn noting_guard(bootstrap: &mut Value) {
     filters(bootstrap).insert(2, rbac(json!({"rules": {"policies": policies}})));
 }
 
+/// The filter that reads the guard's note denies whatever has none.
+pub fn denied_without_note(bootstrap: &mut Value) {
+    let rules = at(&mut filters(bootstrap)[2], "/typed_config/rules");
+    rules["action"] = "DENY".into();
+    let note = at(rules, "/policies/p/permissions/0/and_rules/rules/1").take();
+    *at(rules, "/policies/p/permissions/0") =
+        json!({"and_rules": {"rules": [{"not_rule": {"or_rules": {"rules": [note]}}}]}});
+}
+
 /// The rule moves from the chain to the virtual host, and the chain's RBAC filter is left without any.
 pub fn scoped_to_the_host(bootstrap: &mut Value) {
     let rules = take_rules(bootstrap);

@@ -2,9 +2,9 @@
 
 use super::{Row, explain, of};
 use crate::doctor::changes::{
-    WASM, at, buffer, enable, filters, guard, guard_from_file, matcher_for_all, noting_guard, plugin, policy,
-    principals, rbac, route, scoped_to_the_host, second_chain, second_policy_and_service, shadow_guard,
-    shadow_policy, skippable, typed,
+    WASM, at, buffer, denied_without_note, enable, filters, guard, guard_from_file, list, matcher_for_all,
+    noting_guard, plugin, policy, principals, rbac, route, scoped_to_the_host, second_chain,
+    second_policy_and_service, shadow_guard, shadow_policy, skippable, typed,
 };
 use serde_json::json;
 
@@ -166,13 +166,29 @@ pub(super) const ROWS: &[Row] = &[
                 let note = "/typed_config/rules/policies/p/permissions/0/and_rules/rules/1/metadata";
                 at(&mut filters(b)[2], note)["invert"] = true.into();
             }),
+            explain("what has no note is denied on some paths only", |b, _| {
+                noting_guard(b);
+                denied_without_note(b);
+                let rules = "/typed_config/rules/policies/p/permissions/0/and_rules/rules";
+                list(&mut filters(b)[2], rules).push(json!({"url_path": {"path": {"prefix": "/x"}}}));
+            }),
+            explain("what has a note is denied", |b, _| {
+                noting_guard(b);
+                filters(b)[2]["typed_config"]["rules"]["action"] = "DENY".into();
+            }),
             explain("its note is demanded on some paths only", |b, _| {
                 noting_guard(b);
                 at(&mut filters(b)[2], "/typed_config/rules/policies")["hole"] = json!(
                     {"permissions": [{"url_path": {"path": {"prefix": "/x"}}}], "principals": [{"any": true}]});
             }),
         ],
-        good: &[explain("its note is demanded by Istio's own filter", |b, _| noting_guard(b))],
+        good: &[
+            explain("its note is demanded by Istio's own filter", |b, _| noting_guard(b)),
+            explain("its own filter denies what has no note", |b, _| {
+                noting_guard(b);
+                denied_without_note(b);
+            }),
+        ],
     },
     Row {
         rule: "both_shadow",
