@@ -129,12 +129,11 @@ pub fn answer(name: &str, guest: &mut Guest<'_, '_>) -> Option<i32> {
         "proxy_define_metric" => {
             let name = text(&guest.bytes(1));
             let metrics = &mut guest.script().metrics;
-            let known = metrics.iter().position(|(metric, _)| *metric == name);
-            let id = known.unwrap_or_else(|| {
-                metrics.push((name, 0));
-                metrics.len() - 1
-            });
-            guest.write(3, &u32::try_from(id).expect("few metrics").to_le_bytes());
+            // Envoy would make another handle, and keep both for as long as the VM lives.
+            assert!(metrics.iter().all(|(metric, _)| *metric != name), "{name} is defined twice");
+            metrics.push((name, 0));
+            let id = u32::try_from(metrics.len() - 1).expect("few metrics");
+            guest.write(3, &id.to_le_bytes());
         }
         "proxy_increment_metric" | "proxy_record_metric" => {
             let (id, value) = (guest.number(0), guest.number(1));

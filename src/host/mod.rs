@@ -2,7 +2,10 @@
 //! trait helpers unwrap, its `hostcalls` return results, and its text getters die on bytes that are not UTF-8. The one
 //! exception is in nobody's hands but the operator's: most `hostcalls` stop where a capability list refuses the call.
 
+mod metrics;
 mod raw;
+
+pub use metrics::{count, gauge, raise_gauge};
 
 use crate::{
     config::MAX_CONFIGURATION,
@@ -12,7 +15,7 @@ use crate::{
 };
 use proxy_wasm::{
     hostcalls,
-    types::{BufferType, MapType, MetricType},
+    types::{BufferType, MapType},
 };
 use std::time::Duration;
 use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
@@ -149,33 +152,6 @@ impl Store for SharedData {
 
     fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
         hostcalls::set_shared_data(key, Some(value), cas).is_ok()
-    }
-}
-
-/// Adds to a counter, which exists from then on. Metrics belong to the proxy, not to a VM, and defining one again finds
-/// it.
-pub fn count(name: &str, by: u64) {
-    let by = i64::try_from(by).unwrap_or(i64::MAX);
-    // The host takes an increment of zero for an error.
-    if let Ok(metric) = hostcalls::define_metric(MetricType::Counter, name)
-        && by > 0
-    {
-        let _ = hostcalls::increment_metric(metric, by);
-    }
-}
-
-pub fn gauge(name: &str, value: u64) {
-    if let Ok(metric) = hostcalls::define_metric(MetricType::Gauge, name) {
-        let _ = hostcalls::record_metric(metric, value);
-    }
-}
-
-/// Raises a gauge to a value; one that is higher stays. For what all VMs measure and the highest of is asked for.
-pub fn raise_gauge(name: &str, value: u64) {
-    if let Ok(metric) = hostcalls::define_metric(MetricType::Gauge, name)
-        && hostcalls::get_metric(metric).is_ok_and(|known| known < value)
-    {
-        let _ = hostcalls::record_metric(metric, value);
     }
 }
 

@@ -1,0 +1,48 @@
+//! Envoy's counters and gauges. They belong to the proxy, not to a VM.
+
+use proxy_wasm::{hostcalls, types::MetricType};
+use std::{cell::RefCell, collections::BTreeMap};
+
+thread_local! {
+    /// Handles by name. Envoy makes a new one whenever a metric is defined, though there is one of that name, and keeps it as long as the VM
+    /// lives: defined at every use, they would take all its memory in the end. A handle is the same for all plugins of a VM, so nothing of
+    /// one policy gets to another by it; and names are as many as regions, reasons and lists.
+    static HANDLES: RefCell<BTreeMap<String, u32>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+fn handle(kind: MetricType, name: &str) -> Option<u32> {
+    HANDLES.with_borrow_mut(|handles| {
+        if let Some(handle) = handles.get(name) {
+            return Some(*handle);
+        }
+        let handle = hostcalls::define_metric(kind, name).ok()?;
+        handles.insert(name.to_owned(), handle);
+        Some(handle)
+    })
+}
+
+/// Adds to a counter, which exists from then on.
+pub fn count(name: &str, by: u64) {
+    let by = i64::try_from(by).unwrap_or(i64::MAX);
+    // The host takes an increment of zero for an error.
+    if let Some(counter) = handle(MetricType::Counter, name)
+        && by > 0
+    {
+        let _ = hostcalls::increment_metric(counter, by);
+    }
+}
+
+pub fn gauge(name: &str, value: u64) {
+    if let Some(gauge) = handle(MetricType::Gauge, name) {
+        let _ = hostcalls::record_metric(gauge, value);
+    }
+}
+
+/// Raises a gauge to a value; one that is higher stays. For what all VMs measure and the highest of is asked for.
+pub fn raise_gauge(name: &str, value: u64) {
+    if let Some(gauge) = handle(MetricType::Gauge, name)
+        && hostcalls::get_metric(gauge).is_ok_and(|known| known < value)
+    {
+        let _ = hostcalls::record_metric(gauge, value);
+    }
+}
