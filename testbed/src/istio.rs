@@ -31,7 +31,7 @@ pub fn gateway(manifests: &[Value], world: &World) -> Value {
     let mut clusters = external_clusters(manifests, world);
     clusters.push(cluster("outbound|8080||service.default.svc.cluster.local", world.upstream.addr()));
     json!({
-        "node": {"id": "router~127.0.0.1~gateway.istio-ingress~cluster.local", "cluster": "istio-ingressgateway.istio-ingress"},
+        "node": {"id": "router~127.0.0.1~gateway.istio-ingress~cluster.local", "cluster": "genesys-ingressgateway.istio-ingress"},
         "static_resources": {
             "listeners": [{
                 "name": LISTENER,

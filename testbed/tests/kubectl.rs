@@ -74,11 +74,11 @@ fn kubectl_makes_the_same_of_each_directory_as_the_tests() {
 fn the_gateways_patch_adds_the_credentials_and_leaves_the_rest() {
     let container = json!({"name": "istio-proxy", "image": "auto", "env": [{"name": "OTHER", "value": "x"}]});
     let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "istio-ingressgateway"},
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "genesys-ingressgateway"},
         "spec": {
-            "selector": {"matchLabels": {"istio": "ingressgateway"}},
+            "selector": {"matchLabels": {"istio": "genesys-ingressgateway"}},
             "template": {
-                "metadata": {"labels": {"istio": "ingressgateway"}},
+                "metadata": {"labels": {"istio": "genesys-ingressgateway"}},
                 "spec": {"containers": [{"name": "sidecar", "image": "x"}, container]},
             },
         },
