@@ -1,7 +1,7 @@
 //! The filter as Envoy sees it: one [`Plugin`] per configuration and VM, one [`Stream`] per request.
 //!
 //! All state hangs off the plugin. A VM outlives reloads and may serve several policies, so a `static` would let one
-//! policy see another's verdicts.
+//! policy see another's verdicts. But for names of metrics, which are the VM's: `host::metrics`.
 
 mod caller;
 mod digest;
@@ -21,7 +21,7 @@ use proxy_wasm::{
     types::{ContextType, LogLevel},
 };
 use sources::Sources;
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 use stream::Stream;
 
 proxy_wasm::main! {{
@@ -87,6 +87,14 @@ impl Context for Plugin {
         let now = host::now();
         sources.borrow_mut().answered(token, headers, body_size, now);
         gate.tick(now);
+    }
+}
+
+/// Envoy goes on ticking a context that it has deleted, for as long as the VM lives, unless it is told to stop. This is not for
+/// [`Running`] to say: where it gives way to another one, that one has asked for its ticks by then.
+impl Drop for Plugin {
+    fn drop(&mut self) {
+        host::set_tick(Duration::ZERO);
     }
 }
 

@@ -256,3 +256,43 @@ async fn policies_in_one_vm_never_see_each_others_verdicts() {
     let active = stage.envoy.stat("wasm.envoy.wasm.runtime.v8.active").await.expect("statistics");
     assert!(active <= 4, "{active} VMs for {} policies", table.len());
 }
+
+/// How often Envoy's worker wakes up in a second.
+async fn wake_ups(stage: &Stage) -> u64 {
+    const SPAN: u64 = 3;
+    let count = async || {
+        let text = stage.envoy.prometheus().await.expect("statistics");
+        let of_the_worker =
+            |line: &&str| line.contains("dispatcher_loop_duration_us_count") && line.contains("worker");
+        let lines: Vec<&str> = text.lines().filter(of_the_worker).collect();
+        let [line] = lines.as_slice() else { panic!("{lines:?}") };
+        line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a number")
+    };
+    let before = count().await;
+    tokio::time::sleep(std::time::Duration::from_secs(SPAN)).await;
+    (count().await - before) / SPAN
+}
+
+/// Envoy goes on ticking a configuration that it has deleted, unless it is told to stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn reloads_leave_no_ticks_behind() {
+    const RELOADS: u32 = 30;
+    let world = world().await;
+    let policy = by_ca(&world);
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    doors.add("ingress", &policy, |_| {});
+    doors.bootstrap()["enable_dispatcher_stats"] = true.into();
+    doors.bootstrap()["stats_flush_interval"] = "0.2s".into();
+    let file = world.path("filter.json");
+    let typed = config::filter_from_file(doors.bootstrap(), FILTER, &file).expect("the filter is moved");
+    let stage = doors.open_with(world, |envoy| envoy.concurrency(1)).await;
+    let mut run = Reloading { stage, typed, version: 1 };
+    let before = wake_ups(&run.stage).await;
+    for n in 1..=RELOADS {
+        run.reload(&with(policy.clone(), "/clock_skew", json!(format!("{n}s")))).await;
+    }
+    let after = wake_ups(&run.stage).await;
+    // Four a second for each, if they went on.
+    assert!(after < before + 2 * u64::from(RELOADS), "{before} wake-ups a second, then {after}");
+    run.stage.assert_in("ingress", "by CA", &run.stage.world.pki.us.genesys).await;
+}
