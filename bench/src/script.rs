@@ -39,6 +39,11 @@ pub struct Script {
 }
 
 impl Script {
+    /// The keys of shared data.
+    pub fn keys(&self) -> Vec<String> {
+        self.shared.keys().map(|key| text(key)).collect()
+    }
+
     fn random_byte(&mut self) -> u8 {
         // Knuth's MMIX generator; its upper bits are good enough for hash seeds.
         self.random =

@@ -192,6 +192,8 @@ impl Sources {
     /// Reads what other workers have fetched since the last tick, lists included that a certificate named just now. True
     /// if there was any news.
     pub fn catch_up(&mut self, now: Now) -> bool {
+        // A burst may come before the first tick, and before anybody had to be decided on: no list is to be opened without its secret.
+        self.open(now);
         let mut news = false;
         for entry in self.refreshers.iter_mut().flatten().flatten() {
             news |= entry.refresher.learn(&mut SharedData, now);

@@ -219,7 +219,28 @@ impl Bench {
         }
     }
 
+    /// Requests that are refused without a look at trust, more than a worker answers from its cache before it reads the clock again.
+    fn a_burst_before_the_first_tick_opens_no_list_without_its_secret(&mut self) {
+        let mut policy = self.policy();
+        policy["revocation"] = json!({"mode": "soft", "lists": [
+            {"region": REGION, "authority": "digicert", "url": CRL_URL, "cluster": "crl"},
+        ]});
+        policy["regions"][REGION]["digicert"]["issuers"] = self.pki.digicert_ca.pem.clone().into();
+        let ca = self.pki.us.root.leaf().is_ca(true).issue();
+        let keys = [0, 1100].map(|requests| {
+            let mut vm = self.start(&policy, Some(&ca));
+            for _ in 0..requests {
+                vm.stream();
+            }
+            vm.tick();
+            vm.script().keys()
+        });
+        assert!(keys[0].iter().any(|key| key.contains("/crl/")), "{keys:?}");
+        assert_eq!(keys[0], keys[1], "where the lists are looked for");
+    }
+
     fn lists(&mut self) {
+        self.a_burst_before_the_first_tick_opens_no_list_without_its_secret();
         let small = Ca::builder("bench").key(KeyType::Rsa2048).self_signed();
         for (entries, id, title) in [
             (1_000, "crl_1000", "revocation list of 1,000 entries taken in"),
