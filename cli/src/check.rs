@@ -223,7 +223,7 @@ fn authorities(region: &RegionPolicy) -> [(&'static str, &[Authority]); 2] {
 }
 
 fn expiry_warning(authority: &Authority, at: UnixSeconds) -> Option<String> {
-    let (name, until) = (foreign(&authority.name), times::rfc3339(authority.not_after));
+    let (name, until) = (&authority.name, times::rfc3339(authority.not_after));
     let away = times::away(authority.not_after, at);
     if at < authority.not_before {
         return Some(format!("`{name}` is not valid before {}", times::rfc3339(authority.not_before)));

@@ -276,6 +276,7 @@ fn rbac(action: &str, manifests: &[&Value]) -> Value {
 
 /// What a rule's conditions become, all of which have to be met.
 fn permissions(rule: &Value) -> Vec<Value> {
+    assert!(rule["to"].is_null() && rule["from"].is_null(), "not modelled: {rule}");
     let mut all = Vec::new();
     for condition in rule["when"].as_array().into_iter().flatten() {
         let key = condition["key"].as_str().and_then(|key| key.strip_prefix("experimental."));

@@ -33,8 +33,19 @@ impl Reloading {
         policy: &Value,
         start: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
     ) -> Self {
+        Self::start_of(world, policy, |_| {}, start).await
+    }
+
+    /// The same, with a last change to the bootstrap.
+    async fn start_of(
+        world: testbed::World,
+        policy: &Value,
+        change: impl FnOnce(&mut Value),
+        start: impl FnOnce(EnvoyBuilder) -> EnvoyBuilder,
+    ) -> Self {
         let mut doors = Doors::of(&world, "envoy/envoy.yaml");
         doors.add("ingress", policy, |_| {});
+        change(doors.bootstrap());
         let file = world.path("filter.json");
         let typed = config::filter_from_file(doors.bootstrap(), FILTER, &file).expect("the filter is moved");
         Self { stage: doors.open_with(world, start).await, typed, version: 1 }
@@ -279,14 +290,11 @@ async fn reloads_leave_no_ticks_behind() {
     const RELOADS: u32 = 30;
     let world = world().await;
     let policy = by_ca(&world);
-    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
-    doors.add("ingress", &policy, |_| {});
-    doors.bootstrap()["enable_dispatcher_stats"] = true.into();
-    doors.bootstrap()["stats_flush_interval"] = "0.2s".into();
-    let file = world.path("filter.json");
-    let typed = config::filter_from_file(doors.bootstrap(), FILTER, &file).expect("the filter is moved");
-    let stage = doors.open_with(world, |envoy| envoy.concurrency(1)).await;
-    let mut run = Reloading { stage, typed, version: 1 };
+    let change = |bootstrap: &mut Value| {
+        bootstrap["enable_dispatcher_stats"] = true.into();
+        bootstrap["stats_flush_interval"] = "0.2s".into();
+    };
+    let mut run = Reloading::start_of(world, &policy, change, |envoy| envoy.concurrency(1)).await;
     let before = wake_ups(&run.stage).await;
     for n in 1..=RELOADS {
         run.reload(&with(policy.clone(), "/clock_skew", json!(format!("{n}s")))).await;

@@ -1,16 +1,12 @@
 //! Files that somebody else has made: nothing in them steers a terminal, makes a line of its own, or takes all memory.
 
-use crate::run::{run, run_with};
+use crate::{
+    odd::{POLICY, ended},
+    run::run_with,
+};
 use serde_json::json;
 use std::io::Write as _;
 use testbed::pki::{Ca, KeyType};
-
-const POLICY: &str = "revocation-hard.yaml";
-
-fn ended(arguments: &[&str]) -> (i32, String) {
-    let outcome = run(arguments);
-    (outcome.code, outcome.stdout)
-}
 
 #[test]
 fn what_a_policys_file_says_stays_on_its_line() {

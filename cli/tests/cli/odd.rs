@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, sync::Mutex, th
 use testbed::{document, paths, vectors};
 
 /// Its CA has no part in the collection; it demands a list (`hard`).
-const POLICY: &str = "revocation-hard.yaml";
+pub const POLICY: &str = "revocation-hard.yaml";
 
 /// Shares into which the files are divided, to be worked at in parallel.
 const SHARES: usize = 2;
@@ -20,7 +20,7 @@ fn files() -> Option<Vec<String>> {
 }
 
 /// A code that is a normal end, and no word of a panic.
-fn ended(arguments: &[&str]) -> (i32, String) {
+pub fn ended(arguments: &[&str]) -> (i32, String) {
     let outcome = run(arguments);
     let calm = (0..=2).contains(&outcome.code) && !outcome.stderr.contains("panicked");
     assert!(calm, "{arguments:?}: {}\n{}", outcome.code, outcome.stderr);
