@@ -34,26 +34,20 @@
     )
 )]
 
-pub mod authority;
-pub mod cache;
-pub mod certificate;
 pub mod config;
+pub mod crl;
 pub mod decision;
-pub mod distinguished_name;
-pub mod fingerprint;
-pub mod identity;
-pub mod name;
+pub mod engine;
+pub mod http;
 pub mod peer;
-pub mod pem;
-pub mod refresh;
+pub mod pins;
+pub mod policy;
 pub mod regions;
-pub mod revocation;
-pub mod signature;
+pub mod shared;
 #[cfg(test)]
 mod test_support;
-pub mod trust;
-pub mod window;
-pub mod xfcc;
+pub mod time;
+pub mod x509;
 
 #[cfg(target_arch = "wasm32")]
 mod filter;

@@ -1,10 +1,10 @@
 //! What the tests of the rules share: a small cast with fixed times and fast keys, and short ways to what a rule takes.
 
 use crate::{
-    authority::Authority,
-    certificate::ClientCertificate,
-    config::{self, ConfigError, Policy},
-    window::UnixSeconds,
+    config::{self, ConfigError},
+    policy::Policy,
+    time::UnixSeconds,
+    x509::{ca::CaCertificate, certificate::ClientCertificate},
 };
 use serde_json::{Value, json};
 use std::sync::OnceLock;
@@ -79,8 +79,8 @@ pub fn client(leaf: &Leaf) -> ClientCertificate {
     ClientCertificate::parse(&leaf.der).expect("a client certificate")
 }
 
-pub fn authority(ca: &Ca) -> Authority {
-    Authority::parse(&ca.der).expect("an authority")
+pub fn authority(ca: &Ca) -> CaCertificate {
+    CaCertificate::parse(&ca.der).expect("an authority")
 }
 
 pub fn load(document: &Value) -> Result<Policy, Vec<ConfigError>> {

@@ -1,6 +1,6 @@
 //! Project Wycheproof's signature vectors, against the algorithms that certificates are verified with.
 
-use genesys_mtls_filter::signature::ALGORITHMS;
+use genesys_mtls_filter::x509::signature::ALGORITHMS;
 use rustls_pki_types::{AlgorithmIdentifier, SignatureVerificationAlgorithm, alg_id};
 use std::{collections::BTreeMap, fmt::Debug};
 use wycheproof::{

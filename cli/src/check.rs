@@ -6,10 +6,9 @@ use crate::{
     times,
 };
 use genesys_mtls_filter::{
-    authority::Authority,
-    config::{Mode, Peer, Policy, RegionPolicy, RevocationMode},
-    decision::AuthorityKind,
-    window::UnixSeconds,
+    policy::{Authority, Mode, Peer, Policy, RegionPolicy, RevocationMode},
+    time::UnixSeconds,
+    x509::ca::CaCertificate,
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -206,10 +205,10 @@ fn warnings(policy: &Policy, at: UnixSeconds) -> Vec<(String, String)> {
     warnings
 }
 
-fn authorities_without_list(policy: &Policy) -> impl Iterator<Item = (&str, AuthorityKind)> {
+fn authorities_without_list(policy: &Policy) -> impl Iterator<Item = (&str, Authority)> {
     let enabled = policy.regions.iter().flat_map(|region| {
-        let genesys = (!region.genesys.is_empty()).then_some(AuthorityKind::Genesys);
-        let digicert = region.digicert.as_ref().map(|_| AuthorityKind::Digicert);
+        let genesys = (!region.genesys.is_empty()).then_some(Authority::Genesys);
+        let digicert = region.digicert.as_ref().map(|_| Authority::Digicert);
         genesys.into_iter().chain(digicert).map(|authority| (region.id.as_str(), authority))
     });
     enabled.filter(|(region, authority)| {
@@ -217,12 +216,12 @@ fn authorities_without_list(policy: &Policy) -> impl Iterator<Item = (&str, Auth
     })
 }
 
-fn authorities(region: &RegionPolicy) -> [(&'static str, &[Authority]); 2] {
+fn authorities(region: &RegionPolicy) -> [(&'static str, &[CaCertificate]); 2] {
     let issuers = region.digicert.as_ref().map_or(&[][..], |digicert| &digicert.issuers);
     [("genesys.ca_certificates", &region.genesys), ("digicert.issuers", issuers)]
 }
 
-fn expiry_warning(authority: &Authority, at: UnixSeconds) -> Option<String> {
+fn expiry_warning(authority: &CaCertificate, at: UnixSeconds) -> Option<String> {
     let (name, until) = (&authority.name, times::rfc3339(authority.not_after));
     let away = times::away(authority.not_after, at);
     if at < authority.not_before {

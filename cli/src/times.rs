@@ -1,6 +1,6 @@
 //! Times as people write and read them.
 
-use genesys_mtls_filter::window::UnixSeconds;
+use genesys_mtls_filter::time::UnixSeconds;
 use std::time::{SystemTime, UNIX_EPOCH};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 

@@ -1,7 +1,12 @@
 //! Writes what each target begins with: `seeds <directory>`, one directory per target in it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use genesys_mtls_filter::refresh::{HttpResponse, Now, Refresher, Seal, Secret};
+use genesys_mtls_filter::{
+    http::HttpResponse,
+    pins::Refresher,
+    shared::{Seal, Secret},
+    time::Now,
+};
 use genesys_mtls_fuzz::{
     NOW,
     cast::{CAST, US_BY_DIGICERT, US_BY_GENESYS, by_api},

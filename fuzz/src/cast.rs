@@ -2,12 +2,11 @@
 
 use crate::{NOW, der, text};
 use genesys_mtls_filter::{
-    authority::Authority,
-    certificate::ClientCertificate,
-    config::{self, Policy},
-    decision::{self, Outcome, Reason},
-    fingerprint::Fingerprint,
-    trust::{Mono, Trust},
+    config,
+    decision::{self, Outcome, Reason, trust::Trust},
+    policy::Policy,
+    time::Mono,
+    x509::{ca::CaCertificate, certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use rcgen::{
@@ -163,8 +162,8 @@ impl Ca {
         self.issuer.key()
     }
 
-    pub fn authority(&self) -> Authority {
-        Authority::parse(&self.der).unwrap()
+    pub fn authority(&self) -> CaCertificate {
+        CaCertificate::parse(&self.der).unwrap()
     }
 
     /// Its revocation list of this number.

@@ -1,6 +1,6 @@
 //! Shared data as Envoy has it.
 
-use genesys_mtls_filter::refresh::Store;
+use genesys_mtls_filter::shared::Store;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug, Default)]

@@ -7,10 +7,12 @@
 
 use arbitrary::Arbitrary;
 use genesys_mtls_filter::{
-    config::{Policy, RegionPolicy},
-    decision::Outcome,
-    refresh::{HttpCall, HttpResponse, Now, Refresher, Secret},
-    trust::Trust,
+    decision::{Outcome, trust::Trust},
+    http::{HttpCall, HttpResponse},
+    pins::Refresher,
+    policy::{Policy, RegionPolicy},
+    shared::Secret,
+    time::Now,
 };
 use genesys_mtls_fuzz::{
     NOW,

@@ -3,8 +3,9 @@
 #![no_main]
 
 use genesys_mtls_filter::{
-    config::Policy,
-    refresh::{Client, Criteria, Fetch, HttpResponse, Parties, Progress, select},
+    http::HttpResponse,
+    pins::{Client, Criteria, Fetch, Progress, Upstreams, select},
+    policy::Policy,
 };
 use genesys_mtls_fuzz::{
     NOW,
@@ -19,7 +20,7 @@ const PATH: &str = "/api/v2/integrations/actions/certificates";
 fuzz_target!(|data: &[u8]| {
     let region = POLICY.regions.iter().find(|region| region.id == "us-east-1").unwrap();
     let source = region.source.as_ref().unwrap();
-    let parties = Parties { source, client: &Client::Injected };
+    let parties = Upstreams { source, client: &Client::Injected };
     let (mut token, now) = (None, Duration::from_secs(1000));
     let (mut fetch, mut call) = Fetch::begin(parties, &mut token, now);
     let mut answers = data.split(|byte| *byte == 0xff);
@@ -51,7 +52,8 @@ fuzz_target!(|data: &[u8]| {
                 assert!(selection.pins.len() <= entities.len());
                 // Escapes and line breaks may keep the name from view, but not in the certificate itself.
                 let named = |text: &String| {
-                    let blocks = genesys_mtls_filter::pem::certificates(text.as_bytes()).unwrap_or_default();
+                    let blocks =
+                        genesys_mtls_filter::x509::pem::certificates(text.as_bytes()).unwrap_or_default();
                     blocks.iter().any(|der| holds_name(der, US))
                 };
                 let any = entities.iter().filter_map(|entity| entity.certificate.as_ref()).any(named);

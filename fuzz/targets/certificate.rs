@@ -3,13 +3,14 @@
 #![no_main]
 
 use genesys_mtls_filter::{
-    authority::{Authority, vouch},
-    certificate::ClientCertificate,
-    config::Policy,
-    decision::Outcome,
-    revocation::CertificateList,
-    trust::Trust,
-    window::Clock,
+    decision::{Outcome, trust::Trust},
+    policy::Policy,
+    time::Clock,
+    x509::{
+        ca::{CaCertificate, verify_issuer},
+        certificate::ClientCertificate,
+        crl::CertificateList,
+    },
 };
 use genesys_mtls_fuzz::{
     NOW,
@@ -40,14 +41,14 @@ fuzz_target!(|data: &[u8]| {
                 assert!(holds_name(bytes, US));
             }
         }
-        // A leaf and the CA that is to vouch for it, key and all.
+        // A leaf and the CA that is to verify_issuer for it, key and all.
         _ => {
             let Some((leaf, ca)) = der::split(bytes) else { return };
-            let Ok(authority) = Authority::parse(ca) else { return };
+            let Ok(authority) = CaCertificate::parse(ca) else { return };
             let authorities = [authority];
             let mut clock = Clock::at(NOW);
             if let Ok(leaf) = ClientCertificate::parse(leaf) {
-                let _ = vouch(&authorities, &leaf, &mut clock);
+                let _ = verify_issuer(&authorities, &leaf, &mut clock);
             }
             let _ = CertificateList::verify(&LIST, &authorities, NOW, 60);
         }

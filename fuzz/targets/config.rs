@@ -1,7 +1,7 @@
 //! A configuration of any bytes, JSON or protobuf, is refused in words, or it is one that the rules of the README hold for.
 #![no_main]
 
-use genesys_mtls_filter::config::{Credentials, load};
+use genesys_mtls_filter::{config::load, policy::Credentials};
 use libfuzzer_sys::fuzz_target;
 use std::collections::HashSet;
 

@@ -2,8 +2,9 @@
 #![no_main]
 
 use genesys_mtls_filter::{
-    config::{ConfigError, Policy, load},
-    fingerprint::Fingerprint,
+    config::{ConfigError, load},
+    policy::Policy,
+    x509::fingerprint::Fingerprint,
 };
 use genesys_mtls_fuzz::text;
 use libfuzzer_sys::fuzz_target;

@@ -3,12 +3,15 @@
 #![no_main]
 
 use genesys_mtls_filter::{
-    authority::Authority,
-    certificate::ClientCertificate,
-    config::Policy,
-    refresh::{HttpResponse, Now},
-    revocation::{CertificateList, RevocationList, Standing, significant},
-    window::Clock,
+    crl::{RevocationList, RevocationStatus},
+    http::HttpResponse,
+    policy::Policy,
+    time::{Clock, Now},
+    x509::{
+        ca::CaCertificate,
+        certificate::ClientCertificate,
+        crl::{CertificateList, significant},
+    },
 };
 use genesys_mtls_fuzz::{
     NOW,
@@ -28,7 +31,7 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
         ]},
     }))
 });
-static CA: LazyLock<[Authority; 1]> = LazyLock::new(|| [CAST.us_ca.authority()]);
+static CA: LazyLock<[CaCertificate; 1]> = LazyLock::new(|| [CAST.us_ca.authority()]);
 static LEAVES: LazyLock<Vec<ClientCertificate>> = LazyLock::new(|| {
     CAST.leaves.iter().filter_map(|leaf| ClientCertificate::parse(&leaf.der).ok()).collect()
 });
@@ -57,8 +60,11 @@ fuzz_target!(|data: &[u8]| {
     for leaf in LEAVES.iter() {
         let expected = verified.as_ref().ok().zip(serials.as_ref()).and_then(|(list, serials)| {
             let covered = list.terms.cover(&CA[0], leaf);
-            let standing =
-                if serials.contains(&significant(&leaf.serial)) { Standing::Revoked } else { Standing::Good };
+            let standing = if serials.contains(&significant(&leaf.serial)) {
+                RevocationStatus::Revoked
+            } else {
+                RevocationStatus::Good
+            };
             covered.then_some(standing)
         });
         for (worker, who) in [(&first, "who has the list"), (&second, "who has its pieces")] {

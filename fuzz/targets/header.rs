@@ -5,11 +5,10 @@
 #![no_main]
 
 use genesys_mtls_filter::{
-    config::Policy,
-    decision::Outcome,
-    fingerprint::Fingerprint,
+    decision::{Outcome, trust::Trust},
     peer::{self, Shown},
-    trust::Trust,
+    policy::Policy,
+    x509::fingerprint::Fingerprint,
 };
 use genesys_mtls_fuzz::{
     cast::{CAST, Leaf, US_BY_DIGICERT, US_BY_GENESYS, outcome, us_only},

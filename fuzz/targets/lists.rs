@@ -4,12 +4,12 @@
 
 use arbitrary::Arbitrary;
 use genesys_mtls_filter::{
-    authority::Authority,
-    certificate::ClientCertificate,
-    config::Policy,
-    refresh::{HttpResponse, Now, Seal, Secret, Store},
-    revocation::{RevocationList, Standing},
-    window::Clock,
+    crl::{RevocationList, RevocationStatus},
+    http::HttpResponse,
+    policy::Policy,
+    shared::{Seal, Secret, Store},
+    time::{Clock, Now},
+    x509::{ca::CaCertificate, certificate::ClientCertificate},
 };
 use genesys_mtls_fuzz::{
     NOW,
@@ -29,7 +29,7 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
         ]},
     }))
 });
-static CA: LazyLock<[Authority; 1]> = LazyLock::new(|| [CAST.us_ca.authority()]);
+static CA: LazyLock<[CaCertificate; 1]> = LazyLock::new(|| [CAST.us_ca.authority()]);
 /// One that the newest list names, and one that no list does.
 static REVOKED: LazyLock<ClientCertificate> =
     LazyLock::new(|| ClientCertificate::parse(&CAST.leaves[US_BY_GENESYS].der).unwrap());
@@ -61,13 +61,13 @@ static FETCHED: LazyLock<[[Shared; 3]; 2]> = LazyLock::new(|| {
     })
 });
 
-fn worker(number: u64, secret: bool, authorities: &[Authority]) -> RevocationList {
+fn worker(number: u64, secret: bool, authorities: &[CaCertificate]) -> RevocationList {
     let secret = secret.then(|| Secret::new("s3cret".to_owned()));
     RevocationList::new(&POLICY, &POLICY.revocation.lists[0], authorities, secret.as_ref(), number).unwrap()
 }
 
 /// The same as if it were of the CA that is believed, sealed as whoever has no secret can.
-fn in_place(authority: &Authority, shared: &Shared) -> Shared {
+fn in_place(authority: &CaCertificate, shared: &Shared) -> Shared {
     let mut ours = Shared::default();
     worker(1, false, &CA[..]).tick(&mut ours, at(1));
     let turns = |shared: &Shared| shared.key("/lease").unwrap().split('/').nth(5).unwrap().to_owned();
@@ -171,7 +171,7 @@ fuzz_target!(|attack: Attack| {
     let mut victim = worker(2, attack.secret, &CA[..]);
     if attack.informed {
         victim.learn(&mut shared, at(11));
-        assert_eq!(standing(&victim, &REVOKED, &shared), Some(Standing::Revoked));
+        assert_eq!(standing(&victim, &REVOKED, &shared), Some(RevocationStatus::Revoked));
     }
     let key = shared.key("/lease").unwrap().split("/turns/").next().unwrap().to_owned();
     for edit in attack.edits.iter().take(8) {
@@ -182,10 +182,11 @@ fuzz_target!(|attack: Attack| {
         victim.learn(&mut shared, at(seconds));
         let _ = victim.tick(&mut shared, at(seconds));
         let (revoked, good) = (standing(&victim, &REVOKED, &shared), standing(&victim, &GOOD, &shared));
-        assert!(revoked != Some(Standing::Good), "a revocation was undone");
-        assert!(good != Some(Standing::Revoked), "somebody was revoked");
+        assert!(revoked != Some(RevocationStatus::Good), "a revocation was undone");
+        assert!(good != Some(RevocationStatus::Revoked), "somebody was revoked");
         assert!(
-            !attack.informed || matches!(revoked, Some(Standing::Revoked | Standing::Unreadable)),
+            !attack.informed
+                || matches!(revoked, Some(RevocationStatus::Revoked | RevocationStatus::Unreadable)),
             "{revoked:?}"
         );
         let _ = victim.gauges(at(seconds));
@@ -195,7 +196,11 @@ fuzz_target!(|attack: Attack| {
     assert!(later.any(|now| victim.tick(&mut shared, now).0.is_some()), "nobody fetches any more");
 });
 
-fn standing(worker: &RevocationList, certificate: &ClientCertificate, shared: &Shared) -> Option<Standing> {
+fn standing(
+    worker: &RevocationList,
+    certificate: &ClientCertificate,
+    shared: &Shared,
+) -> Option<RevocationStatus> {
     worker.standing(&CA[0], certificate, shared, &mut Clock::at(NOW))
 }
 

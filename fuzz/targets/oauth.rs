@@ -1,19 +1,23 @@
 //! Of any answer of the login host: what goes on to the API is one clean header, and nothing of the answer is logged.
 #![no_main]
 
-use genesys_mtls_filter::refresh::{Client, Fetch, HttpResponse, Parties, Progress, Secret, Token};
+use genesys_mtls_filter::{
+    http::HttpResponse,
+    pins::{Client, Fetch, Progress, Token, Upstreams},
+    shared::Secret,
+};
 use genesys_mtls_fuzz::cast::by_api;
 use libfuzzer_sys::fuzz_target;
 use std::{sync::LazyLock, time::Duration};
 
-static POLICY: LazyLock<genesys_mtls_filter::config::Policy> = LazyLock::new(|| by_api(false));
+static POLICY: LazyLock<genesys_mtls_filter::policy::Policy> = LazyLock::new(|| by_api(false));
 const STATUSES: [u16; 8] = [200, 200, 200, 200, 400, 429, 302, 503];
 
 fuzz_target!(|data: &[u8]| {
     let [status, body @ ..] = data else { return };
     let source = POLICY.regions[0].source.as_ref().unwrap();
     let client = Client::Own { id: "id".to_owned(), secret: Secret::new("s3cret".to_owned()) };
-    let parties = Parties { source, client: &client };
+    let parties = Upstreams { source, client: &client };
     let (mut token, now) = (None::<Token>, Duration::from_secs(1000));
     let (mut fetch, call) = Fetch::begin(parties, &mut token, now);
     assert!(call.cluster == source.login_cluster, "the secret goes to the login host");

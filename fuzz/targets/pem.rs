@@ -1,7 +1,7 @@
 //! Of any text: each block becomes a certificate or the whole is refused, private keys always are, and no error quotes it.
 #![no_main]
 
-use genesys_mtls_filter::pem::{PemError, blocks, certificates};
+use genesys_mtls_filter::x509::pem::{PemError, blocks, certificates};
 use genesys_mtls_fuzz::text::pem;
 use libfuzzer_sys::fuzz_target;
 

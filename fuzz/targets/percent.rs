@@ -3,9 +3,8 @@
 #![no_main]
 
 use genesys_mtls_filter::{
-    fingerprint::Fingerprint,
-    peer::{self, Shown},
-    xfcc::MAX_HEADER,
+    peer::{self, Shown, xfcc::MAX_HEADER},
+    x509::fingerprint::Fingerprint,
 };
 use genesys_mtls_fuzz::text::{pem, percent_decoded};
 use libfuzzer_sys::fuzz_target;

@@ -3,10 +3,15 @@
 #![no_main]
 
 use genesys_mtls_filter::{
-    config::Policy,
-    decision::Outcome,
-    refresh::{HttpResponse, Now, Refresher, Seal, Secret, Store},
-    trust::{ApiTrust, Trust},
+    decision::{
+        Outcome,
+        trust::{ApiTrust, Trust},
+    },
+    http::HttpResponse,
+    pins::Refresher,
+    policy::Policy,
+    shared::{Seal, Secret, Store},
+    time::Now,
 };
 use genesys_mtls_fuzz::{
     NOW,

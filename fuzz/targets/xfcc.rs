@@ -1,7 +1,7 @@
 //! Of any header: the work is bounded, and no text around a quoted `Cert` can hide it.
 #![no_main]
 
-use genesys_mtls_filter::xfcc::{MAX_HEADER, certificates};
+use genesys_mtls_filter::peer::xfcc::{MAX_HEADER, certificates};
 use genesys_mtls_fuzz::text::percent_decoded;
 use libfuzzer_sys::fuzz_target;
 

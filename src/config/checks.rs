@@ -1,6 +1,9 @@
 //! Checks of single fields, and the list of everything found wrong.
 
-use super::{ConfigError, OAuth, Refresh, Span};
+use crate::{
+    config::{ConfigError, OAuth, Span, document::RefreshDocument},
+    policy::{Refresh, Retry, UnknownCertificate},
+};
 use std::{ops::RangeInclusive, time::Duration};
 
 pub(super) const HOUR: Duration = Duration::from_hours(1);
@@ -76,7 +79,7 @@ pub(super) fn check_oauth(path: &str, id: Option<&String>, secret: Option<&Strin
     }
 }
 
-pub(super) fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
+pub(super) fn check_refresh(refresh: &RefreshDocument, errors: &mut Errors) -> Refresh {
     check_clusters("refresh", Some(&refresh.clusters.api), Some(&refresh.clusters.login), errors);
     if let OAuth::Environment(variables) = &refresh.oauth {
         check_oauth("refresh", Some(&variables.client_id_env), Some(&variables.client_secret_env), errors);
@@ -113,6 +116,19 @@ pub(super) fn check_refresh(refresh: &Refresh, errors: &mut Errors) {
     if unknown.max_held > 10_000 {
         let message = format!("{} is outside 0 to 10000", unknown.max_held);
         errors.add("refresh.on_unknown_certificate.max_held", message);
+    }
+    Refresh {
+        interval: refresh.interval.0,
+        timeout: refresh.timeout.0,
+        jitter: refresh.jitter.0,
+        retry: Retry { base: base.0, max: max.0 },
+        keep_removed: refresh.keep_removed.0,
+        max_staleness: refresh.max_staleness.0,
+        on_unknown_certificate: UnknownCertificate {
+            min_interval: unknown.min_interval.0,
+            hold: unknown.hold.0,
+            max_held: usize::try_from(unknown.max_held).unwrap_or(usize::MAX),
+        },
     }
 }
 

@@ -1,11 +1,14 @@
 //! The configuration as written: one type per object, with its defaults. `config.schema.json` is generated from here.
 
-use super::{
+use crate::config::{
     overrides::RegionRefresh,
     revocation::RevocationDocument,
     values::{Bound, Percent, Pin, Span},
 };
-use crate::fingerprint::Fingerprint;
+use crate::{
+    policy::{Mode, NameRule, PeerSource},
+    x509::fingerprint::Fingerprint,
+};
 use serde::{
     Deserialize, Deserializer,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
@@ -13,11 +16,9 @@ use serde::{
 use std::{collections::BTreeMap, fmt, marker::PhantomData, time::Duration};
 
 #[cfg(feature = "schema")]
-use super::schema;
+use crate::config::schema;
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
-#[cfg(feature = "schema")]
-use serde::Serialize;
 
 /// Configuration of the Genesys Cloud client filter: who may pass, and how the filter learns of new certificates.
 #[derive(Debug, Deserialize)]
@@ -34,7 +35,7 @@ pub struct Document {
     pub regions: BTreeMap<String, RegionDocument>,
     /// How pins are fetched from the certificates API.
     #[serde(default)]
-    pub refresh: Refresh,
+    pub refresh: RefreshDocument,
     /// Where the certificate's bytes are read. They always have to match the TLS connection's own digest.
     #[serde(default)]
     pub peer_certificate: PeerCertificate,
@@ -100,7 +101,7 @@ pub struct DigicertDocument {
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "an object with `clusters`, `oauth` and so on")]
-pub struct Refresh {
+pub struct RefreshDocument {
     pub clusters: Clusters,
     pub oauth: OAuth,
     /// Time between two refreshes.
@@ -109,12 +110,12 @@ pub struct Refresh {
     pub timeout: Span,
     /// How far `interval` and the retry delays are spread, so that a fleet does not call at once.
     pub jitter: Percent,
-    pub retry: Retry,
+    pub retry: RetryDocument,
     /// How long a pin that the API stopped naming stays good (its answers are inconsistent during a rotation).
     pub keep_removed: Span,
     /// Age at which pins are dropped when no refresh succeeds, or `none`.
     pub max_staleness: Bound,
-    pub on_unknown_certificate: UnknownCertificate,
+    pub on_unknown_certificate: UnknownCertificateDocument,
 }
 
 /// Envoy clusters of the API and the login host. `{host}` and `{region}` in a name are replaced, so that
@@ -161,7 +162,7 @@ pub enum Injected {
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "an object with `base` and `max`")]
-pub struct Retry {
+pub struct RetryDocument {
     /// The first delay.
     pub base: Span,
     /// The longest delay.
@@ -172,7 +173,7 @@ pub struct Retry {
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default, expecting = "an object with `min_interval`, `hold` and `max_held`")]
-pub struct UnknownCertificate {
+pub struct UnknownCertificateDocument {
     /// Least time between two early refreshes.
     pub min_interval: Span,
     /// How long such a request waits for the early refresh; `0s` for not at all.
@@ -193,21 +194,6 @@ pub struct PeerCertificate {
     pub filter_state_key: Option<String>,
     /// Believe a fronting proxy that terminated the TLS connection, after checking that it is that proxy.
     pub danger_trusted_hop: Option<TrustedHopDocument>,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
-pub enum PeerSource {
-    /// All of them, in this order.
-    #[default]
-    Auto,
-    /// `connection.peer_certificate` (Envoy 1.39 and later).
-    Attribute,
-    /// Filter state written by `set_filter_state`.
-    FilterState,
-    /// `Cert` of the `x-forwarded-client-cert` header.
-    Xfcc,
 }
 
 /// A proxy in front of this one that terminates Genesys Cloud's TLS connection and forwards its certificate.
@@ -239,30 +225,6 @@ impl TrustedPeerDocument {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
-pub enum NameRule {
-    /// The SAN's DNS names if it has any, else the one common name.
-    #[default]
-    SanOrCn,
-    /// Only DNS names of the SAN.
-    San,
-    /// Only the one common name.
-    Cn,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Refuse whoever is not allowed.
-    #[default]
-    Enforce,
-    /// Decide, count, log and record the verdict, but never reply.
-    Shadow,
-}
-
 /// The identity header.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
@@ -285,7 +247,7 @@ fn default_identity_header() -> String {
     "x-genesys-cloud-client".to_owned()
 }
 
-impl Default for Refresh {
+impl Default for RefreshDocument {
     fn default() -> Self {
         Self {
             clusters: Clusters::default(),
@@ -293,10 +255,10 @@ impl Default for Refresh {
             interval: Span(Duration::from_hours(1)),
             timeout: Span(Duration::from_secs(5)),
             jitter: Percent(10),
-            retry: Retry::default(),
+            retry: RetryDocument::default(),
             keep_removed: Span(Duration::from_hours(24)),
             max_staleness: Bound(None),
-            on_unknown_certificate: UnknownCertificate::default(),
+            on_unknown_certificate: UnknownCertificateDocument::default(),
         }
     }
 }
@@ -322,13 +284,13 @@ impl Default for OAuthEnvironment {
     }
 }
 
-impl Default for Retry {
+impl Default for RetryDocument {
     fn default() -> Self {
         Self { base: Span(Duration::from_secs(1)), max: Span(Duration::from_mins(5)) }
     }
 }
 
-impl Default for UnknownCertificate {
+impl Default for UnknownCertificateDocument {
     fn default() -> Self {
         Self { min_interval: Span(Duration::from_secs(30)), hold: Span(Duration::from_secs(2)), max_held: 64 }
     }

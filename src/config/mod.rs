@@ -14,16 +14,11 @@ mod shape;
 mod values;
 mod words;
 
-pub use document::{
-    Clusters, Document, Identity, Mode, NameRule, OAuth, PeerCertificate, PeerSource, Refresh,
-    UnknownCertificate,
-};
+pub use document::{Clusters, Document, Identity, OAuth, PeerCertificate};
 pub use parse::MAX_CONFIGURATION;
-pub use policy::{Credentials, DigicertPolicy, Peer, Policy, RegionPolicy, Source, TrustedHop, TrustedPeer};
-pub use revocation::{ListSource, Revocation, RevocationMode};
 pub use values::{Pin, Span};
 
-use crate::fingerprint::Fingerprint;
+use crate::{policy::Policy, x509::fingerprint::Fingerprint};
 
 /// One thing wrong with a configuration: where, what, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

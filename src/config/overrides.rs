@@ -1,7 +1,7 @@
 //! What one region may set differently from the top-level `refresh`: field by field, so that what is left out stays
 //! as it is for all.
 
-use super::document::{Clusters, Injected, OAuth, OAuthEnvironment};
+use crate::config::document::{Clusters, Injected, OAuth, OAuthEnvironment};
 use serde::Deserialize;
 
 #[cfg(feature = "schema")]

@@ -1,7 +1,7 @@
 //! Bytes to a tree of values: JSON text or a protobuf `Struct`. Whatever is said of the tree, and in which words, does not
 //! depend on the form that it came in.
 
-use super::ConfigError;
+use crate::config::ConfigError;
 use prost::Message as _;
 use prost_types::{Struct, Value as ProtobufValue, value::Kind};
 use serde::{

@@ -1,106 +1,27 @@
 //! [`Document`] to [`Policy`]: what the fields mean together, and every reason to refuse them.
 
-use super::{
-    Clusters, ConfigError, Document, Mode, NameRule, OAuth, PeerSource, Pin, Refresh, Revocation,
-    checks::{
-        Errors, HOUR, check_clusters, check_oauth, check_refresh, is_host, is_label, is_policy_name,
-        near_policy_name,
+use crate::{
+    config::{
+        Clusters, ConfigError, Document, OAuth, Pin,
+        checks::{
+            Errors, HOUR, check_clusters, check_oauth, check_refresh, is_host, is_label, is_policy_name,
+            near_policy_name,
+        },
+        document::{DigicertDocument, GenesysDocument, PeerCertificate, RefreshDocument, RegionDocument},
+        words,
     },
-    document::{DigicertDocument, GenesysDocument, PeerCertificate, RegionDocument},
-    words,
+    policy::{
+        Credentials, DigicertPolicy, Peer, PeerSource, Policy, RegionPolicy, Revocation, Source, TrustedHop,
+        TrustedPeer,
+    },
 };
 use crate::{
-    authority::Authority, fingerprint::Fingerprint, name::RegionNames, regions, window::UnixSeconds,
+    policy::names::RegionNames,
+    regions,
+    time::UnixSeconds,
+    x509::{ca::CaCertificate, fingerprint::Fingerprint},
 };
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
-
-/// A configuration that makes sense: what the decision and the refresh work from. It never changes afterwards.
-#[derive(Debug)]
-pub struct Policy {
-    pub name: String,
-    pub regions: Vec<RegionPolicy>,
-    pub names: NameRule,
-    /// Whose name is whose.
-    pub region_names: RegionNames,
-    /// In seconds.
-    pub clock_skew: UnixSeconds,
-    pub mode: Mode,
-    pub peer: Peer,
-    /// Request header that tells the service who called, in lower case.
-    pub identity_header: Option<String>,
-    pub refresh: Refresh,
-    pub revocation: Revocation,
-    /// Of the configuration as it was given: tells one from another.
-    pub digest: Fingerprint,
-}
-
-/// A region whose client may pass, and who vouches for it.
-#[derive(Debug)]
-pub struct RegionPolicy {
-    pub id: String,
-    /// The name its certificate carries, in lower case.
-    pub certificate_name: String,
-    /// The regional private CA; empty if that authority is not enabled.
-    pub genesys: Vec<Authority>,
-    pub digicert: Option<DigicertPolicy>,
-    /// Where pins are fetched, if `api` is among them.
-    pub source: Option<Source>,
-}
-
-/// DigiCert-signed certificates, trusted one by one.
-#[derive(Debug)]
-pub struct DigicertPolicy {
-    pub pins: HashSet<Fingerprint>,
-    pub api: bool,
-    /// If any, a pinned certificate must be signed by one of them as well.
-    pub issuers: Vec<Authority>,
-}
-
-/// One region's certificates API, and how to reach it.
-#[derive(Clone, Debug)]
-pub struct Source {
-    pub region: String,
-    pub certificate_name: String,
-    pub api_host: String,
-    pub login_host: String,
-    pub api_cluster: String,
-    pub login_cluster: String,
-    pub credentials: Credentials,
-}
-
-/// Who authenticates the calls to the API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credentials {
-    /// The filter, with an OAuth client whose id and secret stand in these environment variables.
-    Environment { client_id: String, client_secret: String },
-    /// Envoy, on the way to the API.
-    Injected,
-}
-
-/// Where the peer's certificate is read.
-#[derive(Clone, Debug)]
-pub enum Peer {
-    /// From this proxy's own TLS connection.
-    Connection { source: PeerSource, filter_state_key: String },
-    /// From a header of a fronting proxy.
-    Hop(TrustedHop),
-}
-
-#[derive(Clone, Debug)]
-pub struct TrustedHop {
-    pub header: String,
-    pub peer: TrustedPeer,
-}
-
-/// How the fronting proxy is recognised.
-#[derive(Clone, Debug)]
-pub enum TrustedPeer {
-    Sha256(Vec<Fingerprint>),
-    DnsSan(String),
-}
+use std::{collections::BTreeMap, time::Duration};
 
 impl Policy {
     /// Checks a document as a whole. All its errors are reported at once.
@@ -114,7 +35,7 @@ impl Policy {
         if document.regions.is_empty() {
             errors.add("regions", "name at least one region, such as us-east-1");
         }
-        check_refresh(&document.refresh, &mut errors);
+        let refresh = check_refresh(&document.refresh, &mut errors);
         errors.check_span("clock_skew", document.clock_skew.0, Duration::ZERO..=HOUR);
         if document.clock_skew.0.subsec_nanos() > 0 {
             let message = format!(
@@ -150,7 +71,7 @@ impl Policy {
                 mode: document.mode,
                 peer,
                 identity_header,
-                refresh: document.refresh.clone(),
+                refresh,
                 revocation,
                 digest,
             }),
@@ -160,7 +81,12 @@ impl Policy {
 }
 
 impl RegionPolicy {
-    fn build(id: &str, document: &RegionDocument, refresh: &Refresh, errors: &mut Errors) -> Option<Self> {
+    fn build(
+        id: &str,
+        document: &RegionDocument,
+        refresh: &RefreshDocument,
+        errors: &mut Errors,
+    ) -> Option<Self> {
         let path = format!("regions.{id}");
         let known = regions::by_id(id);
         if !is_label(id) {
@@ -254,7 +180,7 @@ impl RegionPolicy {
     }
 }
 
-fn genesys_authorities(path: &str, document: &GenesysDocument, errors: &mut Errors) -> Vec<Authority> {
+fn genesys_authorities(path: &str, document: &GenesysDocument, errors: &mut Errors) -> Vec<CaCertificate> {
     let path = format!("{path}.genesys.ca_certificates");
     let authorities = authorities(&path, &document.ca_certificates, errors);
     for authority in
@@ -293,8 +219,8 @@ fn digicert_policy(path: &str, document: &DigicertDocument, errors: &mut Errors)
     }
 }
 
-fn authorities(path: &str, pem: &str, errors: &mut Errors) -> Vec<Authority> {
-    Authority::parse_bundle(pem.as_bytes()).unwrap_or_else(|error| {
+fn authorities(path: &str, pem: &str, errors: &mut Errors) -> Vec<CaCertificate> {
+    CaCertificate::parse_bundle(pem.as_bytes()).unwrap_or_else(|error| {
         errors.add(path, error.to_string());
         Vec::new()
     })

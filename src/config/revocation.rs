@@ -1,7 +1,10 @@
 //! The `revocation` part: which lists are consulted, and what happens without one.
 
-use super::{ConfigError, RegionPolicy, values::Span};
-use crate::{authority::Authority, decision::AuthorityKind};
+use crate::{
+    config::{ConfigError, values::Span},
+    policy::{ListSource, RegionPolicy, Revocation, RevocationMode},
+};
+use crate::{policy::Authority, x509::ca::CaCertificate};
 use serde::{
     Deserialize, Deserializer,
     de::{self, IntoDeserializer as _, Unexpected, Visitor},
@@ -9,11 +12,9 @@ use serde::{
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 #[cfg(feature = "schema")]
-use super::schema;
+use crate::config::schema;
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
-#[cfg(feature = "schema")]
-use serde::Serialize;
 
 /// The largest body that Envoy hands over, in bytes.
 const LARGEST: u32 = 32 * 1024 * 1024;
@@ -44,20 +45,6 @@ pub struct RevocationDocument {
     /// The largest list read, in bytes.
     #[cfg_attr(feature = "schema", schemars(range(min = 1024, max = 33_554_432)))]
     pub max_size: u32,
-}
-
-/// What a missing list means.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
-pub enum RevocationMode {
-    /// No list is consulted.
-    #[default]
-    Off,
-    /// A revoked certificate is refused; without a current list nobody is.
-    Soft,
-    /// Without a current list that covers the certificate it is refused.
-    Hard,
 }
 
 /// One list.
@@ -116,28 +103,6 @@ impl Default for RevocationDocument {
             max_size: 8 * 1024 * 1024,
         }
     }
-}
-
-/// What the decision and the fetching work from.
-#[derive(Clone, Debug)]
-pub struct Revocation {
-    pub mode: RevocationMode,
-    pub lists: Vec<ListSource>,
-    pub discover: BTreeMap<String, String>,
-    pub interval: Duration,
-    pub timeout: Duration,
-    pub max_size: usize,
-}
-
-/// Where one list is, and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListSource {
-    pub region: String,
-    pub authority: AuthorityKind,
-    pub url: String,
-    pub host: String,
-    pub path: String,
-    pub cluster: String,
 }
 
 impl Revocation {
@@ -208,11 +173,11 @@ impl Revocation {
                 continue;
             };
             let (authority, missing) = match list.authority {
-                ListAuthority::Genesys => (AuthorityKind::Genesys, region.genesys.is_empty()),
-                ListAuthority::Digicert => (AuthorityKind::Digicert, region.digicert.is_none()),
+                ListAuthority::Genesys => (Authority::Genesys, region.genesys.is_empty()),
+                ListAuthority::Digicert => (Authority::Digicert, region.digicert.is_none()),
             };
             if missing {
-                let field = if authority == AuthorityKind::Genesys { "genesys" } else { "digicert" };
+                let field = if authority == Authority::Genesys { "genesys" } else { "digicert" };
                 let message = format!(
                     "{0} does not trust this authority: configure `regions.{0}.{field}`, or remove the list",
                     list.region
@@ -270,7 +235,7 @@ impl Revocation {
     pub fn discovered<'k>(
         &self,
         region: &str,
-        authority: AuthorityKind,
+        authority: Authority,
         url: &str,
         known: impl Iterator<Item = &'k ListSource>,
     ) -> Option<ListSource> {
@@ -285,7 +250,7 @@ impl Revocation {
 }
 
 impl ListSource {
-    fn new(region: &str, authority: AuthorityKind, url: &str, cluster: &str) -> Option<Self> {
+    fn new(region: &str, authority: Authority, url: &str, cluster: &str) -> Option<Self> {
         let rest = url.strip_prefix("http://")?;
         let (host, path) = rest.split_at_checked(rest.find('/')?)?;
         let plain = url.len() <= 2048 && url.bytes().all(|byte| byte.is_ascii_graphic());
@@ -306,7 +271,7 @@ fn is_host(host: &str) -> bool {
 }
 
 /// Every configured CA, and where it is configured.
-fn authorities(regions: &[RegionPolicy]) -> impl Iterator<Item = (String, &Authority)> {
+fn authorities(regions: &[RegionPolicy]) -> impl Iterator<Item = (String, &CaCertificate)> {
     regions.iter().flat_map(|region| {
         let genesys =
             region.genesys.iter().map(|ca| (format!("regions.{}.genesys.ca_certificates", region.id), ca));
@@ -347,7 +312,7 @@ mod tests {
     fn each_authority_of_a_region_may_name_a_few_lists_beside_those_configured() {
         let configured = (0..9).map(|n| {
             let url = format!("http://crl.example/configured{n}");
-            ListSource::new("us", AuthorityKind::Digicert, &url, "cluster").unwrap()
+            ListSource::new("us", Authority::Digicert, &url, "cluster").unwrap()
         });
         let document = RevocationDocument {
             discover: BTreeMap::from([("CRL.example".to_owned(), "crl".to_owned())]),
@@ -357,7 +322,7 @@ mod tests {
         let revocation = Revocation { lists: configured.collect(), ..revocation };
         let mut known = revocation.lists.clone();
         for region in ["us", "eu"] {
-            for authority in AuthorityKind::ALL {
+            for authority in Authority::ALL {
                 // DigiCert's certificates name each list under two hosts; here it is each list twice.
                 let urls = (0..20).flat_map(|n| [n, n]).map(|n| format!("http://crl.EXAMPLE/{n}"));
                 let before = known.len();
@@ -370,7 +335,7 @@ mod tests {
         assert!(known[9..].iter().all(|list| list.cluster == "crl"));
         for url in ["http://elsewhere.example/1", "https://crl.example/1", "http://crl.example/configured0"] {
             let known = revocation.lists.iter();
-            assert_eq!(revocation.discovered("us", AuthorityKind::Digicert, url, known), None, "{url}");
+            assert_eq!(revocation.discovered("us", Authority::Digicert, url, known), None, "{url}");
         }
     }
 }

@@ -2,12 +2,14 @@
 //!
 //! The schema helps editors and catches slips early; what a configuration means is judged by [`super::load`] alone.
 
-use super::{
-    document::RegionDocument,
-    revocation::RevocationMode,
-    values::{Bound, Percent, Pin, Span},
-};
 use crate::regions::REGIONS;
+use crate::{
+    config::{
+        document::RegionDocument,
+        values::{Bound, Percent, Pin, Span},
+    },
+    policy::RevocationMode,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;

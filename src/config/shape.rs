@@ -3,7 +3,7 @@
 //! `serde_path_to_error` around `serde_json` would do nearly the same. It is compiled anew for each type, and was a
 //! seventh of the module.
 
-use super::{ConfigError, words};
+use crate::config::{ConfigError, words};
 use serde::{
     Deserializer,
     de::{
@@ -22,7 +22,7 @@ pub fn read<T: DeserializeOwned>(tree: Value) -> Result<T, ConfigError> {
 
 /// What does not fit, and the way to it, from the inside out.
 #[derive(Debug)]
-struct Misfit {
+struct DeserializeError {
     steps: Vec<Step>,
     message: String,
 }
@@ -33,7 +33,7 @@ enum Step {
     Item(usize),
 }
 
-impl Misfit {
+impl DeserializeError {
     fn new(message: String) -> Self {
         Self { steps: Vec::new(), message }
     }
@@ -54,7 +54,7 @@ impl Misfit {
     }
 }
 
-impl de::Error for Misfit {
+impl de::Error for DeserializeError {
     fn custom<T: fmt::Display>(message: T) -> Self {
         Self::new(message.to_string())
     }
@@ -80,20 +80,20 @@ impl de::Error for Misfit {
     }
 }
 
-impl fmt::Display for Misfit {
+impl fmt::Display for DeserializeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Misfit {}
+impl std::error::Error for DeserializeError {}
 
 /// A value that is yet to be read.
 struct Tree(Value);
 
 impl Tree {
     /// An error in this place, where something else was expected.
-    fn unlike(&self, expected: &dyn Expected) -> Misfit {
+    fn unlike(&self, expected: &dyn Expected) -> DeserializeError {
         let found = match &self.0 {
             Value::Null => Unexpected::Unit,
             Value::Bool(truth) => Unexpected::Bool(*truth),
@@ -111,9 +111,9 @@ impl Tree {
 }
 
 impl<'de> Deserializer<'de> for Tree {
-    type Error = Misfit;
+    type Error = DeserializeError;
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeserializeError> {
         match self.0 {
             Value::Null => visitor.visit_unit(),
             Value::Bool(truth) => visitor.visit_bool(truth),
@@ -124,19 +124,19 @@ impl<'de> Deserializer<'de> for Tree {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeserializeError> {
         // A field is there or it is not: one with nothing behind it must not pass for a wish to do without.
         visitor.visit_some(self)
     }
 
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeserializeError> {
         match self.0 {
             Value::Array(items) => visitor.visit_seq(Items(items.into_iter().enumerate())),
             other => Err(Self(other).unlike(&visitor)),
         }
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeserializeError> {
         match self.0 {
             Value::Object(fields) => visitor.visit_map(Fields::new(fields)),
             other => Err(Self(other).unlike(&visitor)),
@@ -148,7 +148,7 @@ impl<'de> Deserializer<'de> for Tree {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, DeserializeError> {
         self.deserialize_map(visitor)
     }
 
@@ -157,21 +157,21 @@ impl<'de> Deserializer<'de> for Tree {
         _: &'static str,
         _: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Misfit> {
+    ) -> Result<V::Value, DeserializeError> {
         match self.0 {
             Value::String(text) => visitor.visit_enum(text.into_deserializer()),
             other => Err(Self(other).unlike(&"a string")),
         }
     }
 
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeserializeError> {
         match self.0 {
             Value::String(text) => visitor.visit_string(text),
             other => Err(Self(other).unlike(&visitor)),
         }
     }
 
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DeserializeError> {
         self.deserialize_str(visitor)
     }
 
@@ -181,7 +181,7 @@ impl<'de> Deserializer<'de> for Tree {
     }
 }
 
-fn read_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::Value, Misfit> {
+fn read_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::Value, DeserializeError> {
     match (number.as_u64(), number.as_i64(), number.as_f64()) {
         (Some(number), _, _) => visitor.visit_u64(number),
         (_, Some(number), _) => visitor.visit_i64(number),
@@ -192,9 +192,12 @@ fn read_number<'de, V: Visitor<'de>>(number: &Number, visitor: V) -> Result<V::V
 struct Items(std::iter::Enumerate<vec::IntoIter<Value>>);
 
 impl<'de> SeqAccess<'de> for Items {
-    type Error = Misfit;
+    type Error = DeserializeError;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Misfit> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, DeserializeError> {
         let Some((index, item)) = self.0.next() else { return Ok(None) };
         seed.deserialize(Tree(item)).map(Some).map_err(|misfit| misfit.below(Step::Item(index)))
     }
@@ -213,17 +216,20 @@ impl Fields {
 }
 
 impl<'de> MapAccess<'de> for Fields {
-    type Error = Misfit;
+    type Error = DeserializeError;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Misfit> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, DeserializeError> {
         self.current = self.rest.next();
         let Some((name, _)) = &self.current else { return Ok(None) };
         seed.deserialize(name.as_str().into_deserializer())
             .map(Some)
-            .map_err(|misfit: Misfit| misfit.below(Step::Field(name.clone())))
+            .map_err(|misfit: DeserializeError| misfit.below(Step::Field(name.clone())))
     }
 
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Misfit> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, DeserializeError> {
         // Serde asks for a value after its name only.
         let (name, value) = self.current.take().unwrap_or_default();
         seed.deserialize(Tree(value)).map_err(|misfit| misfit.below(Step::Field(name)))

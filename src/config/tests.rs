@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::{Credentials, Mode, NameRule, Peer, PeerSource, TrustedPeer};
 use crate::test_support::{DAY, NOW, ca, cast, date, load, merged, policy, us_leaf, us_only};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -70,11 +71,11 @@ fn what_is_not_said_has_the_documented_default() {
 
     let refresh = &policy.refresh;
     let second = Duration::from_secs(1);
-    assert_eq!((refresh.interval.0, refresh.timeout.0, refresh.jitter.0), (3600 * second, 5 * second, 10));
-    assert_eq!((refresh.retry.base.0, refresh.retry.max.0), (second, 300 * second));
-    assert_eq!((refresh.keep_removed.0, refresh.max_staleness.0), (24 * 3600 * second, None));
+    assert_eq!((refresh.interval, refresh.timeout, refresh.jitter), (3600 * second, 5 * second, 10));
+    assert_eq!((refresh.retry.base, refresh.retry.max), (second, 300 * second));
+    assert_eq!((refresh.keep_removed, refresh.max_staleness), (24 * 3600 * second, None));
     let unknown = &refresh.on_unknown_certificate;
-    assert_eq!((unknown.min_interval.0, unknown.hold.0, unknown.max_held), (30 * second, 2 * second, 64));
+    assert_eq!((unknown.min_interval, unknown.hold, unknown.max_held), (30 * second, 2 * second, 64));
 
     let [region] = policy.regions.as_slice() else { panic!("{:?}", policy.regions) };
     assert_eq!(region.certificate_name, crate::test_support::US);
@@ -112,15 +113,12 @@ fn what_is_said_arrives_in_the_policy() {
     assert_eq!((*source, filter_state_key.as_str()), (PeerSource::FilterState, "peer"));
 
     let refresh = &policy.refresh;
-    assert_eq!(
-        (refresh.interval.0.as_secs(), refresh.timeout.0.as_millis(), refresh.jitter.0),
-        (1800, 2500, 20)
-    );
-    assert_eq!((refresh.retry.base.0.as_secs(), refresh.retry.max.0.as_secs()), (2, 600));
-    assert_eq!(refresh.keep_removed.0.as_secs(), 2 * 24 * 3600);
-    assert_eq!(refresh.max_staleness.0.map(|bound| bound.as_secs()), Some(72 * 3600));
+    assert_eq!((refresh.interval.as_secs(), refresh.timeout.as_millis(), refresh.jitter), (1800, 2500, 20));
+    assert_eq!((refresh.retry.base.as_secs(), refresh.retry.max.as_secs()), (2, 600));
+    assert_eq!(refresh.keep_removed.as_secs(), 2 * 24 * 3600);
+    assert_eq!(refresh.max_staleness.map(|bound| bound.as_secs()), Some(72 * 3600));
     let unknown = &refresh.on_unknown_certificate;
-    assert_eq!((unknown.min_interval.0.as_secs(), unknown.hold.0.as_secs(), unknown.max_held), (60, 0, 7));
+    assert_eq!((unknown.min_interval.as_secs(), unknown.hold.as_secs(), unknown.max_held), (60, 0, 7));
 
     let [eusc, us] = policy.regions.as_slice() else { panic!("{:?}", policy.regions) };
     assert_eq!((eusc.id.as_str(), us.id.as_str()), ("eusc-de-east-1", "us-east-1"));
@@ -238,7 +236,7 @@ fn durations_and_shares_are_read_as_people_write_them() {
     assert_eq!(Span(Duration::from_millis(1500)).to_string(), "1500ms");
 
     let percent = |text: &str| {
-        let refresh: Result<Refresh, _> = serde_json::from_value(json!({"jitter": text}));
+        let refresh: Result<document::RefreshDocument, _> = serde_json::from_value(json!({"jitter": text}));
         refresh.ok().map(|refresh| refresh.jitter.0)
     };
     for (text, expected) in

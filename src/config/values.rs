@@ -1,6 +1,6 @@
 //! Values that the configuration writes as text: durations, percentages, pins.
 
-use crate::fingerprint::Fingerprint;
+use crate::x509::fingerprint::Fingerprint;
 use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor},

@@ -3,14 +3,19 @@
 //! Pure: the certificate, the policy, what the API said, and the time come in as arguments. The verdict comes with the
 //! span of time in which it stays the same, so that it can be cached.
 
+pub mod cache;
+pub mod trust;
+
 use crate::{
-    authority::{Authority, NotVouched, vouch},
-    certificate::{CertificateError, ClientCertificate},
-    config::{Policy, RegionPolicy, RevocationMode},
-    name, regions,
-    revocation::Standing,
-    trust::{ApiState, ApiTrust, Mono, Trust},
-    window::{Clock, UnixSeconds, Window},
+    crl::RevocationStatus,
+    decision::trust::{ApiState, ApiTrust, Trust},
+    policy::{Authority, Policy, RegionPolicy, RevocationMode, names as name},
+    regions,
+    time::{Clock, Mono, UnixSeconds, Window},
+    x509::{
+        ca::{CaCertificate, IssuerError, verify_issuer},
+        certificate::{CertificateError, ClientCertificate},
+    },
 };
 use std::fmt;
 
@@ -118,30 +123,12 @@ impl From<&CertificateError> for Reason {
     }
 }
 
-/// Which of a region's authorities vouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AuthorityKind {
-    Genesys,
-    Digicert,
-}
-
-impl AuthorityKind {
-    pub const ALL: [Self; 2] = [Self::Genesys, Self::Digicert];
-
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Genesys => "genesys",
-            Self::Digicert => "digicert",
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Genesys Cloud's client of the policy's region with this index.
     Allow {
         region: usize,
-        authority: AuthorityKind,
+        authority: Authority,
     },
     Deny(Reason),
 }
@@ -192,11 +179,11 @@ pub trait Revocations {
     fn standing(
         &self,
         region: &RegionPolicy,
-        authority: AuthorityKind,
-        signer: &Authority,
+        authority: Authority,
+        signer: &CaCertificate,
         certificate: &ClientCertificate,
         clock: &mut Clock,
-    ) -> Standing;
+    ) -> RevocationStatus;
 }
 
 /// No lists: for tools that have none.
@@ -204,12 +191,12 @@ impl Revocations for () {
     fn standing(
         &self,
         _: &RegionPolicy,
-        _: AuthorityKind,
-        _: &Authority,
+        _: Authority,
+        _: &CaCertificate,
         _: &ClientCertificate,
         _: &mut Clock,
-    ) -> Standing {
-        Standing::Unknown
+    ) -> RevocationStatus {
+        RevocationStatus::Unknown
     }
 }
 
@@ -234,17 +221,17 @@ pub fn decide(
         let Vouched { authority, signer, missing } =
             check_authority(certificate, region, api, first_seen, &mut clock)?;
         let standing = match (policy.revocation.mode, signer) {
-            (RevocationMode::Off, _) => Standing::Good,
-            (_, None) => Standing::Unknown,
+            (RevocationMode::Off, _) => RevocationStatus::Good,
+            (_, None) => RevocationStatus::Unknown,
             (_, Some(signer)) => revocations.standing(region, authority, signer, certificate, &mut clock),
         };
         // What is revoked waits for no pin: none would let it in.
-        if let Some(refusal) = missing.filter(|_| standing != Standing::Revoked) {
+        if let Some(refusal) = missing.filter(|_| standing != RevocationStatus::Revoked) {
             worth_asking = refusal.worth_asking.then_some(index);
             return Err(refusal);
         }
         check_revocation(standing, policy.revocation.mode)?;
-        unchecked = standing == Standing::Unknown;
+        unchecked = standing == RevocationStatus::Unknown;
         Ok(Outcome::Allow { region: index, authority })
     });
     let (outcome, detail) = match result {
@@ -317,9 +304,9 @@ fn check_validity(
 
 /// An authority of the region stands for the certificate, or would, had the API named it.
 struct Vouched<'a> {
-    authority: AuthorityKind,
+    authority: Authority,
     /// The configured CA that signed, if one did.
-    signer: Option<&'a Authority>,
+    signer: Option<&'a CaCertificate>,
     /// The last row's refusal, of a certificate that lacks nothing but its pin.
     missing: Option<Refusal>,
 }
@@ -333,9 +320,9 @@ fn check_authority<'a>(
     first_seen: Mono,
     clock: &mut Clock,
 ) -> Result<Vouched<'a>, Refusal> {
-    let by_ca = match vouch(&region.genesys, certificate, clock) {
+    let by_ca = match verify_issuer(&region.genesys, certificate, clock) {
         Ok(signer) => {
-            return Ok(Vouched { authority: AuthorityKind::Genesys, signer: Some(signer), missing: None });
+            return Ok(Vouched { authority: Authority::Genesys, signer: Some(signer), missing: None });
         }
         Err(refusal) => refusal,
     };
@@ -344,7 +331,7 @@ fn check_authority<'a>(
         || digicert.api && api.has_pin(&certificate.fingerprint);
     let issuer = match digicert.issuers.as_slice() {
         [] => None,
-        issuers => Some(vouch(issuers, certificate, clock).map_err(|by_issuer| {
+        issuers => Some(verify_issuer(issuers, certificate, clock).map_err(|by_issuer| {
             // Whatever the API may say, this signature is not what the configuration demands.
             let mut refusal = refused_by_issuer(by_ca.max(by_issuer), region);
             if pinned {
@@ -353,35 +340,35 @@ fn check_authority<'a>(
             refusal
         })?),
     };
-    let vouched = |missing| Vouched { authority: AuthorityKind::Digicert, signer: issuer, missing };
+    let vouched = |missing| Vouched { authority: Authority::Digicert, signer: issuer, missing };
     if pinned {
         return Ok(vouched(None));
     }
     // A certificate that claims the Genesys CA is not one that the API could add a pin for.
-    if issuer.is_none() && by_ca == NotVouched::BadSignature {
+    if issuer.is_none() && by_ca == IssuerError::BadSignature {
         return Err(refused_by_issuer(by_ca, region));
     }
     if !digicert.api {
         return Err(Refusal::new(Reason::NotPinned, "its fingerprint is not among digicert.pins"));
     }
-    let verified = issuer.is_some() || vouch(&api.hints, certificate, clock).is_ok();
+    let verified = issuer.is_some() || verify_issuer(&api.hints, certificate, clock).is_ok();
     let refusal = missing_pin(api, verified, first_seen);
     if refusal.reason == Reason::NotPinned { Err(refusal) } else { Ok(vouched(Some(refusal))) }
 }
 
 /// Row 7: not revoked, as far as the policy wants to know.
-fn check_revocation(standing: Standing, mode: RevocationMode) -> Result<(), Refusal> {
+fn check_revocation(standing: RevocationStatus, mode: RevocationMode) -> Result<(), Refusal> {
     match (standing, mode) {
-        (Standing::Revoked, _) => Err(Refusal::new(Reason::Revoked, "its issuer has revoked it")),
+        (RevocationStatus::Revoked, _) => Err(Refusal::new(Reason::Revoked, "its issuer has revoked it")),
         // Nothing damages shared data by accident: what was done to undo a revocation must not, in either mode.
-        (Standing::Unreadable, _) => Err(Refusal::new(
+        (RevocationStatus::Unreadable, _) => Err(Refusal::new(
             Reason::RevocationUnknown,
             "what is kept of its revocation list was damaged, and is being fetched again",
         )),
-        (Standing::Unknown, RevocationMode::Hard) => {
+        (RevocationStatus::Unknown, RevocationMode::Hard) => {
             Err(Refusal::new(Reason::RevocationUnknown, "no current revocation list covers it"))
         }
-        (Standing::Unknown | Standing::Good, _) => Ok(()),
+        (RevocationStatus::Unknown | RevocationStatus::Good, _) => Ok(()),
     }
 }
 
@@ -401,13 +388,13 @@ fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Mono) -> Refusal {
     Refusal { reason, detail: detail.to_owned(), worth_asking: verified && reason != Reason::NotPinned }
 }
 
-fn refused_by_issuer(refusal: NotVouched, region: &RegionPolicy) -> Refusal {
+fn refused_by_issuer(refusal: IssuerError, region: &RegionPolicy) -> Refusal {
     match refusal {
-        NotVouched::BadSignature => Refusal::new(
+        IssuerError::BadSignature => Refusal::new(
             Reason::BadSignature,
             format!("names a CA of {} as its issuer, which did not sign it", region.id),
         ),
-        NotVouched::UnknownIssuer => Refusal::new(
+        IssuerError::UnknownIssuer => Refusal::new(
             Reason::UnknownIssuer,
             format!("no CA configured for {} has its issuer's name and is valid now", region.id),
         ),

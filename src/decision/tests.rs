@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::{
-    fingerprint::Fingerprint,
+    decision::trust::ApiPin,
     test_support::{DAY, EU, NOW, US, cast, client, date, leaf, policy, us_leaf, us_only},
-    trust::ApiPin,
+    x509::fingerprint::Fingerprint,
 };
 use serde_json::{Value, json};
 use testbed::pki::{Leaf, LeafBuilder};
@@ -15,8 +15,8 @@ mod naming;
 mod revoked;
 mod time;
 
-const BY_GENESYS: Outcome = Outcome::Allow { region: 0, authority: AuthorityKind::Genesys };
-const BY_DIGICERT: Outcome = Outcome::Allow { region: 0, authority: AuthorityKind::Digicert };
+const BY_GENESYS: Outcome = Outcome::Allow { region: 0, authority: Authority::Genesys };
+const BY_DIGICERT: Outcome = Outcome::Allow { region: 0, authority: Authority::Digicert };
 
 /// The verdict at [`NOW`], with no word from any API.
 fn verdict(leaf: &Leaf, policy: &Policy) -> Verdict {
@@ -74,8 +74,8 @@ fn codes_and_statuses_are_those_that_dashboards_rely_on() {
         "trust_unrefreshed 503",
     ];
     assert_eq!(table, expected);
-    assert_eq!(AuthorityKind::Genesys.code(), "genesys");
-    assert_eq!(AuthorityKind::Digicert.code(), "digicert");
+    assert_eq!(Authority::Genesys.code(), "genesys");
+    assert_eq!(Authority::Digicert.code(), "digicert");
 }
 
 #[test]

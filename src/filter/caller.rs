@@ -1,13 +1,13 @@
 //! Who is at the door: the digest of the caller's certificate, and the certificate itself, from wherever the policy says to
 //! look.
 
-use super::digest::Digest;
+use crate::filter::digest::Digest;
 use crate::{
-    config::{Peer, PeerSource, TrustedHop, TrustedPeer},
     decision::Reason,
-    fingerprint::Fingerprint,
     host,
     peer::{self, Shown},
+    policy::{Peer, PeerSource, TrustedHop, TrustedPeer},
+    x509::fingerprint::Fingerprint,
 };
 
 /// The digest, and the certificate where a trusted hop showed it.

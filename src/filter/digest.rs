@@ -1,6 +1,6 @@
 //! The digest of the peer's certificate as Envoy shows it, under which verdicts are kept.
 
-use crate::fingerprint::Fingerprint;
+use crate::x509::fingerprint::Fingerprint;
 use std::{
     fmt,
     hash::{Hash, Hasher},

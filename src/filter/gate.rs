@@ -1,18 +1,22 @@
 //! The gate: who is at the door, what was decided on them before, what is decided now, and what Envoy is told.
 
-use super::{
+use crate::filter::{
     caller, digest::Digest, log_lines::DenialLog, metrics::Metrics, sources::Sources, stream::refuse,
 };
 use crate::{
-    cache::{Cached, Hit, VerdictCache},
-    certificate::{ClientCertificate, Summary},
-    config::{Mode, Policy},
-    decision::{AuthorityKind, Outcome, Reason, Verdict, decide},
-    fingerprint::Fingerprint,
-    host, identity,
-    refresh::Now,
-    trust::Mono,
-    window::{Clock, UnixSeconds, Window},
+    decision::{
+        Outcome, Reason, Verdict,
+        cache::{Cached, Hit, VerdictCache},
+        decide,
+    },
+    engine::identity,
+    host,
+    policy::{Authority, Mode, Policy},
+    time::{Clock, Mono, Now, UnixSeconds, Window},
+    x509::{
+        certificate::{ClientCertificate, Summary},
+        fingerprint::Fingerprint,
+    },
 };
 use lru::LruCache;
 use std::{
@@ -84,7 +88,7 @@ impl State {
 /// Everything an allowed request is given, made once per certificate.
 struct Admission {
     region: usize,
-    authority: AuthorityKind,
+    authority: Authority,
     /// No revocation list covers it.
     unchecked: bool,
     verdict: String,
@@ -197,9 +201,9 @@ impl Gate {
             sources.ask_early(region, now);
             let settings = &self.policy.refresh.on_unknown_certificate;
             let mut state = self.state.borrow_mut();
-            let room = state.held.len() < usize::try_from(settings.max_held).unwrap_or(usize::MAX);
-            let deadline = now.mono + settings.hold.0;
-            if room && !settings.hold.0.is_zero() && sources.expects_news(region, deadline, now) {
+            let room = state.held.len() < settings.max_held;
+            let deadline = now.mono + settings.hold;
+            if room && !settings.hold.is_zero() && sources.expects_news(region, deadline, now) {
                 let version = sources.trust.version;
                 state.held.push(Held { context, digest, certificate, region, version, deadline });
                 state.metrics.held += 1;

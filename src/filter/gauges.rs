@@ -2,13 +2,13 @@
 //!
 //! Every worker writes them, since all know the same, and the last write wins.
 
-use super::sources::Entry;
+use crate::filter::sources::Entry;
 use crate::{
-    config::{Mode, Policy, RegionPolicy},
-    fingerprint::Fingerprint,
     host,
-    refresh::{Now, PinStatus},
-    window::UnixSeconds,
+    pins::PinStatus,
+    policy::{Mode, Policy, RegionPolicy},
+    time::{Now, UnixSeconds},
+    x509::fingerprint::Fingerprint,
 };
 use std::collections::BTreeMap;
 

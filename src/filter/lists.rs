@@ -1,16 +1,15 @@
 //! The policy's revocation lists in this VM: those configured, and those that certificates named.
 
-use super::log_lines;
+use crate::filter::log_lines;
 use crate::{
-    authority::Authority,
-    certificate::ClientCertificate,
-    config::{ListSource, Policy, RegionPolicy, RevocationMode},
-    decision::{AuthorityKind, Revocations},
+    crl::{ListEvent, RevocationList, RevocationStatus},
+    decision::Revocations,
     host::{self, SharedData},
-    refresh::{Failure, HttpCall, HttpResponse, Now, Secret},
-    revocation::{ListEvent, RevocationList, Standing},
-    trust::Mono,
-    window::Clock,
+    http::{Failure, HttpCall, HttpResponse},
+    policy::{Authority, ListSource, Policy, RegionPolicy, RevocationMode},
+    shared::Secret,
+    time::{Clock, Mono, Now},
+    x509::{ca::CaCertificate, certificate::ClientCertificate},
 };
 use std::{cell::RefCell, rc::Rc};
 
@@ -124,11 +123,11 @@ impl Lists {
 }
 
 /// The CAs that may sign a list: those of its region and authority.
-fn authorities<'p>(policy: &'p Policy, source: &ListSource) -> &'p [Authority] {
+fn authorities<'p>(policy: &'p Policy, source: &ListSource) -> &'p [CaCertificate] {
     let region = policy.regions.iter().find(|region| region.id == source.region);
     region.map_or(&[], |region| match source.authority {
-        AuthorityKind::Genesys => &region.genesys,
-        AuthorityKind::Digicert => region.digicert.as_ref().map_or(&[], |digicert| &digicert.issuers),
+        Authority::Genesys => &region.genesys,
+        Authority::Digicert => region.digicert.as_ref().map_or(&[], |digicert| &digicert.issuers),
     })
 }
 
@@ -136,18 +135,18 @@ impl Revocations for Lists {
     fn standing(
         &self,
         region: &RegionPolicy,
-        authority: AuthorityKind,
-        signer: &Authority,
+        authority: Authority,
+        signer: &CaCertificate,
         certificate: &ClientCertificate,
         clock: &mut Clock,
-    ) -> Standing {
+    ) -> RevocationStatus {
         let lists = self
             .followed
             .iter()
             .filter(|list| list.source.region == region.id && list.source.authority == authority);
         let said = lists.filter_map(|list| list.standing(signer, certificate, &SharedData, clock));
-        let standing = said.max().unwrap_or(Standing::Unknown);
-        if standing == Standing::Unknown {
+        let standing = said.max().unwrap_or(RevocationStatus::Unknown);
+        if standing == RevocationStatus::Unknown {
             self.wish(region, authority, certificate);
         }
         standing
@@ -157,7 +156,7 @@ impl Revocations for Lists {
 impl Lists {
     /// Notes the lists that a certificate names and nobody follows. Only certificates that one of our authorities
     /// issued come this far, and only hosts that the configuration allows are asked.
-    fn wish(&self, region: &RegionPolicy, authority: AuthorityKind, certificate: &ClientCertificate) {
+    fn wish(&self, region: &RegionPolicy, authority: Authority, certificate: &ClientCertificate) {
         let mut wished = self.wished.borrow_mut();
         for url in &certificate.crl_urls {
             let known = self.followed.iter().map(|list| &list.source).chain(wished.iter());

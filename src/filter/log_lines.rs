@@ -1,17 +1,16 @@
 //! Log lines: one line each, `key=value`, text from outside quoted and escaped, at most so many per cause and minute.
 
-use super::{digest::Digest, stream::request_id};
+use crate::filter::{digest::Digest, stream::request_id};
 use crate::{
     BUILD,
-    authority::Authority,
-    certificate::Summary,
-    config::{ListSource, Mode, Policy},
+    crl::{ListEvent, RevocationList},
     decision::Reason,
     host::SharedData,
-    refresh::{Event, PinChange, PinStatus, claim},
-    revocation::{ListEvent, RevocationList},
-    trust::Mono,
-    window::UnixSeconds,
+    pins::{Event, PinChange, PinStatus},
+    policy::{ListSource, Mode, Policy},
+    shared::claim,
+    time::{Mono, UnixSeconds},
+    x509::{ca::CaCertificate, certificate::Summary},
 };
 use log::{error, info, warn};
 use std::{
@@ -128,7 +127,7 @@ fn pin(policy: &Policy, region: &str, change: &PinChange) {
         Some(PinStatus::Named) => info!("genesys_mtls: pinned, the API names it {line}"),
         Some(PinStatus::Kept) => warn!(
             "genesys_mtls: pin kept for {}, the API stopped naming it {line}",
-            humantime::format_duration(policy.refresh.keep_removed.0)
+            humantime::format_duration(policy.refresh.keep_removed)
         ),
         Some(PinStatus::Stale) => {
             warn!("genesys_mtls: pin out of use, no refresh has succeeded within max_staleness {line}");
@@ -202,7 +201,7 @@ pub fn announce(policy: &Policy, now: UnixSeconds) {
     }
 }
 
-fn announce_authority(policy: &Policy, region: &str, authority: &Authority, now: UnixSeconds) {
+fn announce_authority(policy: &Policy, region: &str, authority: &CaCertificate, now: UnixSeconds) {
     let until = date(authority.not_after);
     let line = format!("policy={} region={region} subject={:?} until={until}", policy.name, authority.name);
     if now > authority.not_after {

@@ -1,9 +1,9 @@
 //! Counters are added up here and handed to Envoy on the tick: a request pays for no host call.
 
 use crate::{
-    config::{Policy, RevocationMode},
-    decision::{AuthorityKind, Reason},
+    decision::Reason,
     host,
+    policy::{Authority, Policy, RevocationMode},
 };
 
 const REASONS: usize = Reason::ALL.len();
@@ -35,7 +35,7 @@ impl Metrics {
         }
     }
 
-    pub fn allow(&mut self, region: usize, authority: AuthorityKind, unchecked: bool) {
+    pub fn allow(&mut self, region: usize, authority: Authority, unchecked: bool) {
         let count = |of: &mut Vec<[u64; 2]>| {
             if let Some(count) = of.get_mut(region).and_then(|counts| counts.get_mut(authority as usize)) {
                 *count += 1;
@@ -69,13 +69,13 @@ impl Metrics {
             }
         };
         for (region, counts) in policy.regions.iter().zip(&mut self.allowed) {
-            for (authority, count) in AuthorityKind::ALL.into_iter().zip(counts) {
+            for (authority, count) in Authority::ALL.into_iter().zip(counts) {
                 hand_over(count, &|| format!("decisions.allow.{}.{}", authority.code(), region.id));
             }
         }
         if policy.revocation.mode != RevocationMode::Off {
             for (region, counts) in policy.regions.iter().zip(&mut self.unchecked) {
-                for (authority, count) in AuthorityKind::ALL.into_iter().zip(counts) {
+                for (authority, count) in Authority::ALL.into_iter().zip(counts) {
                     hand_over(count, &|| format!("crl_unchecked.{}.{}", authority.code(), region.id));
                 }
             }

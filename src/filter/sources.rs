@@ -1,14 +1,15 @@
 //! The policy's refreshers in this VM: opened once, ticked, and their answers put together into [`Trust`].
 
-use super::{gauges, lists::Lists, log_lines};
+use crate::filter::{gauges, lists::Lists, log_lines};
 use crate::{
-    certificate::ClientCertificate,
-    config::{Credentials, Policy, RevocationMode, Source},
-    fingerprint::Fingerprint,
+    decision::trust::{ApiTrust, Trust},
     host::{self, SharedData},
-    refresh::{Event, Failure, HttpCall, HttpResponse, MAX_ANSWER, Now, PinNews, Refresher, Secret},
-    trust::{ApiTrust, Mono, Trust},
-    window::UnixSeconds,
+    http::{Failure, HttpCall, HttpResponse},
+    pins::{Event, MAX_ANSWER, PinNews, Refresher},
+    policy::{Credentials, Policy, RevocationMode, Source},
+    shared::Secret,
+    time::{Mono, Now, UnixSeconds},
+    x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -179,7 +180,7 @@ impl Sources {
     /// Makes a call. One that cannot even begin never calls back, so its failure is the answer.
     fn make(&mut self, index: usize, call: Option<HttpCall>, now: Now) {
         let Some(call) = call else { return };
-        match host::dispatch(&call, self.policy.refresh.timeout.0) {
+        match host::dispatch(&call, self.policy.refresh.timeout) {
             Ok(token) => {
                 self.expect(token, Call::Refresh(index));
             }

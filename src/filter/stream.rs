@@ -1,6 +1,6 @@
 //! One request.
 
-use super::gate::{Gate, Passage};
+use crate::filter::gate::{Gate, Passage};
 use crate::{decision::Reason, host};
 use proxy_wasm::{
     traits::{Context, HttpContext},

@@ -9,9 +9,9 @@ pub use metrics::{count, gauge, raise_gauge};
 
 use crate::{
     config::MAX_CONFIGURATION,
-    refresh::{HttpCall, HttpResponse, Now, Store},
-    trust::Mono,
-    window::UnixSeconds,
+    http::{HttpCall, HttpResponse},
+    shared::Store,
+    time::{Mono, Now, UnixSeconds},
 };
 use proxy_wasm::{
     hostcalls,

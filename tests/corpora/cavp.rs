@@ -1,7 +1,7 @@
 //! NIST's CAVP vectors for signature verification, for what Wycheproof lacks: P-256 with SHA-384, and the same hashes on
 //! keys of another origin.
 
-use genesys_mtls_filter::signature::ALGORITHMS;
+use genesys_mtls_filter::x509::signature::ALGORITHMS;
 use rsa::{BigUint, RsaPublicKey, pkcs1::EncodeRsaPublicKey as _};
 use rustls_pki_types::{AlgorithmIdentifier, SignatureVerificationAlgorithm, alg_id};
 use std::{collections::BTreeMap, fs, path::Path};

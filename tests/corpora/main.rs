@@ -5,7 +5,7 @@ mod cavp;
 mod odd;
 mod pkits;
 
-use genesys_mtls_filter::{config::Policy, name::RegionNames};
+use genesys_mtls_filter::policy::{Policy, names::RegionNames};
 
 /// Whose name is whose, where a test has given a region another name.
 fn names(policy: &Policy) -> RegionNames {

@@ -3,15 +3,18 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use genesys_mtls_filter::{
-    authority::Authority,
-    certificate::ClientCertificate,
-    config::{self, NameRule, Policy},
-    decision::{Outcome, Reason, decide},
-    fingerprint::Fingerprint,
+    config,
+    decision::{Outcome, Reason, decide, trust::Trust},
     peer::{self, Shown},
-    pem::{self, PemError},
-    revocation::{CertificateList, CrlError},
-    trust::{Mono, Trust},
+    policy::{NameRule, Policy},
+    time::Mono,
+    x509::{
+        ca::CaCertificate,
+        certificate::ClientCertificate,
+        crl::{CertificateList, CrlError},
+        fingerprint::Fingerprint,
+        pem::{self, PemError},
+    },
 };
 use std::{
     collections::{BTreeMap, HashSet},
@@ -90,7 +93,7 @@ fn decision(certificate: &ClientCertificate, policy: &mut Policy) -> String {
 }
 
 /// A list in DER, or nothing for what looks like none.
-fn list(answers: &mut Answers, der: &[u8], authorities: &[Authority]) {
+fn list(answers: &mut Answers, der: &[u8], authorities: &[CaCertificate]) {
     answers.note(
         "`CertificateList`, with every CA among the inputs",
         match CertificateList::verify_signature(der, authorities) {
@@ -124,7 +127,7 @@ fn whatever_the_collection_holds_has_a_typed_answer() {
             }
             Err(error) => answers.note("`ClientCertificate`", Reason::from(&error).to_string()),
         }
-        match Authority::parse(der) {
+        match CaCertificate::parse(der) {
             Ok(authority) => {
                 answers.note("`Authority`", "fit");
                 authorities.push(authority);

@@ -7,7 +7,10 @@ use crate::{
 };
 use genesys_mtls_filter::{
     config::load,
-    refresh::{HttpResponse, Now, Refresher, Secret, Store},
+    http::HttpResponse,
+    pins::Refresher,
+    shared::{Secret, Store},
+    time::Now,
 };
 use http::Request;
 use serde_json::{Value, json};

@@ -4,11 +4,7 @@ use crate::{
     Failure,
     stage::{REGION, secret_of},
 };
-use genesys_mtls_filter::{
-    config::load,
-    refresh::{Now, Refresher, Store},
-    revocation::RevocationList,
-};
+use genesys_mtls_filter::{config::load, crl::RevocationList, pins::Refresher, shared::Store, time::Now};
 use serde_json::Value;
 use std::{cell::RefCell, collections::BTreeSet, time::Duration};
 use testbed::World;

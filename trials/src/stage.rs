@@ -2,7 +2,7 @@
 //! filter's configuration in a file that Envoy watches.
 
 use crate::Failure;
-use genesys_mtls_filter::refresh::Secret;
+use genesys_mtls_filter::shared::Secret;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,

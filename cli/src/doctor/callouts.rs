@@ -7,7 +7,7 @@ use super::{
     rules::Rule,
     tls::Validation,
 };
-use genesys_mtls_filter::config::Credentials;
+use genesys_mtls_filter::policy::Credentials;
 use serde_json::{Value, json};
 
 pub fn check(plugin: &Plugin, dump: &Dump) -> Vec<Finding> {

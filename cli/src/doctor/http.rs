@@ -8,7 +8,7 @@ use super::{
     routes,
     rules::Rule,
 };
-use genesys_mtls_filter::config::{Peer, PeerSource};
+use genesys_mtls_filter::policy::{Peer, PeerSource};
 
 /// The first Envoy that shows the certificate in an attribute.
 const ATTRIBUTE_SINCE: (u64, u64) = (1, 39);

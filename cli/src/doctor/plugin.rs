@@ -2,7 +2,7 @@
 
 use super::{chains::Chain, finding::Finding, rules::Rule};
 use crate::source::{self, Node, Problem};
-use genesys_mtls_filter::config::{Mode, Policy};
+use genesys_mtls_filter::policy::{Mode, Policy};
 use serde_json::Value;
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use super::{
     finding::Finding,
     rules::Rule,
 };
-use genesys_mtls_filter::config::{Peer, TrustedPeer};
+use genesys_mtls_filter::policy::{Peer, TrustedPeer};
 use serde_json::Value;
 
 /// How the other side of a TLS connection is verified, wherever that is said.

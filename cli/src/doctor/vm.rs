@@ -7,7 +7,7 @@ use super::{
     plugin::Plugin,
     rules::Rule,
 };
-use genesys_mtls_filter::config::{Credentials, Policy};
+use genesys_mtls_filter::policy::{Credentials, Policy};
 use serde_json::Value;
 
 /// The first Envoy that gives plugins of one VM their own environment.

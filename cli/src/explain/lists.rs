@@ -5,12 +5,15 @@ use crate::{
     times,
 };
 use genesys_mtls_filter::{
-    authority::Authority,
-    certificate::ClientCertificate,
-    config::{Policy, RegionPolicy},
-    decision::{AuthorityKind, Revocations},
-    revocation::{CertificateList, CrlError, Standing, Terms, significant},
-    window::{Clock, UnixSeconds},
+    crl::RevocationStatus,
+    decision::Revocations,
+    policy::{Authority, Policy, RegionPolicy},
+    time::{Clock, UnixSeconds},
+    x509::{
+        ca::CaCertificate,
+        certificate::ClientCertificate,
+        crl::{CertificateList, CrlError, CrlMetadata, significant},
+    },
 };
 use rustls::pki_types::{CertificateRevocationListDer, pem::PemObject as _};
 use serde_json::{Value, json};
@@ -41,7 +44,7 @@ pub struct Told {
 #[derive(Debug)]
 struct Said {
     issuer: String,
-    terms: Terms,
+    terms: CrlMetadata,
     entries: usize,
     covers: bool,
     is_listed: bool,
@@ -77,7 +80,12 @@ impl Lists {
         self.files.iter().map(say).collect()
     }
 
-    fn ask(&self, file: &File, cas: &[Authority], certificate: &ClientCertificate) -> Result<Said, CrlError> {
+    fn ask(
+        &self,
+        file: &File,
+        cas: &[CaCertificate],
+        certificate: &ClientCertificate,
+    ) -> Result<Said, CrlError> {
         let list = CertificateList::verify_signature(&file.der, cas)?;
         let terms = &list.terms;
         if terms.this_update > self.at.saturating_add(self.skew) {
@@ -103,19 +111,19 @@ impl Revocations for Lists {
     fn standing(
         &self,
         region: &RegionPolicy,
-        authority: AuthorityKind,
-        signer: &Authority,
+        authority: Authority,
+        signer: &CaCertificate,
         certificate: &ClientCertificate,
         clock: &mut Clock,
-    ) -> Standing {
+    ) -> RevocationStatus {
         let cas = match authority {
-            AuthorityKind::Genesys => &region.genesys[..],
-            AuthorityKind::Digicert => region.digicert.as_ref().map_or(&[][..], |digicert| &digicert.issuers),
+            Authority::Genesys => &region.genesys[..],
+            Authority::Digicert => region.digicert.as_ref().map_or(&[][..], |digicert| &digicert.issuers),
         };
         let said = self.files.iter().filter_map(|file| self.ask(file, cas, certificate).ok());
         let said = said.filter(|said| said.terms.cover(signer, certificate));
         let said = said.map(|said| said.terms.standing(said.is_listed, self.skew, clock));
-        said.max().unwrap_or(Standing::Unknown)
+        said.max().unwrap_or(RevocationStatus::Unknown)
     }
 }
 

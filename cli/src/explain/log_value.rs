@@ -6,7 +6,7 @@ use super::{
     trust::Assumed,
 };
 use crate::output::{self, BAD, GOOD, Report, STRONG, Usage, paint};
-use genesys_mtls_filter::{config::Policy, fingerprint::Fingerprint};
+use genesys_mtls_filter::{policy::Policy, x509::fingerprint::Fingerprint};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 

@@ -13,12 +13,10 @@ use crate::{
 };
 use clap::ArgGroup;
 use genesys_mtls_filter::{
-    certificate::ClientCertificate,
-    config::Policy,
     decision::{Outcome, Reason, Verdict, decide},
-    fingerprint::Fingerprint,
-    trust::Mono,
-    window::{UnixSeconds, Window},
+    policy::Policy,
+    time::{Mono, UnixSeconds, Window},
+    x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use lists::Lists;
 use rows::{ROWS, Row, State};
@@ -83,7 +81,7 @@ pub struct Arguments {
 
 fn fingerprint(text: &str) -> Result<Fingerprint, String> {
     let digits = text.strip_prefix("sha256:").unwrap_or(text);
-    digits.parse().map_err(|error: genesys_mtls_filter::fingerprint::NotAFingerprint| error.to_string())
+    digits.parse().map_err(|error: genesys_mtls_filter::x509::fingerprint::NotAFingerprint| error.to_string())
 }
 
 pub fn run(arguments: &Arguments) -> Result<Report, Usage> {

@@ -5,12 +5,13 @@
 use super::{lists::Told, shown::Presented, trust::Assumed};
 use crate::times;
 use genesys_mtls_filter::{
-    authority::{Authority, NotVouched, vouch},
-    certificate::ClientCertificate,
-    config::{Policy, RegionPolicy, RevocationMode},
     decision::{Outcome, Verdict},
-    name,
-    window::{Clock, UnixSeconds},
+    policy::{Policy, RegionPolicy, RevocationMode, names as name},
+    time::{Clock, UnixSeconds},
+    x509::{
+        ca::{CaCertificate, IssuerError, verify_issuer},
+        certificate::ClientCertificate,
+    },
 };
 
 /// Number and title of each row.
@@ -162,11 +163,12 @@ fn vouchers(
     trust: &Assumed,
     at: UnixSeconds,
 ) -> Vec<String> {
-    let signed = |authorities: &[Authority]| match vouch(authorities, certificate, &mut Clock::at(at)) {
-        Ok(_) => "issued it, signature verified",
-        Err(NotVouched::BadSignature) => "has its issuer's name, but did not sign it",
-        Err(NotVouched::UnknownIssuer) => "none has its issuer's name and is valid now",
-    };
+    let signed =
+        |authorities: &[CaCertificate]| match verify_issuer(authorities, certificate, &mut Clock::at(at)) {
+            Ok(_) => "issued it, signature verified",
+            Err(IssuerError::BadSignature) => "has its issuer's name, but did not sign it",
+            Err(IssuerError::UnknownIssuer) => "none has its issuer's name and is valid now",
+        };
     let mut lines = Vec::new();
     match region.genesys.as_slice() {
         [] => lines.push("genesys: not configured".to_owned()),

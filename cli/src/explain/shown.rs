@@ -2,11 +2,10 @@
 
 use crate::output::{self, Usage};
 use genesys_mtls_filter::{
-    config::Peer,
     decision::Reason,
-    fingerprint::Fingerprint,
-    peer::{self, Shown},
-    pem, xfcc,
+    peer::{self, Shown, xfcc},
+    policy::Peer,
+    x509::{fingerprint::Fingerprint, pem},
 };
 
 /// What the connection is taken to present.

@@ -2,10 +2,10 @@
 
 use crate::output::{self, Usage};
 use genesys_mtls_filter::{
-    config::Policy,
-    fingerprint::Fingerprint,
-    trust::{ApiPin, ApiState, ApiTrust, Mono, Trust},
-    window::UnixSeconds,
+    decision::trust::{ApiPin, ApiState, ApiTrust, Trust},
+    policy::Policy,
+    time::{Mono, UnixSeconds},
+    x509::fingerprint::Fingerprint,
 };
 use std::collections::HashMap;
 

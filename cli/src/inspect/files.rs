@@ -1,7 +1,7 @@
 //! Files to certificates: PEM, DER, and both inside a .zip.
 
 use crate::output::{self, Usage};
-use genesys_mtls_filter::pem;
+use genesys_mtls_filter::x509::pem;
 use std::io::{Cursor, Read as _};
 use zip::ZipArchive;
 

@@ -9,8 +9,9 @@ use crate::{
 };
 use files::Item;
 use genesys_mtls_filter::{
-    authority::Authority, certificate::ClientCertificate, fingerprint::Fingerprint, regions,
-    window::UnixSeconds,
+    regions,
+    time::UnixSeconds,
+    x509::{ca::CaCertificate, certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -167,7 +168,7 @@ fn understand(origin: String, der: Vec<u8>) -> Certificate {
 }
 
 fn authority(der: &[u8], self_signed: bool) -> (Use, Option<String>) {
-    match Authority::parse(der) {
+    match CaCertificate::parse(der) {
         Err(unfit) => (Use::Nothing, Some(unfit.to_string())),
         Ok(authority) if authority.is_digicert && self_signed => {
             let remark = "a public root: it belongs into the listener's trusted_ca at most, not into the configuration";

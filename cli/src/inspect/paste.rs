@@ -3,7 +3,7 @@
 use super::{Certificate, Use};
 use crate::times;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use genesys_mtls_filter::{fingerprint::Fingerprint, window::UnixSeconds};
+use genesys_mtls_filter::{time::UnixSeconds, x509::fingerprint::Fingerprint};
 use std::{collections::BTreeMap, fmt::Write as _};
 
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use super::{Arguments, Format};
 use crate::{output::Report, times};
-use genesys_mtls_filter::{config::Source, refresh::Selection};
+use genesys_mtls_filter::{pins::Selection, policy::Source};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _};
 

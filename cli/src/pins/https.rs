@@ -2,8 +2,9 @@
 
 use crate::output::{self, Usage};
 use genesys_mtls_filter::{
-    pem,
-    refresh::{HttpCall, HttpResponse, MAX_ANSWER},
+    http::{HttpCall, HttpResponse},
+    pins::MAX_ANSWER,
+    x509::pem,
 };
 use std::{
     cell::RefCell,

@@ -9,12 +9,13 @@ use crate::{
 };
 use clap::ValueEnum;
 use genesys_mtls_filter::{
-    authority::Authority,
-    config::{Credentials, NameRule, Source},
-    name::RegionNames,
-    refresh::{Client, Criteria, Failure, Fetch, Harvest, Parties, Progress, Secret, Selection, select},
+    http::Failure,
+    pins::{Client, Criteria, Fetch, FetchResult, Progress, Selection, Upstreams, select},
+    policy::{Credentials, NameRule, Source, names::RegionNames},
     regions,
-    trust::Mono,
+    shared::Secret,
+    time::Mono,
+    x509::ca::CaCertificate,
 };
 use https::Https;
 use serde_json::json;
@@ -95,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     };
     let issuers = match &arguments.issuers {
         None => Vec::new(),
-        Some(path) => Authority::parse_bundle(&output::read(path)?)
+        Some(path) => CaCertificate::parse_bundle(&output::read(path)?)
             .map_err(|error| Usage::new(format!("{path}: {error}")))?,
     };
     let https = Https::new(
@@ -103,7 +104,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         arguments.connect_to.as_deref(),
         Duration::from_secs(arguments.timeout),
     )?;
-    let harvest = converse(&https, Parties { source: &source, client: &client });
+    let harvest = converse(&https, Upstreams { source: &source, client: &client });
     let (current, upcoming) = match (harvest.current, harvest.upcoming) {
         (Ok(current), Ok(upcoming)) => (current, upcoming),
         (Err(failure), _) | (Ok(_), Err(failure)) => return Ok(failed(&source, &failure, &https)),
@@ -127,7 +128,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
 }
 
 /// One refresh, with the filter's own state machine; only the calls are made here.
-fn converse(https: &Https, parties: Parties<'_>) -> Harvest {
+fn converse(https: &Https, parties: Upstreams<'_>) -> FetchResult {
     let mut token = None;
     let (mut fetch, mut call) = Fetch::begin(parties, &mut token, Mono::ZERO);
     loop {

@@ -2,7 +2,10 @@
 
 use super::{File, Found, Mark, Node, find};
 use crate::output::Usage;
-use genesys_mtls_filter::config::{self, ConfigError, Policy};
+use genesys_mtls_filter::{
+    config::{self, ConfigError},
+    policy::Policy,
+};
 
 /// How many shape errors of one configuration are looked for.
 const MAX_ERRORS: usize = 50;

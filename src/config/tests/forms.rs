@@ -1,7 +1,7 @@
 //! The two forms in which a configuration arrives mean the same: JSON text, and a serialized `google.protobuf.Struct`.
 
 use super::*;
-use crate::fingerprint::Fingerprint;
+use crate::x509::fingerprint::Fingerprint;
 use proptest::{collection, option, prelude::*, sample};
 use prost::Message as _;
 use prost_types::{ListValue, Struct, value::Kind};

@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, and the words in which the operator learns it.
 
-use super::{forms::as_struct, *};
+use crate::config::tests::{forms::as_struct, *};
 
 /// A sound configuration of us-east-1 with these changes.
 pub fn with(changes: Value) -> Value {

@@ -1,6 +1,6 @@
 //! Revocation that would check nothing, or refuse everybody, and the words in which the operator learns it.
 
-use super::{
+use crate::config::tests::{
     wrong::{assert_wrong, us, with},
     *,
 };

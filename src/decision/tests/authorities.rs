@@ -105,7 +105,7 @@ fn what_one_region_trusts_vouches_for_no_other_region() {
         ..api_trust(ApiState::Loaded, pins)
     };
     let trust = trust(vec![settled(&[&us_pinned]), settled(&[&eu_pinned])]);
-    let allow = |region| Outcome::Allow { region, authority: AuthorityKind::Genesys };
+    let allow = |region| Outcome::Allow { region, authority: Authority::Genesys };
     for (what, leaf, expected) in [
         ("eu by its own CA", foreign(&cast.eu_ca, EU), allow(0)),
         ("us by its own CA", foreign(&cast.us_ca, US), allow(1)),

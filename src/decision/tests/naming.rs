@@ -19,7 +19,7 @@ fn certificate(dns: &[&str], common: &[&str]) -> Leaf {
 
 fn assert_outcome(policy: &Policy, dns: &[&str], common: &[&str], expected: Result<usize, Reason>) {
     let expected = match expected {
-        Ok(region) => Outcome::Allow { region, authority: AuthorityKind::Genesys },
+        Ok(region) => Outcome::Allow { region, authority: Authority::Genesys },
         Err(reason) => Outcome::Deny(reason),
     };
     let outcome = outcome(&certificate(dns, common), policy);

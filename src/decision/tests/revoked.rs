@@ -4,21 +4,21 @@ use super::*;
 use crate::config::load;
 
 /// Lists that say the same of everybody.
-struct Always(Standing);
+struct Always(RevocationStatus);
 
 impl Revocations for Always {
     fn standing(
         &self,
         region: &RegionPolicy,
-        authority: AuthorityKind,
-        signer: &Authority,
+        authority: Authority,
+        signer: &CaCertificate,
         _: &ClientCertificate,
         _: &mut Clock,
-    ) -> Standing {
+    ) -> RevocationStatus {
         assert_eq!(region.id, "us-east-1");
         let signers = match authority {
-            AuthorityKind::Genesys => &region.genesys,
-            AuthorityKind::Digicert => &region.digicert.as_ref().unwrap().issuers,
+            Authority::Genesys => &region.genesys,
+            Authority::Digicert => &region.digicert.as_ref().unwrap().issuers,
         };
         assert_eq!(signer.name, signers[0].name);
         self.0
@@ -29,10 +29,10 @@ impl Revocations for Always {
 fn each_mode_refuses_what_it_says_it_refuses() {
     let (allowed, revoked, unknown) = (None, Some(Reason::Revoked), Some(Reason::RevocationUnknown));
     for (standing, off, soft, hard) in [
-        (Standing::Good, allowed, allowed, allowed),
-        (Standing::Revoked, allowed, revoked, revoked),
-        (Standing::Unknown, allowed, allowed, unknown),
-        (Standing::Unreadable, allowed, unknown, unknown),
+        (RevocationStatus::Good, allowed, allowed, allowed),
+        (RevocationStatus::Revoked, allowed, revoked, revoked),
+        (RevocationStatus::Unknown, allowed, allowed, unknown),
+        (RevocationStatus::Unreadable, allowed, unknown, unknown),
     ] {
         for (mode, expected) in [("off", off), ("soft", soft), ("hard", hard)] {
             let policy = json!({
@@ -49,7 +49,7 @@ fn each_mode_refuses_what_it_says_it_refuses() {
             };
             assert_eq!(reason, expected, "{mode}: {standing:?}");
             assert_eq!(verdict.worth_asking, None);
-            let let_in_unchecked = mode == "soft" && standing == Standing::Unknown;
+            let let_in_unchecked = mode == "soft" && standing == RevocationStatus::Unknown;
             assert_eq!(verdict.unchecked, let_in_unchecked, "{mode}: {standing:?}");
         }
     }
@@ -59,12 +59,12 @@ fn each_mode_refuses_what_it_says_it_refuses() {
 #[test]
 fn a_refusal_for_want_of_a_list_is_remembered_for_a_second() {
     for (standing, mode, brief) in [
-        (Standing::Unreadable, "soft", true),
-        (Standing::Unreadable, "hard", true),
-        (Standing::Unknown, "hard", true),
-        (Standing::Unknown, "soft", false),
-        (Standing::Revoked, "soft", false),
-        (Standing::Good, "hard", false),
+        (RevocationStatus::Unreadable, "soft", true),
+        (RevocationStatus::Unreadable, "hard", true),
+        (RevocationStatus::Unknown, "hard", true),
+        (RevocationStatus::Unknown, "soft", false),
+        (RevocationStatus::Revoked, "soft", false),
+        (RevocationStatus::Good, "hard", false),
     ] {
         let policy = policy(&json!({
             "regions": {"us-east-1": {"genesys": genesys()}},
@@ -100,7 +100,7 @@ fn no_list_covers_a_pinned_certificate_whose_signer_is_unknown() {
         (RevocationMode::Hard, Outcome::Deny(Reason::RevocationUnknown)),
     ] {
         policy.revocation.mode = mode;
-        let lists = Always(Standing::Revoked);
+        let lists = Always(RevocationStatus::Revoked);
         let verdict = decide(&client(&leaf), &policy, &Trust::default(), &lists, NOW, Mono::ZERO);
         assert_eq!(verdict.outcome, expected, "{mode:?}");
     }
@@ -122,10 +122,10 @@ fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
         (ApiState::Loaded, later, not_pinned, not_pinned),
     ] {
         for (standing, expected) in [
-            (Standing::Good, good),
-            (Standing::Unknown, good),
-            (Standing::Unreadable, good),
-            (Standing::Revoked, on_the_list),
+            (RevocationStatus::Good, good),
+            (RevocationStatus::Unknown, good),
+            (RevocationStatus::Unreadable, good),
+            (RevocationStatus::Revoked, on_the_list),
         ] {
             for mode in ["soft", "hard"] {
                 let digicert = json!({"pins": ["api"], "issuers": cast().digicert_ca.pem});

@@ -10,14 +10,16 @@ mod store;
 
 use cases::{CASES, EXCEPTIONS, POLICIES, REFUSED_CAS, REFUSED_LISTS, Section};
 use genesys_mtls_filter::{
-    authority::{Authority, Unfit},
-    certificate::ClientCertificate,
-    config::{self, NameRule, Policy, RegionPolicy},
-    decision::{AuthorityKind, Outcome, Reason, Revocations, decide},
-    refresh::{HttpResponse, Now},
-    revocation::{ListEvent, RevocationList, Standing},
-    trust::{Mono, Trust},
-    window::{Clock, UnixSeconds},
+    config,
+    crl::{ListEvent, RevocationList, RevocationStatus},
+    decision::{Outcome, Reason, Revocations, decide, trust::Trust},
+    http::HttpResponse,
+    policy::{Authority, NameRule, Policy, RegionPolicy},
+    time::{Clock, Mono, Now, UnixSeconds},
+    x509::{
+        ca::{CaCertificate, CaError},
+        certificate::ClientCertificate,
+    },
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,7 +57,7 @@ impl World {
                 end_entities.insert(name, der);
                 continue;
             }
-            match Authority::parse(&der) {
+            match CaCertificate::parse(&der) {
                 Ok(authority) => authorities.push(authority),
                 Err(unfit) => drop(refused_cas.insert(name, code(&unfit))),
             }
@@ -115,14 +117,14 @@ impl Revocations for World {
     fn standing(
         &self,
         _: &RegionPolicy,
-        _: AuthorityKind,
-        signer: &Authority,
+        _: Authority,
+        signer: &CaCertificate,
         certificate: &ClientCertificate,
         clock: &mut Clock,
-    ) -> Standing {
+    ) -> RevocationStatus {
         let lists = self.lists.iter();
         let said = lists.filter_map(|list| list.standing(signer, certificate, &self.shared, clock));
-        said.max().unwrap_or(Standing::Unknown)
+        said.max().unwrap_or(RevocationStatus::Unknown)
     }
 }
 
@@ -136,7 +138,7 @@ fn read(directory: &Path) -> Vec<File> {
 }
 
 /// The name of the one region is each certificate's in turn: PKITS is not about names of clients.
-fn policy(crls: &[File], authorities: Vec<Authority>) -> Policy {
+fn policy(crls: &[File], authorities: Vec<CaCertificate>) -> Policy {
     let lists = crls.iter().map(|(name, _)| {
         serde_json::json!({"region": "us-east-1", "authority": "genesys", "cluster": "crl",
                            "url": format!("http://pkits.example/{name}")})
@@ -152,13 +154,13 @@ fn policy(crls: &[File], authorities: Vec<Authority>) -> Policy {
     policy
 }
 
-fn code(unfit: &Unfit) -> &'static str {
+fn code(unfit: &CaError) -> &'static str {
     match unfit {
-        Unfit::Malformed(_) => "malformed",
-        Unfit::NotACa(_) => "not a CA",
-        Unfit::NoCertSign(_) => "no keyCertSign",
-        Unfit::Key(_) => "key",
-        Unfit::DirectoryNames(_) => "directory names",
+        CaError::Malformed(_) => "malformed",
+        CaError::NotACa(_) => "not a CA",
+        CaError::NoCertSign(_) => "no keyCertSign",
+        CaError::Key(_) => "key",
+        CaError::DirectoryNames(_) => "directory names",
     }
 }
 

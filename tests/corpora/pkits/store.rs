@@ -1,6 +1,6 @@
 //! Shared data in memory.
 
-use genesys_mtls_filter::refresh::Store;
+use genesys_mtls_filter::shared::Store;
 use std::collections::HashMap;
 
 #[derive(Debug, Default)]

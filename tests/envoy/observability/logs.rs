@@ -189,7 +189,7 @@ async fn no_secret_and_no_certificate_stands_in_log_access_log_or_statistics() {
 }
 
 fn fingerprint(leaf: &Leaf) -> [u8; 32] {
-    *genesys_mtls_filter::fingerprint::Fingerprint::of(&leaf.der).as_bytes()
+    *genesys_mtls_filter::x509::fingerprint::Fingerprint::of(&leaf.der).as_bytes()
 }
 
 #[tokio::test(flavor = "multi_thread")]

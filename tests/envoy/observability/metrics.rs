@@ -184,9 +184,11 @@ async fn every_metric_of_the_table_is_exported_with_its_labels_and_no_other_is()
 }
 
 fn not_after(der: &[u8]) -> i64 {
-    let certificate = genesys_mtls_filter::authority::Authority::parse(der).map(|ca| ca.not_after);
+    let certificate = genesys_mtls_filter::x509::ca::CaCertificate::parse(der).map(|ca| ca.not_after);
     certificate.unwrap_or_else(|_| {
-        genesys_mtls_filter::certificate::ClientCertificate::parse(der).expect("a certificate").not_after
+        genesys_mtls_filter::x509::certificate::ClientCertificate::parse(der)
+            .expect("a certificate")
+            .not_after
     })
 }
 

@@ -6,10 +6,12 @@ use crate::{
     stage::{Doors, Stage, by_ca},
 };
 use genesys_mtls_filter::{
-    authority::Authority,
     config,
-    refresh::{HttpResponse, Now, Seal, Secret, Store},
-    revocation::RevocationList,
+    crl::RevocationList,
+    http::HttpResponse,
+    shared::{Seal, Secret, Store},
+    time::Now,
+    x509::ca::CaCertificate,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
@@ -131,8 +133,8 @@ fn forgery(world: &World, name: &str, at: Duration) -> BTreeMap<String, Vec<u8>>
     let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
     let now = Now { mono: at, wall: i64::try_from(wall).unwrap_or(0), roll: 0.5 };
     let [their_ca, our_ca] =
-        [&world.pki.impostor, &world.pki.us.root].map(|ca| Authority::parse(&ca.der).expect("a CA"));
-    let list = |ca: &Authority, secret| {
+        [&world.pki.impostor, &world.pki.us.root].map(|ca| CaCertificate::parse(&ca.der).expect("a CA"));
+    let list = |ca: &CaCertificate, secret| {
         let cas = std::slice::from_ref(ca);
         RevocationList::new(&policy, &policy.revocation.lists[0], cas, secret, 7).expect("a list")
     };

@@ -1,0 +1,53 @@
+//! What the certificates API has told us to trust, region by region, as the decision reads it.
+
+use crate::{
+    time::Mono,
+    time::UnixSeconds,
+    x509::{ca::CaCertificate, fingerprint::Fingerprint},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::HashMap, rc::Rc};
+
+/// The API's word on every region of a policy, in the policy's order.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    /// Grows with every news, also that an answer brought nothing. Cached verdicts of another version are void.
+    pub version: u64,
+    pub regions: Vec<ApiTrust>,
+}
+
+/// One region's pins as its API delivered them.
+#[derive(Clone, Debug, Default)]
+pub struct ApiTrust {
+    pub state: ApiState,
+    pub pins: HashMap<Fingerprint, ApiPin>,
+    /// The issuing certificates delivered along with the pins. They tell a certificate worth asking the API about
+    /// from noise; they never make one trusted.
+    pub hints: Rc<Vec<CaCertificate>>,
+    /// When the last completed refresh began: it cured every certificate first seen before, or none will.
+    pub refreshed: Option<Mono>,
+}
+
+/// Whether a region's API pins can be relied on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ApiState {
+    /// No refresh has succeeded yet. (Half a success may have delivered pins.)
+    #[default]
+    NotLoaded,
+    Loaded,
+    /// Older than `max_staleness`: the pins are out of use until a refresh succeeds.
+    Stale,
+}
+
+/// A certificate that the API names as Genesys Cloud's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiPin {
+    pub not_before: UnixSeconds,
+    pub not_after: UnixSeconds,
+}
+
+impl ApiTrust {
+    pub fn has_pin(&self, fingerprint: &Fingerprint) -> bool {
+        self.state != ApiState::Stale && self.pins.contains_key(fingerprint)
+    }
+}

@@ -1,0 +1,3 @@
+//! What the filter does with requests, answers and ticks.
+
+pub mod identity;

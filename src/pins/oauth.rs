@@ -1,0 +1,167 @@
+//! The OAuth 2.0 client-credentials grant (RFC 6749, section 4.4) as Genesys Cloud's login host speaks it.
+
+use crate::http::{Failure, HttpResponse, Upstream};
+use crate::{shared::Secret, time::Mono};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use std::time::Duration;
+
+/// The largest answer of the login host that is read, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+/// A token is not used in its last minute.
+const EARLY: Duration = Duration::from_mins(1);
+/// Lifetimes outside of this are not believed; Genesys' own run from 5 minutes to 48 hours.
+const LIFETIME: (u64, u64) = (60, 48 * 3600);
+/// Assumed where the answer names none: the shortest that Genesys lets one configure.
+const DEFAULT_LIFETIME: u64 = 300;
+
+/// An access token, kept in the memory of the worker that fetched it and nowhere else.
+#[derive(Clone, Debug)]
+pub struct Token {
+    pub bearer: Secret,
+    renew_at: Mono,
+}
+
+impl Token {
+    pub fn is_fresh(&self, now: Mono) -> bool {
+        now < self.renew_at
+    }
+}
+
+/// Value of the `authorization` header of the token call (RFC 7617).
+pub fn basic(client_id: &str, client_secret: &Secret) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{client_id}:{}", client_secret.expose())))
+}
+
+/// Reads the login host's answer.
+pub fn token(response: &HttpResponse, now: Mono) -> Result<Token, Failure> {
+    #[derive(Deserialize)]
+    struct Answer {
+        access_token: String,
+        token_type: Option<String>,
+        expires_in: Option<f64>,
+    }
+
+    match response.status {
+        200 => {}
+        400 | 401 | 403 => {
+            return Err(Failure {
+                retry_after: response.retry_after,
+                ..Failure::new(
+                    "login_rejected",
+                    format!(
+                        "the login host answered {} to the client credentials: check the OAuth client's id and secret, \
+                         and that it belongs to this region",
+                        response.status
+                    ),
+                )
+            });
+        }
+        _ => return Err(response.unexpected(Upstream::Login)),
+    }
+    let body = response.body_within(MAX_BODY).map_err(|detail| Failure::new("login_malformed", detail))?;
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| {
+        Failure::new(
+            "login_malformed",
+            format!(
+                "the token answer is not as specified: {:?} error in line {}",
+                error.classify(),
+                error.line()
+            ),
+        )
+    })?;
+    let printable =
+        |text: &str| !text.is_empty() && text.len() <= 8192 && text.bytes().all(|b| b.is_ascii_graphic());
+    if !printable(&answer.access_token)
+        || answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
+    {
+        return Err(Failure::new("login_malformed", "the token answer holds no usable bearer token"));
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    // `as` saturates, which is what is wanted
+    let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, |seconds| seconds as u64);
+    let lifetime = Duration::from_secs(lifetime.clamp(LIFETIME.0, LIFETIME.1));
+    Ok(Token { bearer: Secret::new(answer.access_token), renew_at: now + lifetime.saturating_sub(EARLY) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::{option, prelude::*};
+    use serde_json::{Value, json};
+
+    fn answer(status: u16, body: &str) -> HttpResponse {
+        HttpResponse { status, body: Some(body.as_bytes().to_vec()), retry_after: None }
+    }
+
+    #[test]
+    fn lifetimes_are_clamped_and_tokens_renewed_a_minute_early() {
+        let cases = [
+            (r#"{"access_token":"t","token_type":"bearer","expires_in":86400}"#, 86340),
+            (r#"{"access_token":"t","token_type":"Bearer","expires_in":300}"#, 240),
+            (r#"{"access_token":"t"}"#, 240),
+            (r#"{"access_token":"t","expires_in":1}"#, 0),
+            (r#"{"access_token":"t","expires_in":-5}"#, 0),
+            (r#"{"access_token":"t","expires_in":1e300}"#, 48 * 3600 - 60),
+        ];
+        for (body, fresh_for) in cases {
+            let now = Duration::from_secs(1000);
+            let token = token(&answer(200, body), now).unwrap();
+            assert_eq!(token.renew_at, now + Duration::from_secs(fresh_for), "{body}");
+        }
+    }
+
+    #[test]
+    fn other_answers_are_failures_with_a_code() {
+        let cases = [
+            (400, "{}", "login_rejected"),
+            (401, "", "login_rejected"),
+            (403, "", "login_rejected"),
+            (301, "", "login_redirected"),
+            (429, "", "login_rate_limited"),
+            (500, "", "login_unavailable"),
+            (503, "", "login_unavailable"),
+            (200, "", "login_malformed"),
+            (200, "<html>", "login_malformed"),
+            (200, r#"{"access_token":""}"#, "login_malformed"),
+            (200, r#"{"access_token":"a b"}"#, "login_malformed"),
+            (200, r#"{"access_token":"a\r\nx: y"}"#, "login_malformed"),
+            (200, r#"{"access_token":"t","token_type":"mac"}"#, "login_malformed"),
+        ];
+        for (status, body, code) in cases {
+            let failure = token(&answer(status, body), Duration::ZERO).unwrap_err();
+            assert_eq!(failure.code, code, "{status} {body}");
+        }
+        let long = answer(200, &format!(r#"{{"access_token":"{}"}}"#, "a".repeat(70_000)));
+        assert_eq!(token(&long, Duration::ZERO).unwrap_err().code, "login_malformed");
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let token = token(&answer(200, r#"{"access_token":"hunter2"}"#), Duration::ZERO).unwrap();
+        assert!(!format!("{token:?}{:?}", Secret::new("hunter2".into())).contains("hunter2"));
+        let failure = super::token(&answer(200, r#"{"access_token":["hunter2"]}"#), Duration::ZERO);
+        assert!(!format!("{failure:?}").contains("hunter2"));
+        assert_eq!(basic("id", &Secret::new("pw".into())), "Basic aWQ6cHc=");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_login_host_answers_a_token_fits_a_header_and_lasts_two_days_at_most(
+            token in any::<String>(), kind in option::of(any::<String>()), expires_in in any::<f64>(), status in proptest::sample::select(&[200, 200, 200, 302, 401, 503][..]),
+        ) {
+            let kind = kind.map_or(Value::Null, |kind| json!(kind));
+            let body = json!({"access_token": token, "token_type": kind, "expires_in": expires_in}).to_string();
+            for body in [body.as_str(), &token] {
+                match super::token(&answer(status, body), Duration::ZERO) {
+                    Ok(token) => {
+                        prop_assert_eq!(status, 200);
+                        prop_assert!(token.bearer.expose().bytes().all(|byte| byte.is_ascii_graphic()));
+                        prop_assert!(!token.is_fresh(Duration::from_secs(LIFETIME.1)));
+                    }
+                    Err(failure) => prop_assert!(failure.code.starts_with("login_")),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Refreshers of one proxy against shared data and an API made for tests: time passes when a test says so.
+
+mod clock;
+mod damage;
+mod early;
+mod fleet;
+mod pins_over_time;
+mod reloads;
+mod sharing;
+
+use crate::{
+    config,
+    decision::trust::ApiTrust,
+    policy::Policy,
+    time::{Mono, UnixSeconds},
+    x509::fingerprint::Fingerprint,
+};
+use crate::{
+    http::{HttpCall, HttpResponse},
+    pins::{Event, PinChange, PinNews, PinStatus, Refresher, api},
+    shared::{Secret, Store},
+    time::Now,
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, rc::Rc, sync::LazyLock, time::Duration};
+use testbed::pki::{Leaf, Pki, pem_block};
+
+pub const TICK: Duration = Duration::from_millis(250);
+
+pub static PKI: LazyLock<Pki> = LazyLock::new(Pki::standard);
+
+/// Shared data as Envoy has it: one counter of versions for all keys, and a write that names a version creates a key
+/// that is missing.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
+    pub values: BTreeMap<String, (Vec<u8>, u32)>,
+    version: u32,
+}
+
+impl Store for Shared {
+    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
+        let Some((value, version)) = self.values.get(key) else { return (None, None) };
+        (Some(value.clone()).filter(|value| !value.is_empty()), Some(*version))
+    }
+
+    fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
+        if let (Some(cas), Some((_, version))) = (cas, self.values.get(key))
+            && cas != *version
+        {
+            return false;
+        }
+        self.version += 1;
+        self.values.insert(key.to_owned(), (value.to_vec(), self.version));
+        true
+    }
+}
+
+impl Shared {
+    /// The one key with this ending.
+    pub fn key(&self, ending: &str) -> String {
+        let keys: Vec<&String> = self.values.keys().filter(|key| key.ends_with(ending)).collect();
+        assert_eq!(keys.len(), 1, "{:?}", self.values.keys());
+        keys[0].clone()
+    }
+}
+
+/// The login and API hosts.
+#[derive(Debug, Default)]
+pub struct Api {
+    pub current: Vec<Leaf>,
+    pub upcoming: Vec<Leaf>,
+    /// Answers with this status instead.
+    pub current_status: Option<u16>,
+    pub upcoming_status: Option<u16>,
+    pub retry_after: Option<Duration>,
+    /// Says nothing at all.
+    pub silent: bool,
+    pub unanswered: usize,
+    pub tokens: usize,
+    pub sets: usize,
+}
+
+impl Api {
+    pub fn answer(&mut self, call: &HttpCall) -> Option<HttpResponse> {
+        if self.silent {
+            self.unanswered += 1;
+            return None;
+        }
+        let path = &call.headers[1].1;
+        let entities = |leaves: &[Leaf]| -> Vec<Value> {
+            let entity = |leaf: &Leaf| json!({"signingAuthority": "DigiCert", "certificate": leaf.chain_pem});
+            leaves.iter().map(entity).collect()
+        };
+        let (status, body) = if path == "/oauth/token" {
+            self.tokens += 1;
+            (None, json!({"access_token": "token", "expires_in": 3600}))
+        } else if path.ends_with("status=Current") {
+            self.sets += 1;
+            (self.current_status, json!({"entities": entities(&self.current)}))
+        } else {
+            assert_eq!(path, &format!("{}?status=Upcoming", api::PATH));
+            (self.upcoming_status, json!({"entities": entities(&self.upcoming)}))
+        };
+        let body = Some(body.to_string().into_bytes());
+        Some(HttpResponse { status: status.unwrap_or(200), body, retry_after: self.retry_after })
+    }
+}
+
+/// A proxy: its workers, what they share, and the API they ask.
+pub struct Proxy {
+    pub shared: Shared,
+    pub workers: Vec<Refresher>,
+    pub api: Api,
+    pub now: Mono,
+    pub wall: UnixSeconds,
+    /// Envoy's `node.id`.
+    pub node: String,
+    pub events: Vec<Event>,
+    /// What became of which pin, with the worker that told it.
+    pub told: Vec<(usize, PinChange)>,
+    news: Vec<PinNews>,
+    /// Each worker's own.
+    policies: Vec<Rc<Policy>>,
+    policy: Rc<Policy>,
+}
+
+impl Proxy {
+    /// Workers with these settings of `refresh`; the API names the region's usual certificate.
+    pub fn new(workers: usize, refresh: &Value) -> Self {
+        let issuers = json!(pem_block(&PKI.digicert_ca.der));
+        Self::with(workers, policy(&json!({"pins": ["api"], "issuers": issuers}), refresh))
+    }
+
+    /// One worker that takes leaves of any issuer.
+    pub fn without_issuers(refresh: &Value) -> Self {
+        Self::with(1, policy(&json!({"pins": ["api"]}), refresh))
+    }
+
+    fn with(workers: usize, policy: Policy) -> Self {
+        let mut proxy = Self {
+            shared: Shared::default(),
+            workers: Vec::new(),
+            api: Api { current: vec![PKI.us.digicert.clone()], ..Api::default() },
+            now: Duration::from_secs(5000),
+            wall: time::OffsetDateTime::now_utc().unix_timestamp(),
+            node: String::new(),
+            events: Vec::new(),
+            told: Vec::new(),
+            news: Vec::new(),
+            policies: Vec::new(),
+            policy: Rc::new(policy),
+        };
+        for _ in 0..workers {
+            proxy.join();
+        }
+        proxy
+    }
+
+    /// Another worker, with nothing but what the others share; returns its index.
+    pub fn join(&mut self) -> usize {
+        let worker = self.worker("secret");
+        self.add(worker);
+        self.workers.len() - 1
+    }
+
+    pub fn add(&mut self, worker: Refresher) {
+        self.workers.push(worker);
+        self.news.push(PinNews::new("default", "us-east-1"));
+        self.policies.push(self.policy.clone());
+    }
+
+    /// A worker that has this secret.
+    pub fn worker(&self, secret: &str) -> Refresher {
+        let id = u64::try_from(self.workers.len()).unwrap() + 1;
+        let client = Some(("client".to_owned(), Secret::new(secret.to_owned()).on(self.node.clone())));
+        let source = self.policy.regions[0].source.as_ref().unwrap();
+        let mut worker = Refresher::new(&self.policy, source, client, id).unwrap();
+        worker.learn(&mut self.shared.clone(), self.at());
+        worker
+    }
+
+    pub fn configure(&mut self, refresh: &Value) {
+        self.reconfigure(&json!({"pins": ["api"]}), refresh);
+    }
+
+    pub fn reconfigure(&mut self, digicert: &Value, refresh: &Value) {
+        self.policy = Rc::new(policy(digicert, refresh));
+    }
+
+    /// Every worker leaves, as when a reload has drained its connections.
+    pub fn end(&mut self) {
+        for mut worker in std::mem::take(&mut self.workers) {
+            worker.leave(&mut self.shared, self.now);
+        }
+        self.news.clear();
+        self.policies.clear();
+    }
+
+    pub fn at(&self) -> Now {
+        Now { mono: self.now, wall: self.wall, roll: 0.5 }
+    }
+
+    /// One tick of one worker, and the answers to all calls that come of it.
+    pub fn tick(&mut self, worker: usize) {
+        let now = self.at();
+        let (call, events) = self.workers[worker].tick(&mut self.shared, now);
+        self.events.extend(events);
+        self.answer(worker, call);
+    }
+
+    /// The answers to a worker's call and to all that come of it, now.
+    pub fn answer(&mut self, worker: usize, mut call: Option<HttpCall>) {
+        let now = self.at();
+        while let Some(made) = call {
+            let Some(response) = self.api.answer(&made) else { return };
+            call = self.answer_one(worker, response);
+        }
+        let changes = self.news[worker].follow(self.workers[worker].pins(now.mono), &mut self.shared);
+        self.told.extend(changes.into_iter().map(|change| (worker, change)));
+    }
+
+    /// One answer; the call that comes of it waits.
+    pub fn answer_one(&mut self, worker: usize, response: HttpResponse) -> Option<HttpCall> {
+        let policy = self.policies[worker].clone();
+        let digicert = policy.regions[0].digicert.as_ref().unwrap();
+        let now = self.at();
+        let (next, events) = self.workers[worker].answered(&Ok(response), digicert, &mut self.shared, now);
+        self.events.extend(events);
+        next
+    }
+
+    /// Time passes, and every worker ticks in turn, each time another one first.
+    pub fn run(&mut self, span: Duration) {
+        let end = self.now + span;
+        let mut first = 0;
+        while self.now < end {
+            self.now += TICK;
+            first += 1;
+            for worker in 0..self.workers.len() {
+                self.tick((first + worker) % self.workers.len());
+            }
+        }
+    }
+
+    pub fn trust(&self, worker: usize) -> ApiTrust {
+        self.workers[worker].trust(self.now)
+    }
+
+    pub fn has_pin(&self, worker: usize, leaf: &Leaf) -> bool {
+        self.trust(worker).has_pin(&fingerprint(leaf))
+    }
+
+    /// How many pins the API names, and how many are kept though it does not.
+    pub fn standing(&self) -> (usize, usize) {
+        let pins = self.workers[0].pins(self.now);
+        let count = |wanted| pins.values().filter(|(status, _)| *status == wanted).count();
+        (count(PinStatus::Named), count(PinStatus::Kept))
+    }
+
+    /// Codes of the failures so far.
+    pub fn failures(&self) -> Vec<&'static str> {
+        let failed = self.events.iter().filter_map(|event| match event {
+            Event::Failed { failure, .. } => Some(failure.code),
+            _ => None,
+        });
+        failed.collect()
+    }
+}
+
+pub fn fingerprint(leaf: &Leaf) -> Fingerprint {
+    Fingerprint::of(&leaf.der)
+}
+
+fn policy(digicert: &Value, refresh: &Value) -> Policy {
+    let document = json!({"regions": {"us-east-1": {"digicert": digicert}}, "refresh": refresh});
+    config::load(document.to_string().as_bytes()).unwrap()
+}

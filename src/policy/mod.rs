@@ -1,0 +1,232 @@
+//! The policy: the checked configuration, in plain types. It never changes afterwards.
+
+pub mod names;
+
+use crate::{
+    time::UnixSeconds,
+    x509::{ca::CaCertificate, fingerprint::Fingerprint},
+};
+use names::RegionNames;
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+#[cfg(feature = "schema")]
+use schemars::JsonSchema;
+use serde::Deserialize;
+#[cfg(feature = "schema")]
+use serde::Serialize;
+
+/// A configuration that makes sense: what the decision and the refresh work from. It never changes afterwards.
+#[derive(Debug)]
+pub struct Policy {
+    pub name: String,
+    pub regions: Vec<RegionPolicy>,
+    pub names: NameRule,
+    /// Whose name is whose.
+    pub region_names: RegionNames,
+    /// In seconds.
+    pub clock_skew: UnixSeconds,
+    pub mode: Mode,
+    pub peer: Peer,
+    /// Request header that tells the service who called, in lower case.
+    pub identity_header: Option<String>,
+    pub refresh: Refresh,
+    pub revocation: Revocation,
+    /// Of the configuration as it was given: tells one from another.
+    pub digest: Fingerprint,
+}
+
+/// A region whose client may pass, and who vouches for it.
+#[derive(Debug)]
+pub struct RegionPolicy {
+    pub id: String,
+    /// The name its certificate carries, in lower case.
+    pub certificate_name: String,
+    /// The regional private CA; empty if that authority is not enabled.
+    pub genesys: Vec<CaCertificate>,
+    pub digicert: Option<DigicertPolicy>,
+    /// Where pins are fetched, if `api` is among them.
+    pub source: Option<Source>,
+}
+
+/// DigiCert-signed certificates, trusted one by one.
+#[derive(Debug)]
+pub struct DigicertPolicy {
+    pub pins: HashSet<Fingerprint>,
+    pub api: bool,
+    /// If any, a pinned certificate must be signed by one of them as well.
+    pub issuers: Vec<CaCertificate>,
+}
+
+/// One region's certificates API, and how to reach it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub region: String,
+    pub certificate_name: String,
+    pub api_host: String,
+    pub login_host: String,
+    pub api_cluster: String,
+    pub login_cluster: String,
+    pub credentials: Credentials,
+}
+
+/// Who authenticates the calls to the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// The filter, with an OAuth client whose id and secret stand in these environment variables.
+    Environment { client_id: String, client_secret: String },
+    /// Envoy, on the way to the API.
+    Injected,
+}
+
+/// Where the peer's certificate is read.
+#[derive(Clone, Debug)]
+pub enum Peer {
+    /// From this proxy's own TLS connection.
+    Connection { source: PeerSource, filter_state_key: String },
+    /// From a header of a fronting proxy.
+    Hop(TrustedHop),
+}
+
+#[derive(Clone, Debug)]
+pub struct TrustedHop {
+    pub header: String,
+    pub peer: TrustedPeer,
+}
+
+/// How the fronting proxy is recognised.
+#[derive(Clone, Debug)]
+pub enum TrustedPeer {
+    Sha256(Vec<Fingerprint>),
+    DnsSan(String),
+}
+
+/// How the certificates API is asked.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    /// Between two refreshes.
+    pub interval: Duration,
+    /// What one call may take.
+    pub timeout: Duration,
+    /// Percent by which `interval` and the retry delays are spread.
+    pub jitter: u32,
+    pub retry: Retry,
+    /// How long a pin that the API stopped naming stays valid.
+    pub keep_removed: Duration,
+    /// Age at which pins are out of use if no refresh succeeds.
+    pub max_staleness: Option<Duration>,
+    pub on_unknown_certificate: UnknownCertificate,
+}
+
+/// Delays after a failed refresh: doubling from `base` up to `max`.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    pub base: Duration,
+    pub max: Duration,
+}
+
+/// What happens when a certificate lacks nothing but its pin.
+#[derive(Clone, Copy, Debug)]
+pub struct UnknownCertificate {
+    /// Least time between two early refreshes.
+    pub min_interval: Duration,
+    /// How long such a request waits for the early refresh.
+    pub hold: Duration,
+    /// How many requests of one worker may wait at a time.
+    pub max_held: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
+#[serde(rename_all = "snake_case")]
+pub enum NameRule {
+    /// The SAN's DNS names if it has any, else the one common name.
+    #[default]
+    SanOrCn,
+    /// Only DNS names of the SAN.
+    San,
+    /// Only the one common name.
+    Cn,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Refuse whoever is not allowed.
+    #[default]
+    Enforce,
+    /// Decide, count, log and record the verdict, but never reply.
+    Shadow,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
+#[serde(rename_all = "snake_case")]
+pub enum PeerSource {
+    /// All of them, in this order.
+    #[default]
+    Auto,
+    /// `connection.peer_certificate` (Envoy 1.39 and later).
+    Attribute,
+    /// Filter state written by `set_filter_state`.
+    FilterState,
+    /// `Cert` of the `x-forwarded-client-cert` header.
+    Xfcc,
+}
+
+/// What a missing list means.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
+#[serde(rename_all = "snake_case")]
+pub enum RevocationMode {
+    /// No list is consulted.
+    #[default]
+    Off,
+    /// A revoked certificate is refused; without a current list nobody is.
+    Soft,
+    /// Without a current list that covers the certificate it is refused.
+    Hard,
+}
+
+/// What the decision and the fetching work from.
+#[derive(Clone, Debug)]
+pub struct Revocation {
+    pub mode: RevocationMode,
+    pub lists: Vec<ListSource>,
+    pub discover: BTreeMap<String, String>,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub max_size: usize,
+}
+
+/// Where one list is, and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListSource {
+    pub region: String,
+    pub authority: Authority,
+    pub url: String,
+    pub host: String,
+    pub path: String,
+    pub cluster: String,
+}
+
+/// Which of a region's authorities vouched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Authority {
+    Genesys,
+    Digicert,
+}
+
+impl Authority {
+    pub const ALL: [Self; 2] = [Self::Genesys, Self::Digicert];
+
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Genesys => "genesys",
+            Self::Digicert => "digicert",
+        }
+    }
+}

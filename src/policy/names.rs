@@ -1,0 +1,68 @@
+//! The name of a certificate: which of its fields count, and whose it is.
+
+use crate::{policy::NameRule, regions, x509::certificate::ClientCertificate};
+
+/// The fields that count as the certificate's name under this rule.
+///
+/// A common name counts only if it is the only one, and under the default rule only without DNS names (RFC 6125,
+/// section 6.4.4).
+pub fn names(certificate: &ClientCertificate, rule: NameRule) -> &[String] {
+    let the_one_common_name = match certificate.common_names.as_slice() {
+        [name] => std::slice::from_ref(name),
+        _ => &[],
+    };
+    match rule {
+        NameRule::Cn => the_one_common_name,
+        NameRule::SanOrCn if certificate.dns_names.is_empty() => the_one_common_name,
+        NameRule::San | NameRule::SanOrCn => &certificate.dns_names,
+    }
+}
+
+/// Which region each name stands for: the one that is configured with it, or else the one that the catalogue has it of. So
+/// a region that is configured with a new name keeps its published one beside it.
+#[derive(Clone, Debug)]
+pub struct RegionNames(Vec<Configured>);
+
+#[derive(Clone, Debug)]
+struct Configured {
+    name: String,
+    region: String,
+}
+
+impl RegionNames {
+    /// Names and the ids of their regions, as they are configured.
+    pub fn new<'a>(configured: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let configured = configured.into_iter();
+        Self(
+            configured
+                .map(|(name, region)| Configured { name: name.to_owned(), region: region.to_owned() })
+                .collect(),
+        )
+    }
+
+    /// The id of the region whose client a certificate is by its name, if it is configured under that name. An error has the
+    /// ids of all regions whose names stand anywhere in it, if they are several: no certificate of Genesys Cloud's is
+    /// like that, whichever field counts.
+    pub fn owner(&self, certificate: &ClientCertificate, rule: NameRule) -> Result<Option<&str>, Vec<&str>> {
+        let all_names = certificate.dns_names.iter().chain(&certificate.common_names);
+        let mut regions: Vec<&str> = all_names.filter_map(|name| self.region(name)).collect();
+        regions.sort_unstable();
+        regions.dedup();
+        if regions.len() > 1 {
+            return Err(regions);
+        }
+        Ok(names(certificate, rule).iter().find_map(|name| self.configured(name)))
+    }
+
+    fn configured(&self, name: &str) -> Option<&str> {
+        let mut configured = self.0.iter();
+        Some(&configured.find(|known| known.name.eq_ignore_ascii_case(name))?.region)
+    }
+
+    fn region(&self, name: &str) -> Option<&str> {
+        self.configured(name).or_else(|| regions::by_certificate_name(name).map(|region| region.id))
+    }
+}
+
+#[cfg(test)]
+mod tests;

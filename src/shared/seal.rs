@@ -1,0 +1,78 @@
+//! Seals on what is kept in shared data, where every module with the same `vm_id` may write.
+
+use crate::shared::Secret;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+const TAG: usize = 32;
+
+/// HMAC-SHA-256 under a key that only VMs with this source's OAuth secret have.
+///
+/// With `oauth: injected` no secret exists, so the seal shows damage only; what it covers is then believed for the
+/// signature of a configured issuer alone.
+pub struct Seal(Hmac<Sha256>);
+
+impl Seal {
+    /// `context` ties a seal to one purpose: a value moved to another key does not open, nor on another proxy.
+    pub fn new(secret: Option<&Secret>, context: &str) -> Option<Self> {
+        let key = secret.map_or(&b"no secret"[..], |secret| secret.expose().as_bytes());
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key).ok()?;
+        mac.update(b"genesys-mtls seal 2\0");
+        mac.update(secret.map_or("", Secret::proxy).as_bytes());
+        mac.update(b"\0");
+        mac.update(context.as_bytes());
+        mac.update(b"\0");
+        Some(Self(mac))
+    }
+
+    /// The message behind its tag.
+    pub fn seal(&self, message: &[u8]) -> Vec<u8> {
+        let tag: [u8; TAG] = self.0.clone().chain_update(message).finalize().into_bytes().into();
+        [&tag, message].concat()
+    }
+
+    /// 16 hexadecimal digits that differ for another secret, proxy or purpose.
+    pub fn digest(&self) -> String {
+        let sealed = self.seal(b"");
+        let head = sealed.first_chunk().copied().unwrap_or_default();
+        format!("{:016x}", u64::from_be_bytes(head))
+    }
+
+    /// The message, if its tag is right.
+    pub fn open<'a>(&self, sealed: &'a [u8]) -> Option<&'a [u8]> {
+        let (tag, message) = sealed.split_at_checked(TAG)?;
+        self.0.clone().chain_update(message).verify_slice(tag).ok()?;
+        Some(message)
+    }
+}
+
+impl std::fmt::Debug for Seal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seal(...)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_untouched_message_of_the_same_secret_and_purpose_opens() {
+        let secret = Secret::new("s3cret".to_owned());
+        let seal = |secret: Option<&Secret>, context| Seal::new(secret, context).unwrap();
+        let sealed = seal(Some(&secret), "lease").seal(b"message");
+        assert_eq!(seal(Some(&secret), "lease").open(&sealed), Some(&b"message"[..]));
+        assert_eq!(seal(Some(&secret), "record").open(&sealed), None);
+        assert_eq!(seal(Some(&Secret::new("other".to_owned())), "lease").open(&sealed), None);
+        assert_eq!(seal(None, "lease").open(&sealed), None);
+        let elsewhere = secret.clone().on("another proxy".to_owned());
+        assert_eq!(seal(Some(&elsewhere), "lease").open(&sealed), None);
+        assert_ne!(seal(Some(&elsewhere), "lease").digest(), seal(Some(&secret), "lease").digest());
+        for at in 0..sealed.len() {
+            let mut damaged = sealed.clone();
+            damaged[at] ^= 1;
+            assert_eq!(seal(Some(&secret), "lease").open(&damaged), None, "byte {at}");
+        }
+        assert_eq!(seal(Some(&secret), "lease").open(b"short"), None);
+    }
+}

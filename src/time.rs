@@ -1,0 +1,117 @@
+//! The two clocks, and for how long an answer that depended on the time stays true.
+
+use std::time::Duration;
+
+/// Wall-clock time in seconds since 1970 (X.509 knows nothing finer).
+pub type UnixSeconds = i64;
+
+/// Monotonic time since an origin that all VMs of one proxy share.
+pub type Mono = Duration;
+
+/// The two clocks, read once per callback, and a random number in `0.0..1.0`.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub mono: Mono,
+    pub wall: UnixSeconds,
+    pub roll: f64,
+}
+
+/// An instant as it is shared between workers.
+pub fn millis(at: crate::time::Mono) -> u64 {
+    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A clock that remembers between which moments every comparison made so far would come out the same.
+///
+/// A verdict read off such a clock may be reused at any `time` with `window.contains(time)`: the rules need not be
+/// written twice, once to decide and once to say for how long.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    now: UnixSeconds,
+    window: Window,
+}
+
+/// A span of wall-clock time, `from <= t < until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub from: UnixSeconds,
+    pub until: UnixSeconds,
+}
+
+impl Clock {
+    pub fn at(now: UnixSeconds) -> Self {
+        Self { now, window: Window { from: UnixSeconds::MIN, until: UnixSeconds::MAX } }
+    }
+
+    /// Whether `moment` still lies ahead.
+    pub fn is_before(&mut self, moment: UnixSeconds) -> bool {
+        let ahead = self.now < moment;
+        if ahead {
+            self.window.until = self.window.until.min(moment);
+        } else {
+            self.window.from = self.window.from.max(moment);
+        }
+        ahead
+    }
+
+    /// Whether `moment` has passed. A certificate is still good in its last second (RFC 5280, section 4.1.2.5).
+    pub fn is_after(&mut self, moment: UnixSeconds) -> bool {
+        !self.is_before(moment.saturating_add(1))
+    }
+
+    /// The span around now in which every answer given so far stays the same.
+    pub fn window(&self) -> Window {
+        self.window
+    }
+}
+
+impl Window {
+    /// The second that begins at `now`, as far as it is in it. A clock that is put back leaves it, as one that goes on does.
+    #[must_use]
+    pub fn this_second(self, now: UnixSeconds) -> Self {
+        Self { from: self.from.max(now), until: self.until.min(now.saturating_add(1)) }
+    }
+
+    pub fn contains(&self, moment: UnixSeconds) -> bool {
+        self.from <= moment && moment < self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_window_is_what_the_comparisons_left_open() {
+        let mut clock = Clock::at(100);
+        assert_eq!(clock.window(), Window { from: i64::MIN, until: i64::MAX });
+        assert!(!clock.is_before(100));
+        assert!(clock.is_before(200));
+        assert!(clock.is_before(150));
+        assert!(!clock.is_after(120));
+        assert_eq!(clock.window(), Window { from: 100, until: 121 });
+        assert_eq!(clock.window().this_second(110), Window { from: 110, until: 111 });
+        assert_eq!(clock.window().this_second(120), Window { from: 120, until: 121 });
+        assert_eq!(Clock::at(i64::MAX).window().this_second(i64::MAX).until, i64::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn anywhere_inside_the_window_every_comparison_answers_the_same(
+            now in -50_i64..50, other in -50_i64..50,
+            moments in proptest::collection::vec((any::<bool>(), -50_i64..50), 0..8),
+        ) {
+            let ask = |time| {
+                let mut clock = Clock::at(time);
+                let answers: Vec<bool> = moments.iter().map(|&(before, moment)| {
+                    if before { clock.is_before(moment) } else { clock.is_after(moment) }
+                }).collect();
+                (answers, clock.window())
+            };
+            let (answers, window) = ask(now);
+            prop_assert!(window.contains(now));
+            prop_assert_eq!(window.contains(other), ask(other).0 == answers);
+        }
+    }
+}
