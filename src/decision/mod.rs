@@ -1,141 +1,50 @@
-//! The decision: every rule about who may pass, in the order of the reason codes.
+//! The decision: every rule about which client is allowed, in the order of the reason codes.
 //!
-//! Pure: the certificate, the policy, what the API said, and the time come in as arguments. The verdict comes with the
-//! span of time in which it stays the same, so that it can be cached.
+//! | row | check | reason code | reply |
+//! |---|---|---|---|
+//! | 1 | a TLS client certificate is presented | `no_client_certificate` | 403 |
+//! | 2 | its bytes are obtained and bound to the digest | `certificate_unavailable`, `certificate_mismatch` | 403 |
+//! | 3 | it parses, and may authenticate a TLS client | `malformed_certificate`, `not_a_client_certificate` | 403 |
+//! | 4 | its name is exactly one configured region's | `wrong_region`, `wrong_name` | 403 |
+//! | 5 | it is valid now, give or take the skew | `not_yet_valid`, `expired` | 403 |
+//! | 6 | an authority of *that region* vouches: a CA by its verified signature, or a pin | `unknown_issuer`, `unsupported_algorithm`, `bad_signature`, `not_pinned` | 403 |
+//! | | the signature cannot be verified now | `signature_unavailable` | 503 |
+//! | 7 | it is not revoked | `revoked`, `revocation_unknown` | 403 |
+//! | 8 | trust that is missing or stale could not have changed the verdict | `trust_not_loaded`, `trust_stale`, `trust_unrefreshed` | 503 |
+//!
+//! Rows 1 and 2 are `peer`'s, row 3 is `ClientCertificate::parse`, the others are here. All of it is pure: the certificate,
+//! the policy, what the API said, and the time come in as arguments. The verdict comes with the span of time in which it
+//! stays the same, so that it can be cached.
 
 pub mod cache;
+pub mod reason;
 pub mod trust;
+
+pub use reason::Reason;
 
 use crate::{
     crl::RevocationStatus,
-    decision::trust::{ApiState, ApiTrust, Trust},
-    policy::{Authority, Policy, RegionPolicy, RevocationMode, names as name},
+    policy::{Authority, Policy, RegionPolicy, RevocationMode, names},
     regions,
-    time::{Clock, Mono, UnixSeconds, Window},
+    time::{Clock, Monotonic, UnixSeconds, Window},
     x509::{
         ca::{CaCertificate, IssuerError, verify_issuer},
-        certificate::{CertificateError, ClientCertificate},
+        certificate::ClientCertificate,
+        signature::SignatureVerifier,
     },
 };
-use std::fmt;
+use trust::{ApiState, ApiTrust, Trust};
 
-/// Why a request is refused. The codes are stable: dashboards and alerts are built on them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// The TLS connection came without a client certificate.
-    NoClientCertificate,
-    /// There is a certificate, but Envoy showed its bytes nowhere the configuration says to look.
-    CertificateUnavailable,
-    /// The bytes shown are not those of the TLS connection's certificate.
-    CertificateMismatch,
-    /// Not an X.509 v3 certificate that can be read in full.
-    MalformedCertificate,
-    /// A certificate that its own extensions forbid to use for TLS client authentication.
-    NotAClientCertificate,
-    /// The client of a Genesys Cloud region that is not configured.
-    WrongRegion,
-    /// Some other name.
-    WrongName,
-    NotYetValid,
-    Expired,
-    /// No authority configured for the region has the name of its issuer, or none that is valid now.
-    UnknownIssuer,
-    /// Names a configured authority as its issuer, but is not signed by it.
-    BadSignature,
-    /// The certificate's fingerprint is not among the region's pins.
-    NotPinned,
-    /// On a revocation list of its issuer.
-    Revoked,
-    /// No current revocation list covers it, and the policy (`hard`) demands one; or what is kept of it is damaged.
-    RevocationUnknown,
-    /// The API has not answered since the proxy started, and could have named this certificate.
-    TrustNotLoaded,
-    /// The API's pins are older than `max_staleness`, and could have named this certificate.
-    TrustStale,
-    /// The API may have named this certificate since the last refresh, and could not be asked in time.
-    TrustUnrefreshed,
-}
-
-impl Reason {
-    pub const ALL: [Self; 17] = [
-        Self::NoClientCertificate,
-        Self::CertificateUnavailable,
-        Self::CertificateMismatch,
-        Self::MalformedCertificate,
-        Self::NotAClientCertificate,
-        Self::WrongRegion,
-        Self::WrongName,
-        Self::NotYetValid,
-        Self::Expired,
-        Self::UnknownIssuer,
-        Self::BadSignature,
-        Self::NotPinned,
-        Self::Revoked,
-        Self::RevocationUnknown,
-        Self::TrustNotLoaded,
-        Self::TrustStale,
-        Self::TrustUnrefreshed,
-    ];
-
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NoClientCertificate => "no_client_certificate",
-            Self::CertificateUnavailable => "certificate_unavailable",
-            Self::CertificateMismatch => "certificate_mismatch",
-            Self::MalformedCertificate => "malformed_certificate",
-            Self::NotAClientCertificate => "not_a_client_certificate",
-            Self::WrongRegion => "wrong_region",
-            Self::WrongName => "wrong_name",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Expired => "expired",
-            Self::UnknownIssuer => "unknown_issuer",
-            Self::BadSignature => "bad_signature",
-            Self::NotPinned => "not_pinned",
-            Self::Revoked => "revoked",
-            Self::RevocationUnknown => "revocation_unknown",
-            Self::TrustNotLoaded => "trust_not_loaded",
-            Self::TrustStale => "trust_stale",
-            Self::TrustUnrefreshed => "trust_unrefreshed",
-        }
-    }
-
-    /// HTTP status of the reply: 503 where fresher trust could have changed the verdict, else 403.
-    pub fn status(self) -> u16 {
-        match self {
-            Self::TrustNotLoaded | Self::TrustStale | Self::TrustUnrefreshed => 503,
-            _ => 403,
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
-    }
-}
-
-impl From<&CertificateError> for Reason {
-    fn from(error: &CertificateError) -> Self {
-        match error {
-            CertificateError::Malformed(_) => Self::MalformedCertificate,
-            CertificateError::NotAClient(_) => Self::NotAClientCertificate,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Genesys Cloud's client of the policy's region with this index.
-    Allow {
-        region: usize,
-        authority: Authority,
-    },
+    /// Genesys Cloud's client of the region with this id.
+    Allow { region: String, authority: Authority },
     Deny(Reason),
 }
 
 impl Outcome {
     /// Whether another worker may have fetched since what would turn this into a yes.
-    pub fn may_change_with_news(self) -> bool {
+    pub fn may_change_with_news(&self) -> bool {
         matches!(
             self,
             Self::Deny(
@@ -155,28 +64,30 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// Within this span of wall-clock time, and for the same policy and trust, the outcome is the same.
     pub window: Window,
-    /// The region (by index) whose API should be asked about this certificate: it lacks nothing but a pin, and its
-    /// signature shows that it is no noise.
-    pub worth_asking: Option<usize>,
-    /// It was let in though no current revocation list covers it, as mode `soft` wants.
+    /// The region whose API should be asked about this certificate: a pin is all that it lacks, and its signature shows that
+    /// it comes from an issuer of Genesys Cloud's certificates.
+    pub needs_pin: Option<String>,
+    /// The region and authority whose CRLs do not cover it, where the policy consults CRLs and the issuer is verified.
+    pub uncovered: Option<(String, Authority)>,
+    /// It is allowed though no current CRL covers it, as mode `soft` wants.
     pub unchecked: bool,
     /// For the log: what was found, in words.
     pub detail: String,
 }
 
 impl Verdict {
-    /// When to go by it again, if it was reached at `now`. A denial after which something is to happen, be it a refresh or the
-    /// repair of a damaged list, stands for a second only: then it asks again. Not for each request, or each would cost a signature.
-    pub fn remembered(&self, now: UnixSeconds) -> Window {
-        let is_unreadable = self.outcome == Outcome::Deny(Reason::RevocationUnknown);
-        if self.worth_asking.is_some() || is_unreadable { self.window.this_second(now) } else { self.window }
+    /// How long it may be cached, if it was reached at `now`. A denial that a refresh or a working host may end is cached for
+    /// a second only. It is cached at all since each request would cost a signature otherwise.
+    pub fn cacheable(&self, now: UnixSeconds) -> Window {
+        let may_end = self.needs_pin.is_some() || self.outcome == Outcome::Deny(Reason::SignatureUnavailable);
+        if may_end { self.window.this_second(now) } else { self.window }
     }
 }
 
-/// What revocation lists say. A trait, since lists are kept outside: they are too large for every worker to hold.
+/// What CRLs say.
 pub trait Revocations {
-    /// Asked only about certificates that `signer`, an authority of this region, has issued.
-    fn standing(
+    /// Asked only about certificates that `signer`, a CA of this region and authority, has issued.
+    fn status(
         &self,
         region: &RegionPolicy,
         authority: Authority,
@@ -186,9 +97,9 @@ pub trait Revocations {
     ) -> RevocationStatus;
 }
 
-/// No lists: for tools that have none.
+/// No CRLs: for tools that have none.
 impl Revocations for () {
-    fn standing(
+    fn status(
         &self,
         _: &RegionPolicy,
         _: Authority,
@@ -202,80 +113,81 @@ impl Revocations for () {
 
 /// Decides on a certificate whose bytes are bound to the connection.
 ///
-/// `first_seen` is when this proxy first met the certificate: a refresh that began later and did not name it settles
-/// that the API does not know it.
+/// `first_seen` is when this proxy first saw the certificate: a refresh that began later and did not name it settles that the
+/// API does not know it.
 pub fn decide(
     certificate: &ClientCertificate,
     policy: &Policy,
     trust: &Trust,
     revocations: &impl Revocations,
+    verifier: &dyn SignatureVerifier,
     now: UnixSeconds,
-    first_seen: Mono,
+    first_seen: Monotonic,
 ) -> Verdict {
     let mut clock = Clock::at(now);
-    let (mut worth_asking, mut unchecked) = (None, false);
-    let result = check_name(certificate, policy).and_then(|(index, region)| {
+    let (mut needs_pin, mut uncovered, mut unchecked) = (None, None, false);
+    let result = check_name(certificate, policy).and_then(|region| {
         check_validity(certificate, policy.clock_skew, &mut clock)?;
         let unasked = ApiTrust::default();
-        let api = trust.regions.get(index).unwrap_or(&unasked);
+        let api = trust.regions.get(&region.id).unwrap_or(&unasked);
         let Vouched { authority, signer, missing } =
-            check_authority(certificate, region, api, first_seen, &mut clock)?;
-        let standing = match (policy.revocation.mode, signer) {
+            check_authority(certificate, region, api, verifier, first_seen, &mut clock)?;
+        let status = match (policy.revocation.mode, signer) {
             (RevocationMode::Off, _) => RevocationStatus::Good,
             (_, None) => RevocationStatus::Unknown,
-            (_, Some(signer)) => revocations.standing(region, authority, signer, certificate, &mut clock),
+            (_, Some(signer)) => {
+                let status = revocations.status(region, authority, signer, certificate, &mut clock);
+                uncovered = (status == RevocationStatus::Unknown).then(|| (region.id.clone(), authority));
+                status
+            }
         };
-        // What is revoked waits for no pin: none would let it in.
-        if let Some(refusal) = missing.filter(|_| standing != RevocationStatus::Revoked) {
-            worth_asking = refusal.worth_asking.then_some(index);
-            return Err(refusal);
+        // A revoked certificate waits for no pin: none would make it allowed.
+        if let Some(denial) = missing.filter(|_| status != RevocationStatus::Revoked) {
+            needs_pin = denial.needs_pin.then(|| region.id.clone());
+            return Err(denial);
         }
-        check_revocation(standing, policy.revocation.mode)?;
-        unchecked = standing == RevocationStatus::Unknown;
-        Ok(Outcome::Allow { region: index, authority })
+        check_revocation(status, policy.revocation.mode)?;
+        unchecked = status == RevocationStatus::Unknown;
+        Ok(Outcome::Allow { region: region.id.clone(), authority })
     });
     let (outcome, detail) = match result {
         Ok(outcome) => (outcome, String::new()),
-        Err(refusal) => (Outcome::Deny(refusal.reason), refusal.detail),
+        Err(denial) => (Outcome::Deny(denial.reason), denial.detail),
     };
-    Verdict { outcome, window: clock.window(), worth_asking, unchecked, detail }
+    Verdict { outcome, window: clock.window(), needs_pin, uncovered, unchecked, detail }
 }
 
-struct Refusal {
+struct Denial {
     reason: Reason,
     detail: String,
-    worth_asking: bool,
+    needs_pin: bool,
 }
 
-impl Refusal {
+impl Denial {
     fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), worth_asking: false }
+        Self { reason, detail: detail.into(), needs_pin: false }
     }
 }
 
-/// Row 4: its name is exactly one configured region's. Returns the region and its index.
-fn check_name<'p>(
-    certificate: &ClientCertificate,
-    policy: &'p Policy,
-) -> Result<(usize, &'p RegionPolicy), Refusal> {
+/// Row 4: its name is exactly one configured region's.
+fn check_name<'p>(certificate: &ClientCertificate, policy: &'p Policy) -> Result<&'p RegionPolicy, Denial> {
     let owner = policy.region_names.owner(certificate, policy.names).map_err(|several| {
-        Refusal::new(Reason::WrongName, format!("names of several regions: {}", several.join(", ")))
+        Denial::new(Reason::WrongName, format!("names of several regions: {}", several.join(", ")))
     })?;
-    let mut configured = policy.regions.iter().enumerate();
-    if let Some(found) = configured.find(|(_, region)| owner == Some(&region.id)) {
-        return Ok(found);
+    if let Some(region) = policy.regions.iter().find(|region| owner == Some(&region.id)) {
+        return Ok(region);
     }
-    let names = name::names(certificate, policy.names);
+    let names = names::names(certificate, policy.names);
     match names.iter().find_map(|name| regions::by_certificate_name(name)) {
-        Some(own) if policy.regions.iter().any(|region| region.id == own.id) => Err(Refusal::new(
+        Some(own) if policy.regions.iter().any(|region| region.id == own.id) => Err(Denial::new(
             Reason::WrongName,
             format!("the published name of {}, which is configured with another certificate_name", own.id),
         )),
-        Some(other) => Err(Refusal::new(
+        Some(other) => Err(Denial::new(
             Reason::WrongRegion,
             format!("Genesys Cloud's client of {}, which is not among the configured regions", other.id),
         )),
-        None if names.is_empty() => Err(Refusal::new(
+        None if names.is_empty() => Err(Denial::new(
             Reason::WrongName,
             format!(
                 "no usable name: {} DNS names and {} common names",
@@ -283,7 +195,7 @@ fn check_name<'p>(
                 certificate.common_names.len()
             ),
         )),
-        None => Err(Refusal::new(Reason::WrongName, "not the name of a configured region")),
+        None => Err(Denial::new(Reason::WrongName, "not the name of a configured region")),
     }
 }
 
@@ -292,88 +204,88 @@ fn check_validity(
     certificate: &ClientCertificate,
     skew: UnixSeconds,
     clock: &mut Clock,
-) -> Result<(), Refusal> {
+) -> Result<(), Denial> {
     if clock.is_before(certificate.not_before.saturating_sub(skew)) {
-        return Err(Refusal::new(Reason::NotYetValid, "its validity has not begun"));
+        return Err(Denial::new(Reason::NotYetValid, "its validity has not begun"));
     }
     if clock.is_after(certificate.not_after.saturating_add(skew)) {
-        return Err(Refusal::new(Reason::Expired, "its validity has ended"));
+        return Err(Denial::new(Reason::Expired, "its validity has ended"));
     }
     Ok(())
 }
 
-/// An authority of the region stands for the certificate, or would, had the API named it.
+/// An authority of the region vouches for the certificate, or would if the API named it.
 struct Vouched<'a> {
     authority: Authority,
     /// The configured CA that signed, if one did.
     signer: Option<&'a CaCertificate>,
-    /// The last row's refusal, of a certificate that lacks nothing but its pin.
-    missing: Option<Refusal>,
+    /// Row 8's denial, of a certificate that lacks only its pin.
+    missing: Option<Denial>,
 }
 
-/// Row 6 and the last: an authority of *this* region vouches, or its missing trust is the only thing that stands
-/// against it.
+/// Rows 6 and 8: an authority of *this* region vouches, or missing trust is the only reason that it does not.
 fn check_authority<'a>(
     certificate: &ClientCertificate,
     region: &'a RegionPolicy,
     api: &ApiTrust,
-    first_seen: Mono,
+    verifier: &dyn SignatureVerifier,
+    first_seen: Monotonic,
     clock: &mut Clock,
-) -> Result<Vouched<'a>, Refusal> {
-    let by_ca = match verify_issuer(&region.genesys, certificate, clock) {
+) -> Result<Vouched<'a>, Denial> {
+    let by_ca = match verify_issuer(&region.genesys, certificate, verifier, clock) {
         Ok(signer) => {
             return Ok(Vouched { authority: Authority::Genesys, signer: Some(signer), missing: None });
         }
-        Err(refusal) => refusal,
+        Err(error) => error,
     };
-    let Some(digicert) = &region.digicert else { return Err(refused_by_issuer(by_ca, region)) };
+    let Some(digicert) = &region.digicert else { return Err(denied_by_issuer(by_ca, region)) };
     let pinned = digicert.pins.contains(&certificate.fingerprint)
         || digicert.api && api.has_pin(&certificate.fingerprint);
-    let issuer = match digicert.issuers.as_slice() {
+    let signer = match digicert.issuers.as_slice() {
         [] => None,
-        issuers => Some(verify_issuer(issuers, certificate, clock).map_err(|by_issuer| {
-            // Whatever the API may say, this signature is not what the configuration demands.
-            let mut refusal = refused_by_issuer(by_ca.max(by_issuer), region);
+        issuers => Some(verify_issuer(issuers, certificate, verifier, clock).map_err(|by_issuer| {
+            // The API may name the certificate: its signature is still not what the configuration demands.
+            let mut denial = denied_by_issuer(by_ca.max(by_issuer), region);
             if pinned {
-                refusal.detail.push_str("; it is pinned, but not signed by digicert.issuers");
+                denial.detail.push_str("; it is pinned, but not signed by digicert.issuers");
             }
-            refusal
+            denial
         })?),
     };
-    let vouched = |missing| Vouched { authority: Authority::Digicert, signer: issuer, missing };
+    let vouched = |missing| Vouched { authority: Authority::Digicert, signer, missing };
     if pinned {
         return Ok(vouched(None));
     }
-    // A certificate that claims the Genesys CA is not one that the API could add a pin for.
-    if issuer.is_none() && by_ca == IssuerError::BadSignature {
-        return Err(refused_by_issuer(by_ca, region));
+    // A certificate that names the Genesys CA is not one that the API could add a pin for.
+    if signer.is_none() && by_ca != IssuerError::UnknownIssuer {
+        return Err(denied_by_issuer(by_ca, region));
     }
     if !digicert.api {
-        return Err(Refusal::new(Reason::NotPinned, "its fingerprint is not among digicert.pins"));
+        return Err(Denial::new(Reason::NotPinned, "its fingerprint is not among digicert.pins"));
     }
-    let verified = issuer.is_some() || verify_issuer(&api.hints, certificate, clock).is_ok();
-    let refusal = missing_pin(api, verified, first_seen);
-    if refusal.reason == Reason::NotPinned { Err(refusal) } else { Ok(vouched(Some(refusal))) }
+    let verified = match signer.map_or_else(|| verify_issuer(&api.hints, certificate, verifier, clock), Ok) {
+        Err(IssuerError::VerifierUnavailable) => {
+            return Err(denied_by_issuer(IssuerError::VerifierUnavailable, region));
+        }
+        verified => verified.is_ok(),
+    };
+    let denial = missing_pin(api, verified, first_seen);
+    if denial.reason == Reason::NotPinned { Err(denial) } else { Ok(vouched(Some(denial))) }
 }
 
 /// Row 7: not revoked, as far as the policy wants to know.
-fn check_revocation(standing: RevocationStatus, mode: RevocationMode) -> Result<(), Refusal> {
-    match (standing, mode) {
-        (RevocationStatus::Revoked, _) => Err(Refusal::new(Reason::Revoked, "its issuer has revoked it")),
-        // Nothing damages shared data by accident: what was done to undo a revocation must not, in either mode.
-        (RevocationStatus::Unreadable, _) => Err(Refusal::new(
-            Reason::RevocationUnknown,
-            "what is kept of its revocation list was damaged, and is being fetched again",
-        )),
+fn check_revocation(status: RevocationStatus, mode: RevocationMode) -> Result<(), Denial> {
+    match (status, mode) {
+        (RevocationStatus::Revoked, _) => Err(Denial::new(Reason::Revoked, "its issuer has revoked it")),
         (RevocationStatus::Unknown, RevocationMode::Hard) => {
-            Err(Refusal::new(Reason::RevocationUnknown, "no current revocation list covers it"))
+            Err(Denial::new(Reason::RevocationUnknown, "no current revocation list covers it"))
         }
         (RevocationStatus::Unknown | RevocationStatus::Good, _) => Ok(()),
     }
 }
 
-/// The API is to name this certificate, and has not. May fresher trust change that?
-fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Mono) -> Refusal {
+/// Row 8: the API is to name this certificate, and has not. May fresher trust change that?
+fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Monotonic) -> Denial {
     let settled = api.refreshed.is_some_and(|began| began > first_seen);
     let (reason, detail) = match api.state {
         ApiState::NotLoaded => (Reason::TrustNotLoaded, "the certificates API has not delivered pins yet"),
@@ -385,20 +297,25 @@ fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Mono) -> Refusal {
         }
         ApiState::Loaded => (Reason::NotPinned, "the certificates API does not name its fingerprint"),
     };
-    Refusal { reason, detail: detail.to_owned(), worth_asking: verified && reason != Reason::NotPinned }
+    Denial { reason, detail: detail.to_owned(), needs_pin: verified && reason != Reason::NotPinned }
 }
 
-fn refused_by_issuer(refusal: IssuerError, region: &RegionPolicy) -> Refusal {
-    match refusal {
-        IssuerError::BadSignature => Refusal::new(
-            Reason::BadSignature,
-            format!("names a CA of {} as its issuer, which did not sign it", region.id),
+fn denied_by_issuer(error: IssuerError, region: &RegionPolicy) -> Denial {
+    let id = &region.id;
+    let detail = match error {
+        IssuerError::UnknownIssuer => {
+            format!("no CA configured for {id} has its issuer's name and is valid now")
+        }
+        IssuerError::UnsupportedAlgorithm => format!(
+            "names a CA of {id} as its issuer, with a signature algorithm that is not supported: RSA PKCS#1, P-256 and P-384 with \
+             SHA-256, SHA-384 or SHA-512 are"
         ),
-        IssuerError::UnknownIssuer => Refusal::new(
-            Reason::UnknownIssuer,
-            format!("no CA configured for {} has its issuer's name and is valid now", region.id),
-        ),
-    }
+        IssuerError::BadSignature => format!("names a CA of {id} as its issuer, which did not sign it"),
+        IssuerError::VerifierUnavailable => "Envoy refuses to verify signatures: allow proxy_call_foreign_function in \
+                                             capability_restriction_config"
+            .to_owned(),
+    };
+    Denial::new(error.into(), detail)
 }
 
 #[cfg(test)]

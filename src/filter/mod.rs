@@ -1,27 +1,20 @@
-//! The filter as Envoy sees it: one [`Plugin`] per configuration and VM, one [`Stream`] per request.
+//! The filter as Envoy sees it: a [`Plugin`] per configuration and worker, a [`Stream`] per request. Both feed the engine
+//! and carry out what it answers.
 //!
-//! All state hangs off the plugin. A VM outlives reloads and may serve several policies, so a `static` would let one
-//! policy see another's verdicts. But for names of metrics, which are the VM's: `host::metrics`.
+//! All state hangs off the plugin. A VM outlives reloads and may serve several policies, so a `static` would let one policy
+//! see another's verdicts. Only handles of metrics are the VM's: `host::metrics`.
 
-mod caller;
-mod digest;
-mod gate;
-mod gauges;
-mod lists;
-mod log_lines;
-mod metrics;
-mod sources;
+mod running;
 mod stream;
 
-use crate::{config, host};
-use gate::Gate;
+use crate::{config, host, x509::signature};
 use log::error;
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::{ContextType, LogLevel},
 };
-use sources::Sources;
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use running::Running;
+use std::{rc::Rc, time::Duration};
 use stream::Stream;
 
 proxy_wasm::main! {{
@@ -29,21 +22,16 @@ proxy_wasm::main! {{
     proxy_wasm::set_root_context(|_| Box::new(Plugin::default()));
 }}
 
-/// One configuration in one VM.
+/// One configuration in one worker.
 #[derive(Default)]
 struct Plugin {
-    /// Nothing until a configuration was accepted: its requests are refused.
-    running: Option<Running>,
-}
-
-struct Running {
-    gate: Rc<Gate>,
-    sources: Rc<RefCell<Sources>>,
+    /// Nothing until a configuration was accepted: its requests are denied.
+    running: Option<Rc<Running>>,
 }
 
 impl RootContext for Plugin {
-    /// Only parses. An answer that a throw-away VM and a worker could disagree on would make Envoy skip the filter in
-    /// that worker, so nothing that may fail later is tried here.
+    /// Parses, and does nothing that could fail in a worker alone. Envoy tries a configuration in a throw-away VM first, and
+    /// skips the filter in a worker that then disagrees.
     fn on_configure(&mut self, size: usize) -> bool {
         let Some(bytes) = host::configuration(size) else {
             error!("genesys_mtls: the configuration of {size} bytes is too large");
@@ -51,9 +39,9 @@ impl RootContext for Plugin {
         };
         match config::load(bytes) {
             Ok(policy) => {
-                let policy = Rc::new(policy);
-                let sources = Rc::new(RefCell::new(Sources::new(policy.clone())));
-                self.running = Some(Running { gate: Rc::new(Gate::new(policy, sources.clone())), sources });
+                host::declare_string(&format!("genesys_mtls.{}", policy.name));
+                let before = self.running.replace(Rc::new(Running::new(policy)));
+                before.iter().for_each(|running| running.end());
                 true
             }
             Err(errors) => {
@@ -66,14 +54,13 @@ impl RootContext for Plugin {
     }
 
     fn on_tick(&mut self) {
-        let Some(Running { gate, sources }) = &self.running else { return };
-        let now = host::now();
-        sources.borrow_mut().tick(now);
-        gate.tick(now);
+        if let Some(running) = &self.running {
+            running.on_tick();
+        }
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(id, self.running.as_ref().map(|running| running.gate.clone()))))
+        Some(Box::new(Stream::new(id, self.running.clone())))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -83,26 +70,17 @@ impl RootContext for Plugin {
 
 impl Context for Plugin {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _trailers: usize) {
-        let Some(Running { gate, sources }) = &self.running else { return };
-        let now = host::now();
-        sources.borrow_mut().answered(token, headers, body_size, now);
-        gate.tick(now);
+        if let Some(running) = &self.running {
+            running.on_response(token, headers, body_size);
+        }
     }
 }
 
-/// Envoy goes on ticking a context that it has deleted, for as long as the VM lives, unless it is told to stop. This is not for
-/// [`Running`] to say: where it gives way to another one, that one has asked for its ticks by then.
+/// Envoy deletes the context when its configuration ends; asking for `on_done` as well would have it enter the VM once more
+/// for every request. It goes on ticking a deleted context as long as the VM lives, unless the period is zero.
 impl Drop for Plugin {
     fn drop(&mut self) {
+        self.running.iter().for_each(|running| running.end());
         host::set_tick(Duration::ZERO);
-    }
-}
-
-/// This configuration ends, here. Envoy then deletes the context; asking for `on_done` as well would have it enter the VM
-/// once more for every request.
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.gate.flush();
-        self.sources.borrow_mut().leave(host::monotonic());
     }
 }

@@ -9,9 +9,11 @@ pub use metrics::{count, gauge, raise_gauge};
 
 use crate::{
     config::MAX_CONFIGURATION,
+    engine::{io::Environment, reply::Reply},
     http::{HttpCall, HttpResponse},
-    shared::Store,
-    time::{Mono, Now, UnixSeconds},
+    peer::request::Request,
+    shared::SharedStore,
+    time::{Monotonic, Now, UnixSeconds},
 };
 use proxy_wasm::{
     hostcalls,
@@ -34,21 +36,13 @@ pub fn configuration(size: usize) -> Option<Vec<u8>> {
     Some(bytes.unwrap_or_default())
 }
 
-/// Monotonic time, the same for all VMs of this proxy.
-pub fn monotonic() -> Mono {
-    raw::clock(raw::Clock::Monotonic)
-}
-
-pub fn wall_clock() -> UnixSeconds {
-    UnixSeconds::try_from(raw::clock(raw::Clock::Realtime).as_secs()).unwrap_or(UnixSeconds::MAX)
-}
-
-/// Both clocks and a random number.
+/// Both clocks and a random number in `0.0..1.0`. The monotonic clock is the same for all VMs of this proxy.
 pub fn now() -> Now {
+    let wall = raw::clock(raw::Clock::Realtime).as_secs();
     Now {
-        mono: monotonic(),
-        wall: wall_clock(),
-        roll: f64::from((random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0),
+        mono: Monotonic::new(raw::clock(raw::Clock::Monotonic)),
+        wall: wall.try_into().unwrap_or(UnixSeconds::MAX),
+        random: f64::from((random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0),
     }
 }
 
@@ -58,8 +52,13 @@ pub fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
 
-pub fn environment(variable: &str) -> Option<String> {
-    std::env::var(variable).ok().filter(|value| !value.is_empty())
+/// Declares the verdict's property as text, so that CEL rules can read it. A host that cannot do so leaves it readable to
+/// everything else.
+pub fn declare_string(name: &str) {
+    // envoy.source.extensions.common.wasm.DeclarePropertyArguments: 1 is the name, 3 the type, 1 means String.
+    let Ok(length) = u8::try_from(name.len()) else { return };
+    let arguments = [&[0x0a, length], name.as_bytes(), &[0x18, 1]].concat();
+    let _ = hostcalls::call_foreign_function("declare_property", Some(&arguments));
 }
 
 pub fn set_tick(period: Duration) {
@@ -67,28 +66,9 @@ pub fn set_tick(period: Duration) {
     let _ = hostcalls::set_tick_period(period);
 }
 
-/// Envoy's `node.id`, which tells proxies of a fleet from each other. Empty if none is set.
-pub fn node() -> String {
-    property("xds\0node\0id").and_then(|id| String::from_utf8(id).ok()).unwrap_or_default()
-}
-
-/// A property; the parts of its path are separated by zero bytes.
-pub fn property(path: &str) -> Option<Vec<u8>> {
-    raw::property(path)
-}
-
 /// Writes filter state `wasm.<name>` of the request.
 pub fn set_filter_state(name: &str, value: &str) -> bool {
     raw::set_property(name, value.as_bytes())
-}
-
-pub fn request_header(name: &str) -> Option<Vec<u8>> {
-    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
-}
-
-/// All lines of a request header, joined by commas: [`request_header`] shows the first one only.
-pub fn request_header_lines(name: &str) -> Option<Vec<u8>> {
-    property(&format!("request\0headers\0{name}"))
 }
 
 /// Replaces all copies of a request header by one.
@@ -101,9 +81,9 @@ pub fn remove_request_header(name: &str) {
     let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
 }
 
-/// Answers the request in Envoy's stead. False if that failed: the request must then go on to the guard.
-pub fn reply(status: u16, headers: &[(&str, &str)], body: &str, details: &str) -> bool {
-    raw::send_local_response(status, details, &serialize(headers), body.as_bytes())
+/// Answers the request. False if that failed: the request must then go on, without a verdict, to the guard.
+pub fn reply(reply: &Reply) -> bool {
+    raw::send_local_response(reply.status, &reply.details, &serialize(&reply.headers), reply.body.as_bytes())
 }
 
 /// Makes the following calls concern another request, one that is held.
@@ -115,37 +95,65 @@ pub fn resume_request() {
     let _ = hostcalls::resume_http_request();
 }
 
-/// Makes a call; the number under which its answer arrives.
-pub fn dispatch(call: &HttpCall, timeout: Duration) -> Result<u32, String> {
+/// Makes a call; the token under which its answer arrives, or the host's status.
+pub fn dispatch(call: &HttpCall) -> Result<u32, String> {
     let headers: Vec<(&str, &str)> =
         call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let body = (!call.body.is_empty()).then_some(call.body);
-    hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), timeout)
+    hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout)
         .map_err(|status| format!("{status:?}"))
 }
 
-/// The answer to a call, its body left out where it is larger than `limit`.
-pub fn response(headers: usize, body_size: usize, limit: usize) -> HttpResponse {
-    let header = |name| hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name).ok().flatten();
-    let number = |name| std::str::from_utf8(&header(name)?).ok()?.trim().parse::<u64>().ok();
+/// The answer to a call, its body left out where it is larger than `max_body`.
+pub fn response(headers: usize, body_size: usize, max_body: usize) -> HttpResponse {
     // No headers means that the connection was reset; asking for them then would be an error.
-    let status = if headers == 0 { None } else { number(":status") };
+    let header = |name| match headers {
+        0 => None,
+        _ => hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name).ok().flatten(),
+    };
+    let status = header(":status").and_then(|status| std::str::from_utf8(&status).ok()?.parse().ok());
     let body = match body_size {
         0 => Some(Vec::new()),
-        size if size > limit => None,
+        size if size > max_body => None,
         size => hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size).ok().flatten(),
     };
-    HttpResponse {
-        status: status.and_then(|status| status.try_into().ok()).unwrap_or(0),
-        body,
-        retry_after: if headers == 0 { None } else { number("retry-after").map(Duration::from_secs) },
+    HttpResponse { status: status.unwrap_or(0), body, retry_after: header("retry-after") }
+}
+
+/// The current request.
+pub struct HostRequest;
+
+impl Request for HostRequest {
+    fn property(&self, path: &str) -> Option<Vec<u8>> {
+        raw::property(path)
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name).ok().flatten()
+    }
+}
+
+/// This VM.
+pub struct HostEnvironment;
+
+impl Environment for HostEnvironment {
+    fn variable(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.is_empty())
+    }
+
+    fn node_id(&self) -> String {
+        raw::property("xds\0node\0id").and_then(|id| String::from_utf8(id).ok()).unwrap_or_default()
+    }
+
+    fn memory(&self) -> u64 {
+        u64::try_from(core::arch::wasm32::memory_size::<0>()).unwrap_or(0) * 64 * 1024
     }
 }
 
 /// Data shared by all VMs of this proxy with the same `vm_id`.
 pub struct SharedData;
 
-impl Store for SharedData {
+impl SharedStore for SharedData {
     fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
         hostcalls::get_shared_data(key).unwrap_or((None, None))
     }
@@ -153,15 +161,6 @@ impl Store for SharedData {
     fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
         hostcalls::set_shared_data(key, Some(value), cas).is_ok()
     }
-}
-
-/// Bytes of memory that this VM has taken. They only grow: WebAssembly gives nothing back.
-pub fn memory() -> u64 {
-    #[cfg(target_arch = "wasm32")]
-    let pages = core::arch::wasm32::memory_size::<0>();
-    #[cfg(not(target_arch = "wasm32"))]
-    let pages = 0;
-    u64::try_from(pages).unwrap_or(0) * 64 * 1024
 }
 
 /// The ABI's form of a header map: count, sizes, then names and values, each ended by a zero byte.

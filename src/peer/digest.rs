@@ -1,4 +1,4 @@
-//! The digest of the peer's certificate as Envoy shows it, under which verdicts are kept.
+//! The digest of the peer's certificate as Envoy shows it. Verdicts are cached under it.
 
 use crate::x509::fingerprint::Fingerprint;
 use std::{
@@ -6,7 +6,7 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-/// SHA-256 in 64 hexadecimal digits. Compared and kept as it comes: no request pays for decoding it.
+/// SHA-256 in 64 hexadecimal digits, compared as text so that a request seen before decodes nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Digest([u8; 64]);
 
@@ -25,12 +25,12 @@ impl Digest {
 }
 
 impl Hash for Digest {
-    /// Sixteen digits do: they are as good as random. Who makes certificates until theirs collide slows down the look-up of
-    /// strangers alone, which looks at 4,096 of them at the most.
+    /// Sixteen digits are enough. An attacker who makes certificates until they collide slows down the denied segment
+    /// of the cache only, which holds 4,096 entries.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [low, high] = [self.0.first_chunk(), self.0.last_chunk()]
             .map(|digits| u64::from_le_bytes(*digits.unwrap_or(&[0; 8])));
-        // A digit is in the lower half of its byte: shifted by as much, the others fall beside it.
+        // A digit fills the lower half of its byte: the shift moves the other eight into the upper halves.
         state.write_u64(low ^ high.rotate_left(4));
     }
 }
@@ -38,5 +38,11 @@ impl Hash for Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

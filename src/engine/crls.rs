@@ -1,0 +1,143 @@
+//! The policy's CRLs in this worker: those configured, and those that certificates named.
+
+use crate::{
+    crl::{CrlEvent, CrlFetcher, RevocationStatus},
+    decision::Revocations,
+    engine::{
+        effect::{CallId, Effect},
+        io::Io,
+        log,
+        metrics::{self, Gauges},
+    },
+    http::{Failure, HttpResponse},
+    policy::{Authority, CrlSource, Policy, RegionPolicy, RevocationMode},
+    shared::Secret,
+    time::{Clock, Monotonic, Now},
+    x509::{ca::CaCertificate, certificate::ClientCertificate},
+};
+use std::{collections::BTreeMap, rc::Rc};
+
+#[derive(Debug)]
+pub struct Crls {
+    policy: Rc<Policy>,
+    worker: u64,
+    fetchers: Vec<CrlFetcher>,
+    /// To be followed from the next event on.
+    named: Vec<CrlSource>,
+    /// OAuth secrets by region: they also seal what workers share.
+    secrets: BTreeMap<String, Secret>,
+    /// Whether this worker ever received a CRL.
+    has_fetched: bool,
+    /// The sum of the fetchers' versions that verdicts are based on.
+    version: u64,
+}
+
+impl Crls {
+    pub fn new(policy: Rc<Policy>, worker: u64) -> Self {
+        let consulted = policy.revocation.mode != RevocationMode::Off;
+        let named = if consulted { policy.revocation.lists.clone() } else { Vec::new() };
+        Self {
+            policy,
+            worker,
+            fetchers: Vec::new(),
+            named,
+            secrets: BTreeMap::new(),
+            has_fetched: false,
+            version: 0,
+        }
+    }
+
+    pub fn set_secret(&mut self, region: &str, secret: Secret) {
+        self.secrets.insert(region.to_owned(), secret);
+    }
+
+    /// Follows the CRLs that a certificate names, on hosts that the policy allows, if no CRL covered it. To be asked for
+    /// certificates that an authority of the region issued. True if there are new ones.
+    pub fn follow(&mut self, region: &str, authority: Authority, certificate: &ClientCertificate) -> bool {
+        for url in &certificate.crl_urls {
+            let known = self.fetchers.iter().map(|fetcher| &fetcher.source).chain(&self.named);
+            let source = self.policy.revocation.discovered(region, authority, url, known);
+            self.named.extend(source);
+        }
+        !self.named.is_empty()
+    }
+
+    /// Reads what other workers have fetched, also of CRLs that are new here.
+    pub fn sync(&mut self, io: &mut Io<'_>, now: Now) {
+        for source in std::mem::take(&mut self.named) {
+            let secret = self.secrets.get(&source.region);
+            self.fetchers.extend(CrlFetcher::new(self.policy.clone(), source, secret, self.worker));
+        }
+        for fetcher in &mut self.fetchers {
+            fetcher.sync(io.verifier, io.store, now);
+        }
+    }
+
+    pub fn tick(&mut self, io: &mut Io<'_>, now: Now, effects: &mut Vec<Effect>) {
+        self.sync(io, now);
+        for fetcher in &mut self.fetchers {
+            let (call, event) = fetcher.tick(io.verifier, io.store, now);
+            report(&self.policy.name, fetcher, event, effects);
+            let id = CallId::Crl(fetcher.id.clone());
+            effects.extend(call.map(|call| Effect::Call { id, call }));
+        }
+    }
+
+    pub fn on_response(
+        &mut self,
+        id: &str,
+        response: Result<HttpResponse, Failure>,
+        io: &mut Io<'_>,
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(fetcher) = self.fetchers.iter_mut().find(|fetcher| fetcher.id == id) else { return };
+        self.has_fetched |= response.is_ok();
+        let event = fetcher.on_response(response, io.verifier, io.store, now);
+        report(&self.policy.name, fetcher, event, effects);
+    }
+
+    /// Whether a verdict may have changed by what the CRLs say since this was last asked.
+    pub fn take_changed(&mut self) -> bool {
+        let version = self.fetchers.iter().fold(0, |sum: u64, fetcher| sum.wrapping_add(fetcher.version()));
+        std::mem::replace(&mut self.version, version) != version
+    }
+
+    pub fn leave(&mut self, io: &mut Io<'_>, now: Monotonic) {
+        for fetcher in &mut self.fetchers {
+            fetcher.leave(io.store, now);
+        }
+    }
+
+    pub fn write_gauges(&self, gauges: &mut Gauges<'_>, memory: u64) {
+        gauges.memory(self.has_fetched, memory);
+        for fetcher in &self.fetchers {
+            gauges.crl(fetcher);
+        }
+    }
+}
+
+fn report(policy: &str, fetcher: &CrlFetcher, event: Option<CrlEvent>, effects: &mut Vec<Effect>) {
+    let Some(event) = event else { return };
+    let failure = if let CrlEvent::Failed { failure, .. } = &event { Some(failure) } else { None };
+    effects.push(metrics::crl_fetched(policy, &fetcher.source, failure));
+    effects.extend(log::crl(policy, fetcher, &event));
+}
+
+impl Revocations for Crls {
+    fn status(
+        &self,
+        region: &RegionPolicy,
+        authority: Authority,
+        signer: &CaCertificate,
+        certificate: &ClientCertificate,
+        clock: &mut Clock,
+    ) -> RevocationStatus {
+        let covering = self
+            .fetchers
+            .iter()
+            .filter(|fetcher| fetcher.source.region == region.id && fetcher.source.authority == authority);
+        let said = covering.filter_map(|fetcher| fetcher.status(signer, certificate, clock));
+        said.max().unwrap_or(RevocationStatus::Unknown)
+    }
+}

@@ -1,0 +1,252 @@
+//! Log lines: one line each, `key=value`, text from outside quoted and escaped, at most so many per cause and minute.
+
+use crate::{
+    crl::{CrlEvent, CrlFetcher},
+    decision::Reason,
+    engine::effect::Effect,
+    peer::digest::Digest,
+    pins::{Event, PinChange, PinStatus},
+    policy::{CrlSource, Mode, Policy},
+    time::{Monotonic, UnixSeconds},
+    x509::{ca::CaCertificate, certificate::Summary},
+};
+use log::Level;
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    time::{Duration, SystemTime},
+};
+
+/// Lines per reason and window.
+const PER_WINDOW: u32 = 10;
+const WINDOW: Duration = Duration::from_mins(1);
+
+/// Pins that get a line each, of those that change at once. Two are usual.
+const MAX_PIN_LINES: usize = 20;
+
+/// Characters shown of a text from outside.
+const MAX_TEXT: usize = 200;
+
+fn line(level: Level, text: String) -> Effect {
+    Effect::Log { level, line: format!("genesys_mtls: {text}") }
+}
+
+/// What a denial's line says.
+#[derive(Debug)]
+pub struct Denial<'a> {
+    pub reason: Reason,
+    pub detail: &'a str,
+    pub request_id: Option<String>,
+    pub digest: Option<&'a Digest>,
+    pub certificate: Option<&'a Summary>,
+}
+
+/// Lines written and suppressed per reason.
+#[derive(Debug, Default)]
+pub struct DenialLog(BTreeMap<Reason, Budget>);
+
+#[derive(Debug, Default)]
+struct Budget {
+    began: Monotonic,
+    written: u32,
+    suppressed: u32,
+}
+
+impl DenialLog {
+    /// Whether this reason may have a line now. If not, the next line says how many it had to do without.
+    pub fn admits(&mut self, reason: Reason, now: Monotonic) -> bool {
+        let budget = self.0.entry(reason).or_default();
+        if budget.written == 0 || now > budget.began + WINDOW {
+            *budget = Budget { began: now, written: 0, suppressed: budget.suppressed };
+        }
+        if budget.written >= PER_WINDOW {
+            budget.suppressed = budget.suppressed.saturating_add(1);
+            return false;
+        }
+        budget.written += 1;
+        true
+    }
+
+    /// The line of a denial. The client wrote the certificate: its text is escaped and cut.
+    pub fn denied(&mut self, policy: &Policy, denial: &Denial<'_>) -> Effect {
+        let Denial { reason, detail, request_id, digest, certificate } = denial;
+        let mut text = format!(
+            "denied policy={} mode={} reason={reason} request_id={:?} detail={detail:?} sha256={:?}",
+            policy.name,
+            mode(policy),
+            request_id.as_deref().unwrap_or_default(),
+            digest.map(Digest::to_string).unwrap_or_default()
+        );
+        if let Some(summary) = certificate {
+            for (key, value) in
+                [("subject", &summary.subject), ("issuer", &summary.issuer), ("serial", &summary.serial)]
+            {
+                let _ = write!(text, " {key}={:?}", cut(value));
+            }
+        }
+        let suppressed = self.0.get_mut(reason).map_or(0, |budget| std::mem::take(&mut budget.suppressed));
+        if suppressed > 0 {
+            let _ = write!(text, " suppressed={suppressed}");
+        }
+        line(Level::Warn, text)
+    }
+}
+
+fn mode(policy: &Policy) -> &'static str {
+    if policy.mode == Mode::Shadow { "shadow" } else { "enforce" }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
+}
+
+/// What a refresh did: a line per change of state, not per attempt.
+pub fn refresh(policy: &str, region: &str, event: &Event) -> Option<Effect> {
+    Some(match event {
+        Event::Refreshed { named, kept, changed, recovered } if *changed || *recovered => line(
+            Level::Info,
+            format!(
+                "refreshed policy={policy} region={region} pins={named} kept={kept} changed={changed} \
+                 recovered={recovered}"
+            ),
+        ),
+        Event::Failed { failure, failures, next_in, new: true } => line(
+            Level::Warn,
+            format!(
+                "refresh failed policy={policy} region={region} reason={} detail={:?} failures={failures} \
+                 next_in={:.1}s; the trust there was stays in use",
+                failure.code.code(),
+                failure.detail,
+                next_in.as_secs_f64()
+            ),
+        ),
+        Event::Skipped { codes } => {
+            let mut counts = BTreeMap::<&str, u32>::new();
+            for code in codes {
+                *counts.entry(code).or_default() += 1;
+            }
+            line(
+                Level::Info,
+                format!("not pinned from the API's answer policy={policy} region={region} entities={counts:?}"),
+            )
+        }
+        Event::Refreshed { .. } | Event::Failed { .. } => return None,
+    })
+}
+
+/// What became of pins.
+pub fn pins(policy: &Policy, region: &str, changes: &[PinChange], effects: &mut Vec<Effect>) {
+    effects.extend(changes.iter().take(MAX_PIN_LINES).map(|change| pin(policy, region, change)));
+    if let Some(more @ 1..) = changes.len().checked_sub(MAX_PIN_LINES) {
+        let text = format!("{more} more pins changed policy={} region={region}", policy.name);
+        effects.push(line(Level::Warn, text));
+    }
+}
+
+/// A client whose certificate the API stopped naming may be denied soon, or is from now on.
+fn pin(policy: &Policy, region: &str, change: &PinChange) -> Effect {
+    let PinChange { pin, status, not_after } = change;
+    let about = format!("policy={} region={region} sha256={pin} until={}", policy.name, date(*not_after));
+    match status {
+        Some(PinStatus::Named) => line(Level::Info, format!("pinned, the API names it {about}")),
+        Some(PinStatus::Kept) => {
+            let kept = humantime::format_duration(policy.refresh.keep_removed);
+            line(Level::Warn, format!("pin kept for {kept}, the API stopped naming it {about}"))
+        }
+        Some(PinStatus::Stale) => line(
+            Level::Warn,
+            format!("pin out of use, no refresh has succeeded within max_staleness {about}"),
+        ),
+        None => line(Level::Warn, format!("pin lapsed, the API stopped naming it {about}")),
+    }
+}
+
+/// A region whose pins cannot be fetched.
+pub fn no_credentials(policy: &Policy, region: &str, variable: &str) -> Effect {
+    line(
+        Level::Error,
+        format!(
+            "refresh off policy={} region={region} reason=no_credentials detail=\"environment variable {variable} is not \
+             set in this VM: add it to vm_config.environment_variables (Istio: vmConfig.env)\"",
+            policy.name
+        ),
+    )
+}
+
+/// What fetching a CRL did.
+pub fn crl(policy: &str, crl: &CrlFetcher, event: &CrlEvent) -> Option<Effect> {
+    let CrlSource { region, authority, url, .. } = &crl.source;
+    // A certificate chooses the URL where CRLs are discovered.
+    let about = format!(
+        "policy={policy} region={region} authority={} list={} url={:?}",
+        authority.code(),
+        crl.id,
+        cut(url)
+    );
+    Some(match event {
+        CrlEvent::Fetched { entries, changed, recovered } if *changed || *recovered => line(
+            Level::Info,
+            format!("revocation list fetched {about} entries={entries} changed={changed} recovered={recovered}"),
+        ),
+        CrlEvent::Failed { failure, failures, next_in, new: true } => line(
+            Level::Warn,
+            format!(
+                "fetching a revocation list failed {about} reason={} detail={:?} failures={failures} next_in={:.1}s; the \
+                 list there was stays in use",
+                failure.code.code(),
+                failure.detail,
+                next_in.as_secs_f64()
+            ),
+        ),
+        CrlEvent::Fetched { .. } | CrlEvent::Failed { .. } => return None,
+    })
+}
+
+/// What this policy trusts, and until when.
+pub fn announce(policy: &Policy, now: UnixSeconds, effects: &mut Vec<Effect>) {
+    let mut say = |level, text| effects.push(line(level, text));
+    let (name, regions) = (&policy.name, policy.regions.len());
+    say(
+        Level::Info,
+        format!("configured build={} policy={name} mode={} regions={regions}", crate::BUILD, mode(policy)),
+    );
+    for region in &policy.regions {
+        let (pins, api) =
+            region.digicert.as_ref().map_or((0, false), |digicert| (digicert.pins.len(), digicert.api));
+        say(
+            Level::Info,
+            format!(
+                "trusts policy={name} region={} name={} genesys_cas={} digicert_pins={pins} digicert_api={api}",
+                region.id,
+                region.certificate_name,
+                region.genesys.len(),
+            ),
+        );
+        let issuers = region.digicert.iter().flat_map(|digicert| &digicert.issuers);
+        for ca in region.genesys.iter().chain(issuers) {
+            let (level, text) = announce_ca(ca, now);
+            let until = date(ca.not_after);
+            say(level, format!("{text} policy={name} region={} subject={:?} until={until}", region.id, ca.name));
+        }
+    }
+}
+
+fn announce_ca(ca: &CaCertificate, now: UnixSeconds) -> (Level, &'static str) {
+    if now > ca.not_after {
+        (Level::Warn, "this CA has expired and vouches for nobody:")
+    } else {
+        (Level::Info, "trusts CA")
+    }
+}
+
+/// Seconds since 1970 as RFC 3339; as a number where that has no form for them (the formatter refuses, and
+/// `to_string` would panic on its refusal).
+fn date(at: UnixSeconds) -> String {
+    let since =
+        u64::try_from(at).ok().and_then(|at| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(at)));
+    let mut text = String::new();
+    match since.map(|at| write!(text, "{}", humantime::format_rfc3339_seconds(at))) {
+        Some(Ok(())) => text,
+        _ => at.to_string(),
+    }
+}

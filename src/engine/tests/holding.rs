@@ -1,0 +1,107 @@
+//! Certificates that lack only their pin: held, asked about, released.
+
+use super::*;
+
+/// A proxy that knows the API's answer (which names `known`), one second later.
+fn refreshed(changes: &Value, workers: usize, known: &[&Leaf]) -> Proxy {
+    let mut proxy = Proxy::by_api(changes, workers);
+    for worker in 0..workers {
+        proxy.tick(worker, &naming(known));
+    }
+    proxy.pass(SECOND);
+    proxy
+}
+
+#[test]
+fn unknown_certificate_is_held_only_where_waiting_may_help() {
+    let early = |settings: Value| json!({"refresh": {"on_unknown_certificate": settings}});
+    let outsider = leaf(&cast().stranger_ca).name(crate::test_support::US).issue();
+    for (what, changes, leaf, expected) in [
+        ("by the issuer", json!({}), genuine(), "hold"),
+        ("no hold configured", early(json!({"hold": "0s"})), genuine(), "trust_unrefreshed"),
+        ("no room configured", early(json!({"max_held": 0})), genuine(), "trust_unrefreshed"),
+        ("the right name by another CA", json!({}), outsider, "unknown_issuer"),
+        ("a stranger", json!({}), stranger(), "wrong_name"),
+    ] {
+        let mut proxy = refreshed(&changes, 1, &[&genuine()]);
+        assert_eq!(said(&proxy.request(0, 1, &Shown(Some(leaf)))), expected, "{what}");
+    }
+}
+
+#[test]
+fn held_requests_are_bounded() {
+    let mut proxy = refreshed(&json!({"refresh": {"on_unknown_certificate": {"max_held": 2}}}), 1, &[&genuine()]);
+    let client = Shown(Some(genuine()));
+    let said: Vec<_> = (0..3).map(|stream| said(&proxy.request(0, stream, &client))).collect();
+    assert_eq!(said, ["hold", "hold", "trust_unrefreshed"]);
+}
+
+#[test]
+fn held_request_is_released_by_what_the_api_says() {
+    let new = genuine();
+    for (what, named, expected) in [("named", vec![&new], "allow"), ("not named", vec![], "not_pinned")] {
+        let other = genuine();
+        let mut proxy = refreshed(&json!({}), 1, &[&other]);
+        assert_eq!(said(&proxy.request(0, 7, &Shown(Some(new.clone())))), "hold", "{what}");
+        proxy.pass(SECOND / 10);
+        let named: Vec<&Leaf> = named.into_iter().chain([&other]).collect();
+        let effects = proxy.tick(0, &naming(&named));
+        assert_eq!(released(&effects), [(7, expected)], "{what}");
+        assert_eq!(counted(&effects, "held_requests"), 1, "{what}");
+    }
+}
+
+#[test]
+fn held_request_waits_no_longer_than_its_hold() {
+    let mut proxy = refreshed(&json!({}), 1, &[&genuine()]);
+    assert_eq!(said(&proxy.request(0, 7, &Shown(Some(genuine())))), "hold");
+    assert!(!proxy.calls(0).is_empty(), "it is asked about");
+    for (tenths, expected) in [(10, vec![]), (9, vec![]), (2, vec![(7, "trust_unrefreshed")])] {
+        proxy.pass(SECOND * tenths / 10);
+        proxy.event(0, |engine, io, now| engine.on_tick(io, now));
+        let effects = proxy.workers[0].take_effects();
+        assert_eq!(released(&effects), expected);
+    }
+}
+
+#[test]
+fn held_request_whose_stream_ended_is_forgotten() {
+    let mut proxy = refreshed(&json!({}), 1, &[&genuine()]);
+    let new = genuine();
+    assert_eq!(said(&proxy.request(0, 7, &Shown(Some(new.clone())))), "hold");
+    proxy.workers[0].forget(7);
+    assert_eq!(released(&proxy.tick(0, &naming(&[&new]))), []);
+}
+
+#[test]
+fn ticks_are_quick_only_while_something_is_awaited() {
+    let mut proxy = Proxy::by_api(&json!({}), 1);
+    assert_eq!(tick_periods(&proxy.workers[0].take_effects()), [50]);
+    let known = genuine();
+    assert_eq!(tick_periods(&proxy.tick(0, &naming(&[&known]))), [250]);
+    proxy.pass(SECOND);
+    proxy.request(0, 1, &Shown(Some(genuine())));
+    assert_eq!(tick_periods(&proxy.workers[0].take_effects()), [50]);
+    assert_eq!(tick_periods(&proxy.tick(0, &naming(&[&known]))), [250]);
+}
+
+#[test]
+fn early_refresh_reaches_the_request_of_another_worker() {
+    let (old, new) = (genuine(), genuine());
+    let mut proxy = refreshed(&json!({}), 2, &[&old]);
+    assert_eq!(said(&proxy.request(1, 7, &Shown(Some(new.clone())))), "hold");
+    proxy.pass(SECOND / 10);
+    let api = naming(&[&old, &new]);
+    let mut effects = proxy.tick(0, &api);
+    effects.extend(proxy.tick(1, &api));
+    assert_eq!(released(&effects), [(7, "allow")]);
+}
+
+#[test]
+fn stranger_starts_no_early_refresh() {
+    let mut proxy = refreshed(&json!({}), 1, &[&genuine()]);
+    for stream in 0..100 {
+        proxy.request(0, stream, &Shown(Some(stranger())));
+    }
+    assert_eq!(proxy.calls(0), []);
+}

@@ -1,0 +1,44 @@
+//! The first events of a configuration.
+
+use super::*;
+
+#[test]
+fn summary_is_logged_once_per_proxy() {
+    let mut proxy = Proxy::by_api(&json!({}), 3);
+    let mut log = Vec::new();
+    for worker in 0..3 {
+        log.extend(lines(&proxy.tick(worker, &naming(&[&genuine()]))));
+    }
+    assert_eq!(log.iter().filter(|line| line.contains("genesys_mtls: configured build=")).count(), 1);
+    assert_eq!(log.iter().filter(|line| line.contains("genesys_mtls: trusts CA")).count(), 1);
+}
+
+#[test]
+fn missing_variable_is_named_once_and_requests_get_503() {
+    let mut proxy = Proxy::by_api(&json!({}), 2);
+    proxy.variables.0.remove("GENESYS_CLIENT_SECRET");
+    let mut effects = proxy.tick(0, &naming(&[]));
+    effects.extend(proxy.tick(1, &naming(&[])));
+    let log = lines(&effects);
+    let named: Vec<_> = log.iter().filter(|line| line.contains("GENESYS_CLIENT_SECRET")).collect();
+    assert_eq!(named.len(), 1, "{log:?}");
+    assert_eq!(counted(&effects, "refreshes.no_credentials.us-east-1"), 1);
+    assert_eq!(said(&proxy.request(0, 1, &Shown(Some(genuine())))), "trust_not_loaded");
+}
+
+#[test]
+fn worker_that_starts_later_knows_what_others_fetched() {
+    let known = genuine();
+    let mut proxy = Proxy::by_api(&json!({}), 2);
+    proxy.tick(0, &naming(&[&known]));
+    assert_eq!(said(&proxy.request(1, 1, &Shown(Some(known)))), "allow", "before its first tick");
+}
+
+#[test]
+fn configuration_that_ends_hands_over_its_counts() {
+    let mut proxy = Proxy::by_api(&json!({}), 1);
+    proxy.tick(0, &naming(&[]));
+    proxy.request(0, 1, &Shown(None));
+    proxy.event(0, |engine, io, now| engine.on_end(io, now.mono));
+    assert_eq!(counted(&proxy.workers[0].take_effects(), "deny.no_client_certificate"), 1);
+}
