@@ -11,7 +11,7 @@ use crate::{
     decision::trust::{ApiState, ApiTrust, Trust},
     policy::{Authority, Policy, RegionPolicy, RevocationMode, names as name},
     regions,
-    time::{Clock, Mono, UnixSeconds, Window},
+    time::{Clock, Monotonic, UnixSeconds, Window},
     x509::{
         ca::{CaCertificate, IssuerError, verify_issuer},
         certificate::{CertificateError, ClientCertificate},
@@ -210,7 +210,7 @@ pub fn decide(
     trust: &Trust,
     revocations: &impl Revocations,
     now: UnixSeconds,
-    first_seen: Mono,
+    first_seen: Monotonic,
 ) -> Verdict {
     let mut clock = Clock::at(now);
     let (mut worth_asking, mut unchecked) = (None, false);
@@ -317,7 +317,7 @@ fn check_authority<'a>(
     certificate: &ClientCertificate,
     region: &'a RegionPolicy,
     api: &ApiTrust,
-    first_seen: Mono,
+    first_seen: Monotonic,
     clock: &mut Clock,
 ) -> Result<Vouched<'a>, Refusal> {
     let by_ca = match verify_issuer(&region.genesys, certificate, clock) {
@@ -373,7 +373,7 @@ fn check_revocation(standing: RevocationStatus, mode: RevocationMode) -> Result<
 }
 
 /// The API is to name this certificate, and has not. May fresher trust change that?
-fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Mono) -> Refusal {
+fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Monotonic) -> Refusal {
     let settled = api.refreshed.is_some_and(|began| began > first_seen);
     let (reason, detail) = match api.state {
         ApiState::NotLoaded => (Reason::TrustNotLoaded, "the certificates API has not delivered pins yet"),

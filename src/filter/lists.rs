@@ -8,7 +8,7 @@ use crate::{
     http::{Failure, HttpCall, HttpResponse},
     policy::{Authority, ListSource, Policy, RegionPolicy, RevocationMode},
     shared::Secret,
-    time::{Clock, Mono, Now},
+    time::{Clock, Monotonic, Now},
     x509::{ca::CaCertificate, certificate::ClientCertificate},
 };
 use std::{cell::RefCell, rc::Rc};
@@ -80,12 +80,7 @@ impl Lists {
         self.followed.iter().fold(0, |sum, list| sum.wrapping_add(list.changes))
     }
 
-    /// The largest answer that a list's call may bring, and how long it may take.
-    pub fn limits(&self, index: usize) -> (usize, std::time::Duration) {
-        self.followed.get(index).map_or_else(Default::default, |list| (list.max_size(), list.timeout()))
-    }
-
-    pub fn leave(&mut self, now: Mono) {
+    pub fn leave(&mut self, now: Monotonic) {
         for list in &mut self.followed {
             list.leave(&mut SharedData, now);
         }
@@ -111,7 +106,7 @@ impl Lists {
         let (Some(list), Some(event)) = (self.followed.get(index), event) else { return };
         let code = match &event {
             ListEvent::Fetched { .. } => "ok",
-            ListEvent::Failed { failure, .. } => failure.code,
+            ListEvent::Failed { failure, .. } => failure.code.code(),
         };
         host::count(&self.metric(&format!("crl_fetches.{code}"), &list.source), 1);
         log_lines::list(&self.policy.name, list, &event);

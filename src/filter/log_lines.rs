@@ -9,7 +9,7 @@ use crate::{
     pins::{Event, PinChange, PinStatus},
     policy::{ListSource, Mode, Policy},
     shared::claim,
-    time::{Mono, UnixSeconds},
+    time::{Monotonic, UnixSeconds},
     x509::{ca::CaCertificate, certificate::Summary},
 };
 use log::{error, info, warn};
@@ -28,7 +28,7 @@ pub struct DenialLog(BTreeMap<Reason, Budget>);
 
 #[derive(Default)]
 struct Budget {
-    began: Mono,
+    began: Monotonic,
     written: u32,
     suppressed: u32,
 }
@@ -42,7 +42,7 @@ impl DenialLog {
         detail: &str,
         digest: Option<&Digest>,
         certificate: Option<&Summary>,
-        now: Mono,
+        now: Monotonic,
     ) {
         let budget = self.0.entry(reason).or_default();
         if budget.written == 0 || now > budget.began + WINDOW {
