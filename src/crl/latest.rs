@@ -10,9 +10,9 @@ use crate::{
     x509::crl::{CertificateList, CrlError, CrlMetadata},
 };
 use crate::{
-    http::Failure,
-    shared::{CALLBACK, Lease, Replica, Secret, Store},
-    time::{Clock, Mono, Now, UnixSeconds, millis},
+    http::{Failure, FailureCode},
+    shared::{CALLBACK, SealedRecord, Secret, SharedStore},
+    time::{Clock, Monotonic, Now, UnixSeconds},
     x509::{ca::CaCertificate, certificate::ClientCertificate},
 };
 use std::cell::Cell;
@@ -32,7 +32,7 @@ pub(super) struct Latest {
     sealed: bool,
     skew: UnixSeconds,
     /// What this worker believes in: it is verified by the time that anybody else can see it here.
-    known: Replica<Option<Known>>,
+    known: SealedRecord<Option<Known>>,
     /// What is shared was found damaged.
     damaged: Cell<bool>,
 }
@@ -46,7 +46,7 @@ impl Latest {
             url: url.to_owned(),
             sealed: secret.is_some(),
             skew,
-            known: Replica::new(&key, secret)?,
+            known: SealedRecord::new(format!("{key}/record"), secret)?,
             shelf: Shelf { key },
             damaged: Cell::new(false),
         })
@@ -73,18 +73,17 @@ impl Latest {
         &mut self,
         authorities: &[CaCertificate],
         max_size: usize,
-        store: &mut impl Store,
-        lease: &mut Lease,
+        store: &mut dyn SharedStore,
         now: Now,
     ) -> bool {
-        let Some(before) = self.known.learn(store, lease, now.mono) else { return false };
-        if self.known.value == before {
+        let before = self.known.value.clone();
+        if !self.known.sync(store, now.mono) {
             return false;
         }
         let mut claim = std::mem::replace(&mut self.known.value, before);
         // Nothing has been fetched later than now.
         if let Some(claim) = &mut claim {
-            claim.fetched = claim.fetched.min(millis(now.mono + CALLBACK));
+            claim.fetched = claim.fetched.min((now.mono + CALLBACK).millis());
         }
         // What was fetched again brings nothing new, and need not be verified again.
         if let (Some(claim), Some(known)) = (&claim, &mut self.known.value)
@@ -118,14 +117,14 @@ impl Latest {
         &mut self,
         list: &CertificateList<'_>,
         again: bool,
-        store: &mut impl Store,
+        store: &mut dyn SharedStore,
         now: Now,
     ) -> Result<bool, Failure> {
         let changed = self.known().is_none_or(|known| known.signed != list.signed);
         if changed {
             self.check_order(&list.terms, now.wall)?;
         }
-        let fetched = millis(now.mono);
+        let fetched = now.mono.millis();
         if changed || again {
             let known = self.shelf.put(store, list, self.known(), self.sealed, fetched);
             self.known.value = Some(known.map_err(|error| refused(&error))?);
@@ -137,7 +136,7 @@ impl Latest {
     }
 
     /// Writes the record again, in the place of whatever another may have written there.
-    pub fn share(&mut self, store: &mut impl Store, now: Mono) {
+    pub fn share(&mut self, store: &mut dyn SharedStore, now: Monotonic) {
         if self.known.value.is_some() {
             self.known.write(store, now);
         }
@@ -149,7 +148,7 @@ impl Latest {
         let Some(known) = self.known().map(|known| &known.terms) else { return Ok(()) };
         let older = || {
             Failure::new(
-                "crl_rollback",
+                FailureCode::CrlRollback,
                 "the revocation list is older than the one at hand (lower CRL number or thisUpdate), which stays in use",
             )
         };
@@ -171,7 +170,7 @@ impl Latest {
                 Ok(())
             } else {
                 Err(Failure::new(
-                    "crl_other_scope",
+                    FailureCode::CrlOtherScope,
                     "the revocation list is about other distribution points than its CA's at hand, which stays in use",
                 ))
             };
@@ -188,7 +187,7 @@ impl Latest {
         &self,
         signer: &CaCertificate,
         certificate: &ClientCertificate,
-        store: &impl Store,
+        store: &dyn SharedStore,
         clock: &mut Clock,
     ) -> Option<RevocationStatus> {
         let known = self.known().filter(|known| known.terms.cover(signer, certificate))?;

@@ -9,11 +9,11 @@ use crate::{
     x509::crl::{CertificateList, CrlError},
 };
 use crate::{
-    http::{Failure, HttpCall, HttpResponse, Upstream},
+    http::{Failure, FailureCode, HttpCall, HttpResponse, Upstream},
     pins::{backoff, longest, period},
     policy::{ListSource, Policy},
-    shared::{FORM, Lease, Replica, Seal, Secret, Store, short},
-    time::{Clock, Mono, Now, UnixSeconds, millis},
+    shared::{FORM, Lease, Seal, SealedRecord, Secret, SharedStore, short},
+    time::{Clock, Monotonic, Now, UnixSeconds},
     x509::{ca::CaCertificate, certificate::ClientCertificate},
 };
 use serde::{Deserialize, Serialize};
@@ -51,15 +51,15 @@ pub struct RevocationList {
     authorities: Vec<CaCertificate>,
     lists: Vec<Latest>,
     lease: Lease,
-    turns: Replica<Turns>,
+    turns: SealedRecord<Turns>,
     /// Where workers note that they found shared data damaged.
     damage: String,
     /// An answer has to be here by then; a callback may get lost.
-    pending: Option<Mono>,
+    pending: Option<Monotonic>,
     /// When this worker last began a fetch.
-    began: Option<Mono>,
+    began: Option<Monotonic>,
     /// When this worker last fetched it because of such damage.
-    repaired: Option<Mono>,
+    repaired: Option<Monotonic>,
     /// The next answer is written down even if it brings nothing new.
     rewrite: bool,
     /// Grows whenever a verdict might turn.
@@ -80,7 +80,7 @@ struct Settings {
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Turns {
     failures: u32,
-    failing: Option<String>,
+    failing: Option<FailureCode>,
     next: u64,
 }
 
@@ -122,8 +122,8 @@ impl RevocationList {
             lists: cas.into_iter().map(list).collect::<Option<_>>()?,
             authorities: authorities.to_vec(),
             settings,
-            lease: Lease::new(lease_key.clone(), worker, Seal::new(secret, &lease_key)?),
-            turns: Replica::new(&turns_key, secret)?,
+            lease: Lease::new(lease_key.clone(), worker, secret)?,
+            turns: SealedRecord::new(format!("{turns_key}/record"), secret)?,
             damage: format!("{key}/damaged"),
             pending: None,
             began: None,
@@ -133,50 +133,38 @@ impl RevocationList {
         })
     }
 
-    /// The largest answer worth handing over, in bytes.
-    pub fn max_size(&self) -> usize {
-        self.settings.max_size
-    }
-
-    pub fn timeout(&self) -> Duration {
-        self.settings.timeout
-    }
-
     /// Reads what other workers wrote.
-    pub fn learn(&mut self, store: &mut impl Store, now: Now) {
+    pub fn learn(&mut self, store: &mut dyn SharedStore, now: Now) {
         let Settings { interval, jitter, retry: (_, max), max_size, .. } = self.settings;
         for list in &mut self.lists {
-            let is_news = list.learn(&self.authorities, max_size, store, &mut self.lease, now);
+            let is_news = list.learn(&self.authorities, max_size, store, now);
             self.changes = self.changes.wrapping_add(is_news.into());
         }
-        if self.turns.learn(store, &mut self.lease, now.mono).is_some() {
+        if self.turns.sync(store, now.mono) {
             // Whoever wrote it may have had a longer interval, or may want that nobody fetches any more.
-            let latest = millis(now.mono + longest(interval, max, jitter));
+            let latest = (now.mono + longest(interval, max, jitter)).millis();
             let turns = &mut self.turns.value;
             turns.next = turns.next.min(latest);
         }
     }
 
     /// To be called at every tick.
-    pub fn tick(&mut self, store: &mut impl Store, now: Now) -> (Option<HttpCall>, Option<ListEvent>) {
+    pub fn tick(&mut self, store: &mut dyn SharedStore, now: Now) -> (Option<HttpCall>, Option<ListEvent>) {
         self.learn(store, now);
         if self.lists.iter().fold(false, |damaged, list| list.take_damage() | damaged) {
-            let at = u64::try_from(now.mono.as_nanos()).unwrap_or(u64::MAX);
-            store.set(&self.damage, &at.to_le_bytes(), None);
+            store.set(&self.damage, &now.mono.millis().to_le_bytes(), None);
         }
         if let Some(deadline) = self.pending {
-            self.lease.keep(store, now.mono);
             if now.mono <= deadline {
                 return (None, None);
             }
-            let lost = Failure::new("no_answer", "Envoy reported no outcome of the call in time");
+            let lost = Failure::new(FailureCode::NoAnswer, "Envoy reported no outcome of the call in time");
             return (None, Some(self.fail(lost, store, now)));
         }
         if !self.is_due(store, now.mono) {
-            self.lease.keep(store, now.mono);
             return (None, None);
         }
-        if !self.lease.take(store, now.mono) {
+        if !self.lease.take(store, now.mono, self.settings.timeout + Duration::from_secs(5)) {
             return (None, None);
         }
         // The last holder may have fetched it just before its lease ended.
@@ -199,23 +187,32 @@ impl RevocationList {
             (":authority", self.source.host.clone()),
             ("accept", "application/pkix-crl, */*".to_owned()),
         ];
-        (Some(HttpCall { cluster: self.source.cluster.clone(), headers, body: b"" }), None)
+        (
+            Some(HttpCall {
+                cluster: self.source.cluster.clone(),
+                headers,
+                body: b"",
+                timeout: self.settings.timeout,
+                max_body: self.settings.max_size,
+            }),
+            None,
+        )
     }
 
     /// Whatever others write of turns, this worker leaves the host alone for as long as after a first failure.
-    fn is_due(&self, store: &impl Store, now: Mono) -> bool {
+    fn is_due(&self, store: &dyn SharedStore, now: Monotonic) -> bool {
         let (pause, _) = self.settings.retry;
         let is_rested = self.began.is_none_or(|at| now >= at + pause / 2);
         is_rested && (self.next_fetch() <= now || self.is_damaged(store, now))
     }
 
     /// When the next fetch is due: at once after a success that left no list here, as one that another module has taken away.
-    fn next_fetch(&self) -> Mono {
+    fn next_fetch(&self) -> Monotonic {
         let Turns { failures, next, .. } = self.turns.value;
         if failures == 0 && self.known().next().is_none() {
-            Duration::ZERO
+            Monotonic::ZERO
         } else {
-            Duration::from_millis(next)
+            Monotonic::from_millis(next)
         }
     }
 
@@ -225,24 +222,25 @@ impl RevocationList {
 
     /// Whether a worker reported damage that was not repaired since. At most one fetch in [`REPAIR`] follows from it in each
     /// worker that gets the lease, whoever reports.
-    fn is_damaged(&self, store: &impl Store, now: Mono) -> bool {
+    fn is_damaged(&self, store: &dyn SharedStore, now: Monotonic) -> bool {
         let told = self.damage_told(store).filter(|told| *told <= now);
         told.is_some_and(|told| self.repaired.is_none_or(|at| told > at && now >= at + REPAIR))
     }
 
-    fn damage_told(&self, store: &impl Store) -> Option<Mono> {
+    fn damage_told(&self, store: &dyn SharedStore) -> Option<Monotonic> {
         let told = store.get(&self.damage).0?.try_into().ok()?;
-        Some(Duration::from_nanos(u64::from_le_bytes(told)))
+        Some(Monotonic::from_millis(u64::from_le_bytes(told)))
     }
 
     /// The answer to the call, or why it could not be made.
     pub fn answered(
         &mut self,
         response: Result<HttpResponse, Failure>,
-        store: &mut impl Store,
+        store: &mut dyn SharedStore,
         now: Now,
     ) -> Option<ListEvent> {
         self.pending.take()?;
+        self.lease.release(store, now.mono);
         // A worker that stalled has lost its lease, and perhaps its turn to one that has a newer list.
         self.learn(store, now);
         let result = response.and_then(|response| self.take_list(&response, store, now));
@@ -256,15 +254,15 @@ impl RevocationList {
     fn take_list(
         &mut self,
         response: &HttpResponse,
-        store: &mut impl Store,
+        store: &mut dyn SharedStore,
         now: Now,
     ) -> Result<ListEvent, Failure> {
         if response.status != 200 {
-            return Err(response.unexpected(Upstream::Crl));
+            return Err(response.unexpected(Upstream::Crl, now.wall));
         }
-        let body = response
-            .body_within(self.settings.max_size)
-            .map_err(|detail| Failure::new("crl_too_large", format!("{detail}: see revocation.max_size")))?;
+        let body = response.body_within(self.settings.max_size).map_err(|detail| {
+            Failure::new(FailureCode::CrlTooLarge, format!("{detail}: see revocation.max_size"))
+        })?;
         let list = CertificateList::verify(body, &self.authorities, now.wall, self.settings.skew)
             .map_err(|error| refused(&error))?;
         let of_its_ca = self.lists.iter_mut().find(|known| known.is_of(&list.terms));
@@ -278,24 +276,25 @@ impl RevocationList {
             store.set(&self.damage, b"-", None);
         }
         self.rewrite = false;
-        let next_in = period(self.settings.interval, self.settings.jitter, now.roll);
+        let next_in = period(self.settings.interval, self.settings.jitter, now.random);
         let turns = &mut self.turns.value;
         let recovered = turns.failures > 0;
-        (turns.failures, turns.failing, turns.next) = (0, None, millis(now.mono + next_in));
+        (turns.failures, turns.failing, turns.next) = (0, None, (now.mono + next_in).millis());
         self.turns.write(store, now.mono);
         Ok(ListEvent::Fetched { entries, changed, recovered })
     }
 
-    fn fail(&mut self, failure: Failure, store: &mut impl Store, now: Now) -> ListEvent {
+    fn fail(&mut self, failure: Failure, store: &mut dyn SharedStore, now: Now) -> ListEvent {
         self.pending = None;
+        self.lease.release(store, now.mono);
         let turns = &mut self.turns.value;
         turns.failures = turns.failures.saturating_add(1);
-        let new = turns.failing.as_deref() != Some(failure.code);
-        turns.failing = Some(failure.code.to_owned());
+        let new = turns.failing != Some(failure.code);
+        turns.failing = Some(failure.code);
         let Settings { interval, jitter, retry, .. } = self.settings;
         // A `Retry-After` is as unsigned as the rest of it: whoever was on the way once would keep lists away for an interval.
-        let next_in = backoff(turns.failures, retry, jitter, now.roll, None, interval);
-        turns.next = millis(now.mono + next_in);
+        let next_in = backoff(turns.failures, retry, jitter, now.random, None, interval);
+        turns.next = (now.mono + next_in).millis();
         let failures = turns.failures;
         self.turns.write(store, now.mono);
         ListEvent::Failed { failure, failures, next_in, new }
@@ -306,17 +305,17 @@ impl RevocationList {
         &self,
         signer: &CaCertificate,
         certificate: &ClientCertificate,
-        store: &impl Store,
+        store: &dyn SharedStore,
         clock: &mut Clock,
     ) -> Option<RevocationStatus> {
         self.lists.iter().filter_map(|list| list.standing(signer, certificate, store, clock)).max()
     }
 
-    pub fn leave(&mut self, store: &mut impl Store, now: Mono) {
+    pub fn leave(&mut self, store: &mut dyn SharedStore, now: Monotonic) {
         self.lease.release(store, now);
     }
 
-    pub fn is_leader(&self, now: Mono) -> bool {
+    pub fn is_leader(&self, now: Monotonic) -> bool {
         self.lease.is_held(now)
     }
 
@@ -324,9 +323,9 @@ impl RevocationList {
     /// counts, the first to run out, and all entries.
     pub fn gauges(&self, now: Now) -> Option<(Duration, u64, usize)> {
         let next_update = self.known().map(|known| known.terms.next_update).min()?;
-        let fetched = self.known().map(|known| known.fetched).min().map(Duration::from_millis)?;
+        let fetched = self.known().map(|known| known.fetched).min().map(Monotonic::from_millis)?;
         let left = u64::try_from(next_update.saturating_sub(now.wall)).unwrap_or(0);
-        Some((now.mono.saturating_sub(fetched), left, self.known().map(|known| known.entries).sum()))
+        Some((now.mono.since(fetched), left, self.known().map(|known| known.entries).sum()))
     }
 }
 

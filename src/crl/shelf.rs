@@ -10,7 +10,7 @@ use crate::{
     },
     x509::crl::{CertificateList, CrlError, CrlMetadata, significant},
 };
-use crate::{shared::Store, x509::ca::CaCertificate};
+use crate::{shared::SharedStore, x509::ca::CaCertificate};
 use serde::{Deserialize, Serialize};
 
 /// What workers know of a list.
@@ -47,7 +47,7 @@ impl Shelf {
     /// Writes a list where all workers look. `sealed`: its record will be, so that nobody has to verify it again.
     pub fn put(
         &self,
-        store: &mut impl Store,
+        store: &mut dyn SharedStore,
         list: &CertificateList<'_>,
         before: Option<&Known>,
         sealed: bool,
@@ -78,7 +78,7 @@ impl Shelf {
     /// bytes that its CA's signature has to fit.
     pub fn verify(
         &self,
-        store: &impl Store,
+        store: &dyn SharedStore,
         claim: &Known,
         authorities: &[CaCertificate],
         max_size: usize,
@@ -98,7 +98,7 @@ impl Shelf {
     }
 
     /// Whether a serial number is on a list; nothing if the bucket that would hold it is not what was put there.
-    pub fn holds(&self, store: &impl Store, known: &Known, serial: &[u8]) -> Option<bool> {
+    pub fn holds(&self, store: &dyn SharedStore, known: &Known, serial: &[u8]) -> Option<bool> {
         let number = table::bucket_for(serial);
         let bucket = store.get(&self.bucket_key(known.second, number)).0.unwrap_or_default();
         let is_whole = known.buckets.get(number) == Some(&table::digest(&bucket));

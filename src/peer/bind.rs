@@ -97,7 +97,7 @@ mod tests {
     use crate::{
         decision::{Outcome, decide, trust::Trust},
         test_support::{EU, NOW, cast, leaf, policy, us_leaf, us_only},
-        time::Mono,
+        time::Monotonic,
         x509::certificate::{ClientCertificate, MAX_DER},
     };
     use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -275,7 +275,7 @@ mod tests {
                 let Ok(bound) = bind(&Fingerprint::of(own), sources) else { continue };
                 prop_assert_eq!(&bound, own, "passed off as another");
                 let certificate = ClientCertificate::parse(&bound).unwrap();
-                let outcome = decide(&certificate, &policy, &Trust::default(), &(), NOW, Mono::ZERO).outcome;
+                let outcome = decide(&certificate, &policy, &Trust::default(), &(), NOW, Monotonic::ZERO).outcome;
                 prop_assert_eq!(matches!(outcome, Outcome::Allow { .. }), number == 0);
             }
             // Shown by Envoy itself, a certificate is found whatever the header says.

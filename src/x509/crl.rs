@@ -5,6 +5,7 @@
 //! number, and whom the list is about.
 
 use crate::crl::RevocationStatus;
+use crate::http::FailureCode;
 use crate::{
     time::{Clock, UnixSeconds},
     x509::{
@@ -105,15 +106,15 @@ pub enum CrlError {
 
 impl CrlError {
     /// The stable code that labels metrics.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> FailureCode {
         match self {
-            Self::Malformed(_) | Self::Pem => "crl_malformed",
-            Self::Unsupported(_) => "crl_unsupported",
-            Self::OtherIssuer(_) => "crl_other_issuer",
-            Self::MayNotSign => "crl_not_allowed",
-            Self::BadSignature => "crl_bad_signature",
-            Self::NotYetValid => "crl_not_yet_valid",
-            Self::Expired => "crl_expired",
+            Self::Malformed(_) | Self::Pem => FailureCode::CrlMalformed,
+            Self::Unsupported(_) => FailureCode::CrlUnsupported,
+            Self::OtherIssuer(_) => FailureCode::CrlOtherIssuer,
+            Self::MayNotSign => FailureCode::CrlNotAllowed,
+            Self::BadSignature => FailureCode::CrlBadSignature,
+            Self::NotYetValid => FailureCode::CrlNotYetValid,
+            Self::Expired => FailureCode::CrlExpired,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::crl::tests::{
 };
 use crate::{
     crl::RevocationStatus,
-    shared::{Seal, Store as _},
+    shared::{Seal, SharedStore as _},
 };
 use proptest::{collection, prelude::*, sample};
 use serde_json::{Value, json};

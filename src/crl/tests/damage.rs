@@ -6,7 +6,7 @@ use crate::crl::tests::{
 };
 use crate::{
     crl::{RevocationStatus, table::BUCKETS},
-    shared::{FORM, Seal, Secret, Store as _},
+    shared::{FORM, Seal, Secret, SharedStore as _},
     time::Now,
 };
 use std::time::Duration;

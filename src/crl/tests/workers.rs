@@ -6,8 +6,8 @@ use crate::{
     crl::{ListEvent, RevocationList, RevocationStatus},
     http::HttpResponse,
     policy::{Authority, ListSource, Policy},
-    shared::{Secret, Store},
-    time::{Clock, Now},
+    shared::{Secret, SharedStore},
+    time::{Clock, Monotonic, Now},
     x509::ca::CaCertificate,
 };
 use std::{collections::HashMap, time::Duration};
@@ -18,7 +18,7 @@ use time::Duration as Span;
 #[derive(Default)]
 pub(super) struct Shared(pub HashMap<String, (Vec<u8>, u32)>);
 
-impl Store for Shared {
+impl SharedStore for Shared {
     fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
         self.0.get(key).map_or((None, None), |(value, cas)| (Some(value.clone()), Some(*cas)))
     }
@@ -107,7 +107,7 @@ impl Worker {
         let response = HttpResponse { status: 200, body: Some(der.to_vec()), retry_after: None };
         match self.list.answered(Ok(response), shared, at) {
             Some(ListEvent::Fetched { .. }) => "ok",
-            Some(ListEvent::Failed { failure, .. }) => failure.code,
+            Some(ListEvent::Failed { failure, .. }) => failure.code.code(),
             None => "no answer was awaited",
         }
     }
@@ -133,7 +133,7 @@ pub(super) fn list(number: u64, revoked: &[&Leaf]) -> Vec<u8> {
 }
 
 pub(super) fn moment(seconds: u64) -> Now {
-    Now { mono: Duration::from_secs(seconds), wall: now(), roll: 0.5 }
+    Now { mono: Monotonic::from_millis(seconds * 1000), wall: now(), random: 0.5 }
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn a_list_that_a_worker_brings_home_that_stalled_does_not_replace_a_newer_one() 
         let late = HttpResponse { status: 200, body: Some(list(1, &[])), retry_after: None };
         let event = stalled.list.answered(Ok(late), &mut shared, moment(112));
         let Some(ListEvent::Failed { failure, .. }) = event else { panic!("{event:?}") };
-        assert_eq!(failure.code, "crl_rollback");
+        assert_eq!(failure.code.code(), "crl_rollback");
         for worker in [&mut stalled, &mut other] {
             worker.learn(&mut shared, 113);
             assert_eq!(worker.standing(&shared, revoked, now()), Some(RevocationStatus::Revoked));
@@ -273,7 +273,7 @@ fn age_and_end_of_a_list_show_after_a_reload_though_nothing_was_fetched_since() 
 fn no_answer_keeps_lists_away_for_longer_than_the_configured_retry() {
     let (mut shared, mut worker) = (Shared::default(), Worker::new(1, Some("s3cret")));
     assert!(worker.list.tick(&mut shared, moment(100)).0.is_some());
-    let busy = HttpResponse { status: 503, body: None, retry_after: Some(Duration::from_hours(100)) };
+    let busy = HttpResponse { status: 503, body: None, retry_after: Some(b"360000".to_vec()) };
     worker.list.answered(Ok(busy), &mut shared, moment(100));
     assert_eq!(worker.fetch(&mut shared, 102, &list(1, &[])), "ok");
 }

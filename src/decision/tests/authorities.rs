@@ -47,7 +47,7 @@ fn the_published_shape_passes_rsa_4096_by_the_root_itself() {
         ("by DigiCert, somebody", &pki.email, denied(Reason::WrongName)),
         ("another region's", &pki.eu.genesys, denied(Reason::WrongRegion)),
     ] {
-        let verdict = decide(&client(leaf), &policy, &Trust::default(), &(), now, Mono::ZERO);
+        let verdict = decide(&client(leaf), &policy, &Trust::default(), &(), now, Monotonic::ZERO);
         assert_eq!(verdict.outcome, expected, "{what}");
     }
 }
@@ -101,7 +101,7 @@ fn what_one_region_trusts_vouches_for_no_other_region() {
         },
     }}));
     let settled = |pins: &[&Leaf]| ApiTrust {
-        refreshed: Some(Mono::from_secs(1)),
+        refreshed: Some(Monotonic::from_secs(1)),
         ..api_trust(ApiState::Loaded, pins)
     };
     let trust = trust(vec![settled(&[&us_pinned]), settled(&[&eu_pinned])]);
@@ -114,7 +114,7 @@ fn what_one_region_trusts_vouches_for_no_other_region() {
         ("us, pinned for eu only", us_pinned, denied(NotPinned)),
         ("eu, pinned for us only", eu_pinned, denied(NotPinned)),
     ] {
-        let verdict = decide(&client(&leaf), &policy, &trust, &(), NOW, Mono::ZERO);
+        let verdict = decide(&client(&leaf), &policy, &trust, &(), NOW, Monotonic::ZERO);
         assert_eq!(verdict.outcome, expected, "{what}");
     }
 }
@@ -168,7 +168,7 @@ fn a_pin_of_the_api_counts_where_the_api_does() {
     let other_pin = format!("sha256:{}", "0".repeat(64));
     let decide_with = |pins: Value, state| {
         let trust = trust(vec![api_trust(state, &[&leaf])]);
-        decide(&client(&leaf), &us(&json!({"digicert": {"pins": pins}})), &trust, &(), NOW, Mono::ZERO)
+        decide(&client(&leaf), &us(&json!({"digicert": {"pins": pins}})), &trust, &(), NOW, Monotonic::ZERO)
             .outcome
     };
     for (what, pins, state, expected) in [

@@ -4,7 +4,7 @@ use crate::pins::tests::{Api, PKI, Proxy, Shared, TICK};
 use crate::{
     pins::Event,
     shared::{
-        Seal, Store,
+        Seal, SharedStore,
         lease::{Lease, TERM},
     },
 };
@@ -42,7 +42,7 @@ impl Interleaved<'_> {
     }
 }
 
-impl Store for Interleaved<'_> {
+impl SharedStore for Interleaved<'_> {
     fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
         // Reading comes right before writing, so acting before each write covers every order of the two.
         self.shared.get(key)
