@@ -38,7 +38,10 @@ use trust::{ApiState, ApiTrust, Trust};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Genesys Cloud's client of the region with this id.
-    Allow { region: String, authority: Authority },
+    Allow {
+        region: String,
+        authority: Authority,
+    },
     Deny(Reason),
 }
 
@@ -311,9 +314,11 @@ fn denied_by_issuer(error: IssuerError, region: &RegionPolicy) -> Denial {
              SHA-256, SHA-384 or SHA-512 are"
         ),
         IssuerError::BadSignature => format!("names a CA of {id} as its issuer, which did not sign it"),
-        IssuerError::VerifierUnavailable => "Envoy refuses to verify signatures: allow proxy_call_foreign_function in \
+        IssuerError::VerifierUnavailable => {
+            "Envoy refuses to verify signatures: allow proxy_call_foreign_function in \
                                              capability_restriction_config"
-            .to_owned(),
+                .to_owned()
+        }
     };
     Denial::new(error.into(), detail)
 }

@@ -98,7 +98,9 @@ impl Reason {
     /// HTTP status of the reply: 503 where a later request may have another answer, else 403.
     pub fn status(self) -> u16 {
         match self {
-            Self::SignatureUnavailable | Self::TrustNotLoaded | Self::TrustStale | Self::TrustUnrefreshed => 503,
+            Self::SignatureUnavailable | Self::TrustNotLoaded | Self::TrustStale | Self::TrustUnrefreshed => {
+                503
+            }
             _ => 403,
         }
     }

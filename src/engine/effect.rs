@@ -40,15 +40,33 @@ pub enum CallId {
 #[derive(Debug)]
 pub enum Effect {
     /// Make a call; its answer goes to `Engine::on_response`.
-    Call { id: CallId, call: HttpCall },
+    Call {
+        id: CallId,
+        call: HttpCall,
+    },
     /// Apply what was decided to the held request of this stream.
-    Release { stream: u32, action: Action },
-    Log { level: Level, line: String },
+    Release {
+        stream: u32,
+        action: Action,
+    },
+    Log {
+        level: Level,
+        line: String,
+    },
     /// Add to a counter; zero makes it exist.
-    Count { metric: String, by: u64 },
-    Gauge { metric: String, value: u64 },
+    Count {
+        metric: String,
+        by: u64,
+    },
+    Gauge {
+        metric: String,
+        value: u64,
+    },
     /// Set a gauge unless it is higher already.
-    RaiseGauge { metric: String, value: u64 },
+    RaiseGauge {
+        metric: String,
+        value: u64,
+    },
     /// Tick with this period from now on.
     Tick(Duration),
 }

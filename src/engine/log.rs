@@ -127,7 +127,9 @@ pub fn refresh(policy: &str, region: &str, event: &Event) -> Option<Effect> {
             }
             line(
                 Level::Info,
-                format!("not pinned from the API's answer policy={policy} region={region} entities={counts:?}"),
+                format!(
+                    "not pinned from the API's answer policy={policy} region={region} entities={counts:?}"
+                ),
             )
         }
         Event::Refreshed { .. } | Event::Failed { .. } => return None,
@@ -186,7 +188,9 @@ pub fn crl(policy: &str, crl: &CrlFetcher, event: &CrlEvent) -> Option<Effect> {
     Some(match event {
         CrlEvent::Fetched { entries, changed, recovered } if *changed || *recovered => line(
             Level::Info,
-            format!("revocation list fetched {about} entries={entries} changed={changed} recovered={recovered}"),
+            format!(
+                "revocation list fetched {about} entries={entries} changed={changed} recovered={recovered}"
+            ),
         ),
         CrlEvent::Failed { failure, failures, next_in, new: true } => line(
             Level::Warn,
@@ -226,7 +230,10 @@ pub fn announce(policy: &Policy, now: UnixSeconds, effects: &mut Vec<Effect>) {
         for ca in region.genesys.iter().chain(issuers) {
             let (level, text) = announce_ca(ca, now);
             let until = date(ca.not_after);
-            say(level, format!("{text} policy={name} region={} subject={:?} until={until}", region.id, ca.name));
+            say(
+                level,
+                format!("{text} policy={name} region={} subject={:?} until={until}", region.id, ca.name),
+            );
         }
     }
 }

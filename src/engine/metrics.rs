@@ -145,9 +145,11 @@ impl Gauges<'_> {
     /// Each CRL has gauges by its id, or one that is about to expire would hide behind a fresh one.
     pub fn crl(&mut self, crl: &CrlFetcher) {
         let Some((age, left, entries)) = crl.gauges(self.now) else { return };
-        for (gauge, value) in
-            [("crl_age_seconds", age.as_secs()), ("crl_seconds_to_next_update", left), ("crl_entries", count(entries))]
-        {
+        for (gauge, value) in [
+            ("crl_age_seconds", age.as_secs()),
+            ("crl_seconds_to_next_update", left),
+            ("crl_entries", count(entries)),
+        ] {
             let metric = crl_metric(&self.policy.name, &format!("{gauge}.{}", crl.id), &crl.source);
             self.push(metric, value);
         }

@@ -129,7 +129,15 @@ impl RequestHandler {
                 let deadline = now.mono + self.policy.refresh.on_unknown_certificate.hold;
                 let version = sources.trust.version;
                 let request_id = request.id();
-                self.held.push(HeldRequest { stream, request_id, digest, certificate, region, version, deadline });
+                self.held.push(HeldRequest {
+                    stream,
+                    request_id,
+                    digest,
+                    certificate,
+                    region,
+                    version,
+                    deadline,
+                });
                 self.counters.held.increment();
                 self.tick_every(QUICK_TICK, effects);
                 Action::Hold

@@ -78,9 +78,11 @@ impl TrustSources {
                     }
                     let pins = PinNews::new(&policy.name, &region.id);
                     let refresher = Refresher::new(policy.clone(), region, client, self.worker);
-                    regions.extend(refresher.map(|refresher| {
-                        (region.id.clone(), RegionSource { refresher, pins, version: 0 })
-                    }));
+                    regions.extend(
+                        refresher.map(|refresher| {
+                            (region.id.clone(), RegionSource { refresher, pins, version: 0 })
+                        }),
+                    );
                 }
                 Err(variable) => {
                     if self.says_first(io, &format!("no_credentials/{}", region.id)) {
@@ -125,7 +127,9 @@ impl TrustSources {
     ) {
         match id {
             CallId::Refresh(id) => {
-                let Some(source) = self.regions.as_mut().and_then(|regions| regions.get_mut(id)) else { return };
+                let Some(source) = self.regions.as_mut().and_then(|regions| regions.get_mut(id)) else {
+                    return;
+                };
                 let step = source.refresher.on_response(response, io.verifier, io.store, now);
                 report(&self.policy.name, id, step, effects);
             }

@@ -51,14 +51,12 @@ impl Running {
     }
 
     fn with_engine<T>(&self, event: impl FnOnce(&mut Engine, &mut Io<'_>) -> T) -> T {
-        let mut io =
-            Io { store: &mut SharedData, verifier: &HostVerifier, environment: &HostEnvironment };
+        let mut io = Io { store: &mut SharedData, verifier: &HostVerifier, environment: &HostEnvironment };
         event(&mut self.engine.borrow_mut(), &mut io)
     }
 
     pub fn on_request(&self, stream: u32) -> Outcome {
-        let action =
-            self.with_engine(|engine, io| engine.on_request(stream, &HostRequest, &host::now, io));
+        let action = self.with_engine(|engine, io| engine.on_request(stream, &HostRequest, &host::now, io));
         let outcome = self.apply(&action);
         self.carry_out();
         outcome

@@ -3,9 +3,7 @@
 //! The binding rule: a certificate counts only if the SHA-256 of its DER is the connection's own digest attribute,
 //! which comes from the TLS stack and cannot be forged. That makes even a header that clients can write a safe source.
 
-use crate::{
-    x509::{fingerprint::Fingerprint, pem},
-};
+use crate::x509::{fingerprint::Fingerprint, pem};
 use percent_encoding::percent_decode;
 
 /// Why the client's certificate is not there to be judged.
@@ -84,11 +82,7 @@ pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, PeerError> {
     // A hop that was not told to forward the certificate would leave the one in the SAN as the only one. `Hash` is a SHA-256
     // in Envoy's definition: one that cannot be compared, such as a SHA-1, may as well be of another certificate.
     let own = Some(Fingerprint::of(&certificate));
-    if xfcc::hashes(header).all(|hash| hash == own) {
-        Ok(certificate)
-    } else {
-        Err(PeerError::Mismatch)
-    }
+    if xfcc::hashes(header).all(|hash| hash == own) { Ok(certificate) } else { Err(PeerError::Mismatch) }
 }
 
 #[cfg(test)]
@@ -96,7 +90,7 @@ mod tests {
     use super::*;
     use crate::{
         decision::{Outcome, decide, trust::Trust},
-        test_support::{EU, NOW, cast, leaf, policy, us_leaf, us_only},
+        test_support::{EU, NOW, VERIFIER, cast, leaf, policy, us_leaf, us_only},
         time::Monotonic,
         x509::certificate::{ClientCertificate, MAX_DER},
     };
@@ -275,7 +269,7 @@ mod tests {
                 let Ok(bound) = bind(&Fingerprint::of(own), sources) else { continue };
                 prop_assert_eq!(&bound, own, "passed off as another");
                 let certificate = ClientCertificate::parse(&bound).unwrap();
-                let outcome = decide(&certificate, &policy, &Trust::default(), &(), NOW, Monotonic::ZERO).outcome;
+                let outcome = decide(&certificate, &policy, &Trust::default(), &(), VERIFIER, NOW, Monotonic::ZERO).outcome;
                 prop_assert_eq!(matches!(outcome, Outcome::Allow { .. }), number == 0);
             }
             // Shown by Envoy itself, a certificate is found whatever the header says.

@@ -96,7 +96,8 @@ fn denial_line_escapes_what_the_client_wrote() {
 #[test]
 fn access_that_is_revoked_is_counted_once() {
     let (kept, removed) = (us_leaf(&cast().digicert_ca), us_leaf(&cast().digicert_ca));
-    let mut proxy = Proxy::by_api(&json!({"refresh": {"keep_removed": "0s", "interval": "1m", "jitter": "0%"}}), 1);
+    let mut proxy =
+        Proxy::by_api(&json!({"refresh": {"keep_removed": "0s", "interval": "1m", "jitter": "0%"}}), 1);
     proxy.tick(0, &naming(&[&kept, &removed]));
     let client = Shown(Some(removed));
     assert_eq!(said(&proxy.request(0, 1, &client)), "allow");

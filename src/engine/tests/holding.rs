@@ -30,7 +30,8 @@ fn unknown_certificate_is_held_only_where_waiting_may_help() {
 
 #[test]
 fn held_requests_are_bounded() {
-    let mut proxy = refreshed(&json!({"refresh": {"on_unknown_certificate": {"max_held": 2}}}), 1, &[&genuine()]);
+    let mut proxy =
+        refreshed(&json!({"refresh": {"on_unknown_certificate": {"max_held": 2}}}), 1, &[&genuine()]);
     let client = Shown(Some(genuine()));
     let said: Vec<_> = (0..3).map(|stream| said(&proxy.request(0, stream, &client))).collect();
     assert_eq!(said, ["hold", "hold", "trust_unrefreshed"]);

@@ -177,7 +177,8 @@ fn said(action: &Action) -> &'static str {
 }
 
 fn lines(effects: &[Effect]) -> Vec<String> {
-    let line = |effect: &Effect| if let Effect::Log { line, .. } = effect { Some(line.clone()) } else { None };
+    let line =
+        |effect: &Effect| if let Effect::Log { line, .. } = effect { Some(line.clone()) } else { None };
     effects.iter().filter_map(line).collect()
 }
 
