@@ -79,10 +79,14 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// How long it may be cached, if it was reached at `now`. A denial that a refresh or a working host may end is cached for
+    /// How long it may be cached, if it was reached at `now`. A denial that a refresh, a CRL or a working host may end is cached for
     /// a second only. It is cached at all since each request would cost a signature otherwise.
     pub fn cacheable(&self, now: UnixSeconds) -> Window {
-        let may_end = self.needs_pin.is_some() || self.outcome == Outcome::Deny(Reason::SignatureUnavailable);
+        let may_end = self.needs_pin.is_some()
+            || matches!(
+                self.outcome,
+                Outcome::Deny(Reason::RevocationUnknown | Reason::SignatureUnavailable)
+            );
         if may_end { self.window.this_second(now) } else { self.window }
     }
 }

@@ -15,8 +15,13 @@ mod naming;
 mod revoked;
 mod time;
 
-const BY_GENESYS: Outcome = Outcome::Allow { region: 0, authority: Authority::Genesys };
-const BY_DIGICERT: Outcome = Outcome::Allow { region: 0, authority: Authority::Digicert };
+fn by_genesys() -> Outcome {
+    Outcome::Allow { region: "us-east-1".to_owned(), authority: Authority::Genesys }
+}
+
+fn by_digicert() -> Outcome {
+    Outcome::Allow { region: "us-east-1".to_owned(), authority: Authority::Digicert }
+}
 
 /// The verdict at [`NOW`], with no word from any API.
 fn verdict(leaf: &Leaf, policy: &Policy) -> Verdict {
@@ -46,8 +51,14 @@ fn api_trust(state: ApiState, pins: &[&Leaf]) -> ApiTrust {
     }
 }
 
-fn trust(regions: Vec<ApiTrust>) -> Trust {
-    Trust { version: 1, regions }
+/// What the APIs of these regions have said.
+fn trust<const N: usize>(regions: [(&str, ApiTrust); N]) -> Trust {
+    Trust { version: 1, regions: regions.map(|(id, said)| (id.to_owned(), said)).into() }
+}
+
+/// What the API of us-east-1 has said.
+fn us_trust(said: ApiTrust) -> Trust {
+    trust([("us-east-1", said)])
 }
 
 #[test]
@@ -87,7 +98,7 @@ fn news_of_another_worker_may_turn_what_they_are_about() {
     for reason in Reason::ALL {
         assert_eq!(Outcome::Deny(reason).may_change_with_news(), turned.contains(&reason), "{reason}");
     }
-    assert!(!BY_GENESYS.may_change_with_news());
+    assert!(!by_genesys().may_change_with_news());
 }
 
 #[test]

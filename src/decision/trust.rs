@@ -6,14 +6,17 @@ use crate::{
     x509::{ca::CaCertificate, fingerprint::Fingerprint},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::HashMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    rc::Rc,
+};
 
-/// The API's word on every region of a policy, in the policy's order.
+/// What the API says of each region, by the region's id.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     /// Grows with every news, also that an answer brought nothing. Cached verdicts of another version are void.
     pub version: u64,
-    pub regions: Vec<ApiTrust>,
+    pub regions: BTreeMap<String, ApiTrust>,
 }
 
 /// One region's pins as its API delivered them.

@@ -3,7 +3,10 @@
 //! The binding rule: a certificate counts only if the SHA-256 of its DER is the connection's own digest attribute,
 //! which comes from the TLS stack and cannot be forged. That makes even a header that clients can write a safe source.
 
-use crate::x509::{fingerprint::Fingerprint, pem};
+use crate::{
+    peer::xfcc,
+    x509::{fingerprint::Fingerprint, pem},
+};
 use percent_encoding::percent_decode;
 
 /// Why the client's certificate is not there to be judged.

@@ -19,7 +19,7 @@ fn a_genesys_ca_vouches_by_name_and_signature() {
     let cast = cast();
     let policy = us(&json!({"genesys": genesys()}));
     for (what, ca, expected) in [
-        ("its CA", &cast.us_ca, BY_GENESYS),
+        ("its CA", &cast.us_ca, by_genesys()),
         ("a CA of the same name", &cast.impostor, denied(BadSignature)),
         ("another region's CA", &cast.eu_ca, denied(UnknownIssuer)),
         ("DigiCert", &cast.digicert_ca, denied(UnknownIssuer)),
@@ -39,8 +39,8 @@ fn the_published_shape_passes_rsa_4096_by_the_root_itself() {
     let policy = us(&region);
     let now = ::time::OffsetDateTime::now_utc().unix_timestamp();
     for (what, leaf, expected) in [
-        ("by the root", &pki.us.genesys, BY_GENESYS),
-        ("by DigiCert", &pki.us.digicert, BY_DIGICERT),
+        ("by the root", &pki.us.genesys, by_genesys()),
+        ("by DigiCert", &pki.us.digicert, by_digicert()),
         ("by a false root", &pki.impostor_leaf, denied(BadSignature)),
         ("by DigiCert, not pinned", &pki.us.digicert_upcoming, denied(NotPinned)),
         ("by DigiCert, somebody with the same name", &pki.digicert_lookalike, denied(NotPinned)),
@@ -60,9 +60,9 @@ fn two_cas_of_one_name_each_vouch_for_their_own() {
     let reversed = json!({"genesys": {"ca_certificates": new.pem.clone() + &old.pem}});
     for policy in [us(&both), us(&reversed)] {
         for ca in [old, new] {
-            assert_eq!(outcome(&us_leaf(ca), &policy), BY_GENESYS);
+            assert_eq!(outcome(&us_leaf(ca), &policy), by_genesys());
             let keyless = leaf(ca).name(US).no_authority_key_id().issue();
-            assert_eq!(outcome(&keyless, &policy), BY_GENESYS);
+            assert_eq!(outcome(&keyless, &policy), by_genesys());
         }
     }
     let only_new = us(&json!({"genesys": {"ca_certificates": new.pem}}));
@@ -76,7 +76,7 @@ fn an_expired_ca_vouches_for_nobody() {
     let us_by = |pem: String| us(&json!({"genesys": {"ca_certificates": pem}}));
     let leaf = us_leaf(&expired);
     assert_eq!(outcome(&leaf, &us_by(expired.pem.clone())), denied(UnknownIssuer));
-    assert_eq!(outcome(&leaf, &us_by(expired.pem.clone() + &renewed.pem)), BY_GENESYS);
+    assert_eq!(outcome(&leaf, &us_by(expired.pem.clone() + &renewed.pem)), by_genesys());
 }
 
 /// Every kind of trust of one region, and the other region's name.
@@ -104,11 +104,11 @@ fn what_one_region_trusts_vouches_for_no_other_region() {
         refreshed: Some(Monotonic::from_secs(1)),
         ..api_trust(ApiState::Loaded, pins)
     };
-    let trust = trust(vec![settled(&[&us_pinned]), settled(&[&eu_pinned])]);
-    let allow = |region| Outcome::Allow { region, authority: Authority::Genesys };
+    let trust = trust([("eu-central-1", settled(&[&us_pinned])), ("us-east-1", settled(&[&eu_pinned]))]);
+    let allow = |region: &str| Outcome::Allow { region: region.to_owned(), authority: Authority::Genesys };
     for (what, leaf, expected) in [
-        ("eu by its own CA", foreign(&cast.eu_ca, EU), allow(0)),
-        ("us by its own CA", foreign(&cast.us_ca, US), allow(1)),
+        ("eu by its own CA", foreign(&cast.eu_ca, EU), allow("eu-central-1")),
+        ("us by its own CA", foreign(&cast.us_ca, US), allow("us-east-1")),
         ("us by eu's CA", foreign(&cast.eu_ca, US), denied(UnknownIssuer)),
         ("eu by us' CA", foreign(&cast.us_ca, EU), denied(UnknownIssuer)),
         ("us, pinned for eu only", us_pinned, denied(NotPinned)),
@@ -131,9 +131,9 @@ fn a_pin_vouches_alone_or_with_the_issuers_signature_where_configured() {
     let with_issuers = us(&json!({"digicert": issuers}));
     let unpinned = us_leaf(&cast.digicert_ca);
     for (what, leaf, by_pin, with_issuer) in [
-        ("pinned", &pinned, BY_DIGICERT, BY_DIGICERT),
-        ("pinned, by a false issuer", &forged, BY_DIGICERT, denied(BadSignature)),
-        ("pinned, by a stranger", &strangers, BY_DIGICERT, denied(UnknownIssuer)),
+        ("pinned", &pinned, by_digicert(), by_digicert()),
+        ("pinned, by a false issuer", &forged, by_digicert(), denied(BadSignature)),
+        ("pinned, by a stranger", &strangers, by_digicert(), denied(UnknownIssuer)),
         ("not pinned", &unpinned, denied(NotPinned), denied(NotPinned)),
         ("neither", &us_leaf(&cast.stranger_ca), denied(NotPinned), denied(UnknownIssuer)),
         (
@@ -167,7 +167,7 @@ fn a_pin_of_the_api_counts_where_the_api_does() {
     let leaf = us_leaf(&cast().digicert_ca);
     let other_pin = format!("sha256:{}", "0".repeat(64));
     let decide_with = |pins: Value, state| {
-        let trust = trust(vec![api_trust(state, &[&leaf])]);
+        let trust = us_trust(api_trust(state, &[&leaf]));
         decide(
             &client(&leaf),
             &us(&json!({"digicert": {"pins": pins}})),
@@ -180,10 +180,10 @@ fn a_pin_of_the_api_counts_where_the_api_does() {
         .outcome
     };
     for (what, pins, state, expected) in [
-        ("loaded", json!(["api"]), ApiState::Loaded, BY_DIGICERT),
-        ("half a success", json!(["api"]), ApiState::NotLoaded, BY_DIGICERT),
+        ("loaded", json!(["api"]), ApiState::Loaded, by_digicert()),
+        ("half a success", json!(["api"]), ApiState::NotLoaded, by_digicert()),
         ("stale", json!(["api"]), ApiState::Stale, denied(Reason::TrustStale)),
-        ("stale, and pinned by the operator", json!(["api", leaf.pin()]), ApiState::Stale, BY_DIGICERT),
+        ("stale, and pinned by the operator", json!(["api", leaf.pin()]), ApiState::Stale, by_digicert()),
         ("not configured", json!([other_pin]), ApiState::Loaded, denied(NotPinned)),
     ] {
         assert_eq!(decide_with(pins, state), expected, "{what}");
@@ -196,11 +196,11 @@ fn good_under_one_authority_is_good_whatever_the_others_say() {
     // Claims to be by the Genesys CA, falsely; pinned all the same.
     let claims = us_leaf(&cast.impostor);
     let both = us(&json!({"genesys": genesys(), "digicert": {"pins": [claims.pin()]}}));
-    assert_eq!(outcome(&claims, &both), BY_DIGICERT);
+    assert_eq!(outcome(&claims, &both), by_digicert());
     // By the Genesys CA, and not what digicert.issuers wants.
     let digicert = json!({"pins": ["api"], "issuers": cast.digicert_ca.pem});
     let both = us(&json!({"genesys": genesys(), "digicert": digicert}));
-    assert_eq!(outcome(&us_leaf(&cast.us_ca), &both), BY_GENESYS);
+    assert_eq!(outcome(&us_leaf(&cast.us_ca), &both), by_genesys());
     assert_eq!(outcome(&claims, &both), denied(BadSignature));
 }
 
@@ -217,5 +217,5 @@ fn without_the_genesys_authority_its_certificates_need_a_pin() {
 fn whoever_trusts_digicert_as_a_whole_gets_what_the_danger_says() {
     let ca = &cast().digicert_ca;
     let policy = us(&json!({"genesys": {"ca_certificates": ca.pem, "danger_public_ca": true}}));
-    assert_eq!(outcome(&us_leaf(ca), &policy), BY_GENESYS);
+    assert_eq!(outcome(&us_leaf(ca), &policy), by_genesys());
 }

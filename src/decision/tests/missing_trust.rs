@@ -43,7 +43,7 @@ fn said(state: ApiState, issuer: Issuer, refreshed: Option<Monotonic>) -> Trust 
         Issuer::Configured | Issuer::Nobody => Vec::new(),
     };
     let other = us_leaf(&cast().digicert_ca);
-    trust(vec![ApiTrust { hints: Rc::new(hints), refreshed, ..api_trust(state, &[&other]) }])
+    us_trust(ApiTrust { hints: Rc::new(hints), refreshed, ..api_trust(state, &[&other]) })
 }
 
 /// Everything that can be missing, against everything that can be known of the issuer.
@@ -76,8 +76,8 @@ fn an_unpinned_certificate_waits_for_trust_that_could_name_it() {
                     decide(&leaf, &policy, &said(state, issuer, refreshed), &(), VERIFIER, NOW, FIRST_SEEN);
                 let what = format!("{state:?} {issuer:?} refreshed {refreshed:?}");
                 assert_eq!(verdict.outcome, Outcome::Deny(reason), "{what}");
-                assert_eq!(verdict.worth_asking, worth_asking.then_some(0), "{what}");
-                let remembered = verdict.remembered(NOW);
+                assert_eq!(verdict.needs_pin, worth_asking.then(|| "us-east-1".to_owned()), "{what}");
+                let remembered = verdict.cacheable(NOW);
                 assert_eq!(remembered.until == NOW + 1 && remembered.from == NOW, worth_asking, "{what}");
             }
         }
@@ -99,7 +99,7 @@ fn a_certificate_that_the_issuers_did_not_sign_is_refused_for_good() {
                 let verdict = decide(&client(&us_leaf(ca)), &policy, &trust, &(), VERIFIER, NOW, FIRST_SEEN);
                 let what = format!("{} {state:?} {refreshed:?}", ca.name);
                 assert_eq!(verdict.outcome, Outcome::Deny(reason), "{what}");
-                assert_eq!(verdict.worth_asking, None, "{what}");
+                assert_eq!(verdict.needs_pin, None, "{what}");
             }
         }
     }
@@ -134,7 +134,7 @@ fn trust_that_could_not_have_changed_the_verdict_is_not_to_blame() {
                 FIRST_SEEN,
             );
             assert_eq!(verdict.outcome, Outcome::Deny(reason), "{what}, {state:?}");
-            assert_eq!(verdict.worth_asking, None, "{what}, {state:?}");
+            assert_eq!(verdict.needs_pin, None, "{what}, {state:?}");
         }
     }
     let unaffected = decide(
@@ -146,7 +146,7 @@ fn trust_that_could_not_have_changed_the_verdict_is_not_to_blame() {
         NOW,
         FIRST_SEEN,
     );
-    assert_eq!(unaffected.outcome, BY_GENESYS, "the Genesys CA needs no API");
+    assert_eq!(unaffected.outcome, by_genesys(), "the Genesys CA needs no API");
 }
 
 #[test]
@@ -155,12 +155,12 @@ fn an_expired_issuer_or_hint_shows_nothing() {
     let expired = ca("unit-expired-issuer").valid(date(CA_BEGIN), date(NOW - 1)).self_signed();
     let leaf = client(&us_leaf(&expired));
     let hints = Rc::new(vec![authority(&expired)]);
-    let hinted = trust(vec![ApiTrust { hints, ..api_trust(Loaded, &[]) }]);
+    let hinted = us_trust(ApiTrust { hints, ..api_trust(Loaded, &[]) });
     let verdict = decide(&leaf, &digicert_policy(Issuer::Nobody), &hinted, &(), VERIFIER, NOW, FIRST_SEEN);
-    assert_eq!((verdict.outcome, verdict.worth_asking), (Outcome::Deny(NotPinned), None));
+    assert_eq!((verdict.outcome, verdict.needs_pin), (Outcome::Deny(NotPinned), None));
     let region = json!({"digicert": {"pins": ["api"], "issuers": expired.pem}});
     let verdict = decide(&leaf, &policy(&us_only(&region)), &hinted, &(), VERIFIER, NOW, FIRST_SEEN);
-    assert_eq!((verdict.outcome, verdict.worth_asking), (Outcome::Deny(UnknownIssuer), None));
+    assert_eq!((verdict.outcome, verdict.needs_pin), (Outcome::Deny(UnknownIssuer), None));
 }
 
 #[test]
@@ -177,13 +177,13 @@ fn the_region_to_be_asked_is_the_certificates_own() {
     };
     let policy = policy(&json!({"regions": {"eu-central-1": region("eu"), "us-east-1": region("us")}}));
     let settled = ApiTrust { refreshed: AFTER, ..api_trust(Loaded, &[]) };
-    let trust = trust(vec![settled, api_trust(NotLoaded, &[])]);
+    let trust = trust([("eu-central-1", settled), ("us-east-1", api_trust(NotLoaded, &[]))]);
     let asked = |name: &str| {
         let leaf = client(&leaf(&cast.digicert_ca).name(name).issue());
         let verdict = decide(&leaf, &policy, &trust, &(), VERIFIER, NOW, FIRST_SEEN);
-        (verdict.outcome, verdict.worth_asking)
+        (verdict.outcome, verdict.needs_pin)
     };
-    assert_eq!(asked(US), (Outcome::Deny(TrustNotLoaded), Some(1)));
+    assert_eq!(asked(US), (Outcome::Deny(TrustNotLoaded), Some("us-east-1".to_owned())));
     assert_eq!(asked(EU), (Outcome::Deny(NotPinned), None));
 }
 
@@ -192,5 +192,8 @@ fn the_region_to_be_asked_is_the_certificates_own() {
 fn a_region_of_which_nothing_is_known_yet_is_not_loaded() {
     let leaf = us_leaf(&cast().digicert_ca);
     let verdict = verdict(&leaf, &digicert_policy(Issuer::Configured));
-    assert_eq!((verdict.outcome, verdict.worth_asking), (Outcome::Deny(TrustNotLoaded), Some(0)));
+    assert_eq!(
+        (verdict.outcome, verdict.needs_pin),
+        (Outcome::Deny(TrustNotLoaded), Some("us-east-1".to_owned()))
+    );
 }

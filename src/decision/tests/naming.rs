@@ -17,9 +17,9 @@ fn certificate(dns: &[&str], common: &[&str]) -> Leaf {
     common.iter().fold(leaf, |leaf, name| leaf.cn(name)).issue()
 }
 
-fn assert_outcome(policy: &Policy, dns: &[&str], common: &[&str], expected: Result<usize, Reason>) {
+fn assert_outcome(policy: &Policy, dns: &[&str], common: &[&str], expected: Result<&str, Reason>) {
     let expected = match expected {
-        Ok(region) => Outcome::Allow { region, authority: Authority::Genesys },
+        Ok(region) => Outcome::Allow { region: region.to_owned(), authority: Authority::Genesys },
         Err(reason) => Outcome::Deny(reason),
     };
     let outcome = outcome(&certificate(dns, common), policy);
@@ -30,8 +30,8 @@ fn assert_outcome(policy: &Policy, dns: &[&str], common: &[&str], expected: Resu
 fn only_the_exact_name_is_the_regions() {
     let policy = us("san_or_cn");
     for name in [US, &US.to_uppercase(), "DataActions.Prod.US-east-1.mypurecloud.com"] {
-        assert_outcome(&policy, &[name], &[], Ok(0));
-        assert_outcome(&policy, &[], &[name], Ok(0));
+        assert_outcome(&policy, &[name], &[], Ok("us-east-1"));
+        assert_outcome(&policy, &[], &[name], Ok("us-east-1"));
     }
     let (_, without_first_label) = US.split_once('.').unwrap();
     let not_ascii = US.replace("ns", "n\u{17f}"); // the long s, which upper-cases to S
@@ -70,21 +70,21 @@ fn only_the_exact_name_is_the_regions() {
 fn which_field_counts_is_the_rules_choice() {
     let other = "other.example";
     for (rule, dns, common, expected) in [
-        ("san_or_cn", &[US] as &[_], &[US] as &[_], Ok(0)),
-        ("san_or_cn", &[US], &[other], Ok(0)),
-        ("san_or_cn", &[other, US], &[], Ok(0)),
-        ("san_or_cn", &[], &[US], Ok(0)),
+        ("san_or_cn", &[US] as &[_], &[US] as &[_], Ok("us-east-1")),
+        ("san_or_cn", &[US], &[other], Ok("us-east-1")),
+        ("san_or_cn", &[other, US], &[], Ok("us-east-1")),
+        ("san_or_cn", &[], &[US], Ok("us-east-1")),
         ("san_or_cn", &[other], &[US], Err(WrongName)),
         ("san_or_cn", &[], &[US, other], Err(WrongName)),
         ("san_or_cn", &[], &[other, US], Err(WrongName)),
         ("san_or_cn", &[], &[US, US], Err(WrongName)),
-        ("san_or_cn", &[US], &[US, other], Ok(0)),
+        ("san_or_cn", &[US], &[US, other], Ok("us-east-1")),
         ("san_or_cn", &[], &[], Err(WrongName)),
-        ("san", &[US], &[other], Ok(0)),
+        ("san", &[US], &[other], Ok("us-east-1")),
         ("san", &[], &[US], Err(WrongName)),
         ("san", &[other], &[US], Err(WrongName)),
-        ("cn", &[other], &[US], Ok(0)),
-        ("cn", &[], &[US], Ok(0)),
+        ("cn", &[other], &[US], Ok("us-east-1")),
+        ("cn", &[], &[US], Ok("us-east-1")),
         ("cn", &[US], &[other], Err(WrongName)),
         ("cn", &[US], &[], Err(WrongName)),
         ("cn", &[US], &[US, other], Err(WrongName)),
@@ -133,8 +133,8 @@ fn names_of_two_regions_are_nobodys() {
     let detail = verdict(&certificate(&[US, EU], &[]), &us("san")).detail;
     assert_eq!(detail, "names of several regions: eu-central-1, us-east-1");
     // One region's name in two fields is one region.
-    assert_outcome(&both("san_or_cn"), &[EU], &[EU], Ok(0));
-    assert_outcome(&both("san_or_cn"), &[US], &[US], Ok(1));
+    assert_outcome(&both("san_or_cn"), &[EU], &[EU], Ok("eu-central-1"));
+    assert_outcome(&both("san_or_cn"), &[US], &[US], Ok("us-east-1"));
 }
 
 #[test]
@@ -143,13 +143,13 @@ fn a_name_of_the_operators_own_stands_for_its_region() {
         "eusc-de-east-1": {"certificate_name": SELFMADE, "genesys": genesys()},
         "us-east-1": {"certificate_name": "new.example", "genesys": genesys()},
     }}));
-    assert_outcome(&policy, &[&SELFMADE.to_uppercase()], &[], Ok(0));
-    assert_outcome(&policy, &["new.example"], &[], Ok(1));
+    assert_outcome(&policy, &[&SELFMADE.to_uppercase()], &[], Ok("eusc-de-east-1"));
+    assert_outcome(&policy, &["new.example"], &[], Ok("us-east-1"));
     assert_outcome(&policy, &[SELFMADE, "new.example"], &[], Err(WrongName));
     assert_outcome(&policy, &[SELFMADE, US], &[], Err(WrongName));
     assert_outcome(&policy, &[SELFMADE, EU], &[], Err(WrongName));
     // The catalogue's name of a region that is configured with another one: of that region, but not its name.
-    assert_outcome(&policy, &["new.example", US], &[], Ok(1));
+    assert_outcome(&policy, &["new.example", US], &[], Ok("us-east-1"));
     assert_outcome(&policy, &[US], &[], Err(WrongName));
     assert_outcome(&policy, &[EU], &[], Err(WrongRegion));
 }

@@ -7,7 +7,7 @@ use crate::config::load;
 struct Always(RevocationStatus);
 
 impl Revocations for Always {
-    fn standing(
+    fn status(
         &self,
         region: &RegionPolicy,
         authority: Authority,
@@ -49,7 +49,7 @@ fn each_mode_refuses_what_it_says_it_refuses() {
                 Outcome::Allow { .. } => None,
             };
             assert_eq!(reason, expected, "{mode}: {standing:?}");
-            assert_eq!(verdict.worth_asking, None);
+            assert_eq!(verdict.needs_pin, None);
             let let_in_unchecked = mode == "soft" && standing == RevocationStatus::Unknown;
             assert_eq!(verdict.unchecked, let_in_unchecked, "{mode}: {standing:?}");
         }
@@ -82,13 +82,13 @@ fn a_refusal_for_want_of_a_list_is_remembered_for_a_second() {
             Monotonic::ZERO,
         );
         let expected = if brief { Window { from: NOW, until: NOW + 1 } } else { verdict.window };
-        assert_eq!(verdict.remembered(NOW), expected, "{standing:?}, {mode}");
+        assert_eq!(verdict.cacheable(NOW), expected, "{standing:?}, {mode}");
     }
 }
 
 #[test]
 fn without_any_list_nothing_is_known() {
-    for (mode, expected) in [("soft", BY_GENESYS), ("hard", Outcome::Deny(Reason::RevocationUnknown))] {
+    for (mode, expected) in [("soft", by_genesys()), ("hard", Outcome::Deny(Reason::RevocationUnknown))] {
         let policy = policy(&json!({
             "regions": {"us-east-1": {"genesys": genesys()}},
             "revocation": {"mode": mode, "discover": {"crl.example": "crl"}},
@@ -104,8 +104,8 @@ fn no_list_covers_a_pinned_certificate_whose_signer_is_unknown() {
     let pin = format!("sha256:{}", fingerprint(&leaf));
     let mut policy = policy(&us_only(&json!({"digicert": {"pins": [pin]}})));
     for (mode, expected) in [
-        (RevocationMode::Off, BY_DIGICERT),
-        (RevocationMode::Soft, BY_DIGICERT),
+        (RevocationMode::Off, by_digicert()),
+        (RevocationMode::Soft, by_digicert()),
         (RevocationMode::Hard, Outcome::Deny(Reason::RevocationUnknown)),
     ] {
         policy.revocation.mode = mode;
@@ -144,15 +144,11 @@ fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
                     "revocation": {"mode": mode, "discover": {"crl.example": "crl"}},
                 });
                 let policy = load(policy.to_string().as_bytes()).unwrap();
-                let trust = trust(vec![ApiTrust { refreshed, ..api_trust(state, &[]) }]);
+                let trust = us_trust(ApiTrust { refreshed, ..api_trust(state, &[]) });
                 let verdict =
                     decide(&leaf, &policy, &trust, &Always(standing), VERIFIER, NOW, Monotonic::ZERO);
                 assert_eq!(verdict.outcome, Outcome::Deny(expected), "{state:?}, {standing:?}, {mode}");
-                assert_eq!(
-                    verdict.worth_asking.is_some(),
-                    expected.status() == 503,
-                    "{state:?}, {standing:?}"
-                );
+                assert_eq!(verdict.needs_pin.is_some(), expected.status() == 503, "{state:?}, {standing:?}");
             }
         }
     }

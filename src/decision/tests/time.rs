@@ -115,7 +115,7 @@ fn make_scenarios() -> Vec<Scenario> {
                 let hints = Rc::new(vec![authority(&issuer), authority(&old)]);
                 let said = ApiTrust { hints, ..api_trust(state, &[]) };
                 let (certificate, policy) = (client(leaf), policy(&us_only(region)));
-                scenarios.push(Scenario { certificate, policy, trust: trust(vec![said]) });
+                scenarios.push(Scenario { certificate, policy, trust: us_trust(said) });
             }
         }
     }
