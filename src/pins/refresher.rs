@@ -4,6 +4,7 @@ use crate::{
     decision::trust::ApiTrust,
     policy::{DigicertPolicy, NameRule, Policy, Refresh, Source, names::RegionNames},
     time::{Monotonic, Now},
+    x509::signature::SignatureVerifier,
 };
 use crate::{
     http::{Failure, FailureCode, HttpCall, HttpResponse},
@@ -109,14 +110,19 @@ impl Refresher {
 
     /// To be called at every tick: learns what other workers wrote, and begins a refresh when it is due and this
     /// worker's turn.
-    pub fn tick(&mut self, store: &mut dyn SharedStore, now: Now) -> (Option<HttpCall>, Vec<Event>) {
+    pub fn tick(
+        &mut self,
+        verifier: &dyn SignatureVerifier,
+        store: &mut dyn SharedStore,
+        now: Now,
+    ) -> (Option<HttpCall>, Vec<Event>) {
         self.learn(store, now);
         if let Some(pending) = &self.pending {
             if now.mono <= pending.deadline {
                 return (None, Vec::new());
             }
             let lost = Failure::new(FailureCode::NoAnswer, "Envoy reported no outcome of the call in time");
-            return (None, self.finish(Err(lost), None, store, now));
+            return (None, self.finish(Err(lost), None, verifier, store, now));
         }
         if !self.is_due(store, now) {
             return (None, Vec::new());
@@ -146,6 +152,7 @@ impl Refresher {
         &mut self,
         response: &Result<HttpResponse, Failure>,
         issuers: &DigicertPolicy,
+        verifier: &dyn SignatureVerifier,
         store: &mut dyn SharedStore,
         now: Now,
     ) -> (Option<HttpCall>, Vec<Event>) {
@@ -154,13 +161,15 @@ impl Refresher {
         let parties =
             Upstreams { source: &self.source, client: &self.client, timeout: self.settings.timeout };
         match response {
-            Err(failure) => (None, self.finish(Err(failure.clone()), None, store, now)),
+            Err(failure) => (None, self.finish(Err(failure.clone()), None, verifier, store, now)),
             Ok(response) => match pending.fetch.on_response(response, parties, &mut self.token, now) {
                 Progress::Call(call) => {
                     pending.deadline = deadline;
                     (Some(call), Vec::new())
                 }
-                Progress::Done(harvest) => (None, self.finish(Ok(harvest), Some(issuers), store, now)),
+                Progress::Done(harvest) => {
+                    (None, self.finish(Ok(harvest), Some(issuers), verifier, store, now))
+                }
             },
         }
     }
@@ -236,6 +245,7 @@ impl Refresher {
         &mut self,
         harvest: Result<FetchResult, Failure>,
         digicert: Option<&DigicertPolicy>,
+        verifier: &dyn SignatureVerifier,
         store: &mut dyn SharedStore,
         now: Now,
     ) -> Vec<Event> {
@@ -253,6 +263,7 @@ impl Refresher {
             names: self.names,
             issuers: digicert.map_or(&[], |digicert| &digicert.issuers),
             known: &known,
+            verifier,
             now: now.wall,
         };
         let (selection, failure) = match harvest {

@@ -10,7 +10,7 @@ use crate::{
     time::{Clock, UnixSeconds},
     x509::{
         ca::CaCertificate, certificate::ClientCertificate, name as distinguished_name,
-        signature::MessageDigest,
+        rust_crypto::MessageDigest,
     },
 };
 use serde::{Deserialize, Serialize};
