@@ -162,7 +162,7 @@ impl Refresher {
             Upstreams { source: &self.source, client: &self.client, timeout: self.settings.timeout };
         match response {
             Err(failure) => (None, self.finish(Err(failure.clone()), None, verifier, store, now)),
-            Ok(response) => match pending.fetch.answered(response, parties, &mut self.token, now.mono) {
+            Ok(response) => match pending.fetch.on_response(response, parties, &mut self.token, now) {
                 Progress::Call(call) => {
                     pending.deadline = deadline;
                     (Some(call), Vec::new())
