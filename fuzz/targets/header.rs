@@ -6,7 +6,7 @@
 
 use genesys_mtls_filter::{
     decision::{Outcome, trust::Trust},
-    peer::{self, Shown},
+    peer::bind::{Shown, bind, from_hop},
     policy::Policy,
     x509::fingerprint::Fingerprint,
 };
@@ -36,17 +36,17 @@ fuzz_target!(|data: &[u8]| {
     let Some(leaf) = CAST.leaves.get(number) else {
         // A certificate that nobody knows.
         let stranger = Fingerprint::of(b"somebody");
-        assert!(peer::bind(&stranger, [Shown::Xfcc(written_out(shorthand))]).is_err());
+        assert!(bind(&stranger, [Shown::Xfcc(written_out(shorthand))]).is_err());
         return;
     };
     let digest = leaf.fingerprint();
     let bound = match place % 5 {
-        0 => peer::bind(&digest, [Shown::Xfcc(written_out(shorthand))]),
+        0 => bind(&digest, [Shown::Xfcc(written_out(shorthand))]),
         // Envoy has no certificate to show.
-        1 => peer::bind(&digest, [Shown::Pem(b"-".to_vec()), Shown::Xfcc(written_out(shorthand))]),
+        1 => bind(&digest, [Shown::Pem(b"-".to_vec()), Shown::Xfcc(written_out(shorthand))]),
         // It has: then no header can keep it from being found, either.
         2 => {
-            let bound = peer::bind(
+            let bound = bind(
                 &digest,
                 [Shown::Pem(pem(&leaf.der).into_bytes()), Shown::Xfcc(written_out(shorthand))],
             );
@@ -56,13 +56,13 @@ fuzz_target!(|data: &[u8]| {
         // Envoy appends its own element to what the client sent.
         3 => {
             let header = [&written_out(shorthand), b",".as_slice(), element(leaf, false).as_bytes()].concat();
-            peer::bind(&digest, [Shown::Xfcc(header)])
+            bind(&digest, [Shown::Xfcc(header)])
         }
         // A trusted hop's header, where the caller chose what stands around its own certificate.
         _ => {
             let (before, after) = at_mark(shorthand);
             let own = element(leaf, place & 8 != 0);
-            peer::from_hop(&[&written_out(before), own.as_bytes(), &written_out(after)].concat())
+            from_hop(&[&written_out(before), own.as_bytes(), &written_out(after)].concat())
         }
     };
     if let Ok(der) = bound {

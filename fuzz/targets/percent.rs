@@ -3,14 +3,14 @@
 #![no_main]
 
 use genesys_mtls_filter::{
-    peer::{self, Shown, xfcc::MAX_HEADER},
+    peer::{bind::{Shown, bind, from_hop}, xfcc::MAX_HEADER},
     x509::fingerprint::Fingerprint,
 };
 use genesys_mtls_fuzz::text::{pem, percent_decoded};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let _ = peer::bind(&Fingerprint::of(data), [Shown::Pem(data.to_vec())]);
+    let _ = bind(&Fingerprint::of(data), [Shown::Pem(data.to_vec())]);
     let [form, choices @ .., _] = data else { return };
     let der = data;
     let mut choice = choices.iter().cycle();
@@ -32,6 +32,6 @@ fuzz_target!(|data: &[u8]| {
     };
     let (Shown::Pem(text) | Shown::Xfcc(text)) = &shown;
     if text.len() <= MAX_HEADER {
-        assert_eq!(peer::bind(&Fingerprint::of(der), [shown]).as_deref(), Ok(der));
+        assert_eq!(bind(&Fingerprint::of(der), [shown]).as_deref(), Ok(der));
     }
 });

@@ -6,9 +6,9 @@ use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     config,
     decision::{Outcome, Reason, decide, trust::Trust},
-    peer::{self, Shown},
+    peer::bind::{Shown, bind, from_hop},
     policy::{NameRule, Policy},
-    time::Mono,
+    time::Monotonic,
     x509::{
         ca::CaCertificate,
         certificate::ClientCertificate,
@@ -87,7 +87,7 @@ fn decision(certificate: &ClientCertificate, policy: &mut Policy) -> String {
     policy.regions[0].certificate_name = names.clone().next().cloned().unwrap_or_default();
     policy.region_names = super::names(policy);
     let at = certificate.not_after;
-    match decide(certificate, policy, &Trust::default(), &(), &RustCrypto, at, Mono::ZERO).outcome {
+    match decide(certificate, policy, &Trust::default(), &(), &RustCrypto, at, Monotonic::ZERO).outcome {
         Outcome::Allow { .. } => panic!("let in: {}", certificate.summary.subject),
         Outcome::Deny(reason) => reason.to_string(),
     }
@@ -157,9 +157,9 @@ fn whatever_the_collection_holds_has_a_typed_answer() {
         let nobody = Fingerprint::of(b"nobody");
         let header = [b"Cert=\"", &file[..file.len().min(60_000)], b"\""].concat();
         let shown = [Shown::Pem(file.clone()), Shown::Xfcc(header.clone())];
-        answers.note("XFCC, bound to a digest", peer::bind(&nobody, shown).unwrap_err().to_string());
-        let hop = peer::from_hop(&header)
-            .map_or_else(|reason| reason.to_string(), |_| "one certificate".to_owned());
+        answers.note("XFCC, bound to a digest", bind(&nobody, shown).unwrap_err().to_string());
+        let hop =
+            from_hop(&header).map_or_else(|reason| reason.to_string(), |_| "one certificate".to_owned());
         answers.note("XFCC of a hop", hop);
     }
     let table = format!("{} files, {} inputs.\n\n{}", files.len(), inputs.len(), answers.table());

@@ -108,7 +108,7 @@ impl Lists {
 }
 
 impl Revocations for Lists {
-    fn standing(
+    fn status(
         &self,
         region: &RegionPolicy,
         authority: Authority,

@@ -16,7 +16,7 @@ use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     decision::{Outcome, Reason, Verdict, decide},
     policy::Policy,
-    time::{Mono, UnixSeconds, Window},
+    time::{Monotonic, UnixSeconds, Window},
     x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use lists::Lists;
@@ -116,10 +116,10 @@ fn explain(
     let certificate =
         presented.der.as_ref().map_err(|reason| *reason).map(|der| ClientCertificate::parse(der));
     let (verdict, parsed) = match certificate {
-        Err(reason) => (refusal(reason, presented.note.clone()), None),
+        Err(reason) => (refusal(reason.into(), presented.note.clone()), None),
         Ok(Err(error)) => (refusal(Reason::from(&error), error.to_string()), None),
         Ok(Ok(certificate)) => (
-            decide(&certificate, policy, &trust.trust, lists, &RustCrypto, at, Mono::ZERO),
+            decide(&certificate, policy, &trust.trust, lists, &RustCrypto, at, Monotonic::ZERO),
             Some(certificate),
         ),
     };
@@ -139,16 +139,20 @@ fn explain(
 /// Refused before there was a certificate to decide on.
 fn refusal(reason: Reason, detail: String) -> Verdict {
     let window = Window { from: UnixSeconds::MIN, until: UnixSeconds::MAX };
-    Verdict { outcome: Outcome::Deny(reason), window, worth_asking: None, unchecked: false, detail }
+    Verdict {
+        outcome: Outcome::Deny(reason),
+        window,
+        needs_pin: None,
+        uncovered: None,
+        unchecked: false,
+        detail,
+    }
 }
 
 /// The value that the filter writes for this outcome, as access logs and the guard see it.
-fn verdict_value(outcome: Outcome, policy: &Policy) -> String {
+fn verdict_value(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Allow { region, authority } => {
-            let id = policy.regions.get(region).map_or("", |region| region.id.as_str());
-            format!("allow;{id};{}", authority.code())
-        }
+        Outcome::Allow { region, authority } => format!("allow;{region};{}", authority.code()),
         Outcome::Deny(reason) => format!("deny;{reason}"),
     }
 }
@@ -181,7 +185,7 @@ fn render(
             let _ = writeln!(text, "            {}", foreign(line));
         }
     }
-    let value = verdict_value(verdict.outcome, policy);
+    let value = verdict_value(&verdict.outcome);
     match verdict.outcome {
         Outcome::Allow { .. } => {
             let _ = writeln!(text, "\nverdict      {}", paint(GOOD, &value));
@@ -234,14 +238,14 @@ fn to_json(
     json!({
         "policy": policy.name,
         "time": times::rfc3339(at),
-        "verdict": verdict_value(verdict.outcome, policy),
+        "verdict": verdict_value(&verdict.outcome),
         "allowed": reason.is_none(),
         "reason": reason,
         "status": status,
         "detail": verdict.detail,
         "advice": reason.map(meaning::advice),
         "window": {"from": bound(verdict.window.from), "until": bound(verdict.window.until)},
-        "worth_asking_the_api": verdict.worth_asking.is_some(),
+        "worth_asking_the_api": verdict.needs_pin.is_some(),
         "rows": rows,
         "certificate": certificate.map(|certificate| json!({
             "subject": certificate.summary.subject,

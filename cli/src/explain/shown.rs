@@ -2,8 +2,10 @@
 
 use crate::output::{self, Usage};
 use genesys_mtls_filter::{
-    decision::Reason,
-    peer::{self, Shown, xfcc},
+    peer::{
+        bind::{PeerError, Shown, bind, from_hop},
+        xfcc,
+    },
     policy::Peer,
     x509::{fingerprint::Fingerprint, pem},
 };
@@ -11,7 +13,7 @@ use genesys_mtls_filter::{
 /// What the connection is taken to present.
 #[derive(Debug)]
 pub struct Presented {
-    pub der: Result<Vec<u8>, Reason>,
+    pub der: Result<Vec<u8>, PeerError>,
     /// How the bytes were come by, in words.
     pub note: String,
 }
@@ -31,7 +33,7 @@ pub fn from_file(path: &str, digest: Option<Fingerprint>) -> Result<Presented, U
     Ok(match digest {
         Some(digest) if Fingerprint::of(&der) != digest => Presented {
             note: format!("its SHA-256 is {}, the connection's is {digest}", Fingerprint::of(&der)),
-            der: Err(Reason::CertificateMismatch),
+            der: Err(PeerError::Mismatch),
         },
         Some(_) => Presented { der: Ok(der), note: format!("{note}; its SHA-256 is the connection's") },
         None => Presented { der: Ok(der), note: format!("{note}; taken to be the connection's own") },
@@ -45,7 +47,7 @@ pub fn from_xfcc(value: &str, digest: Option<Fingerprint>, peer: &Peer) -> Resul
     Ok(match (peer, digest) {
         (Peer::Hop(_), _) => of_hop(&header, digest),
         (Peer::Connection { .. }, Some(digest)) => {
-            let der = peer::bind(&digest, [Shown::Xfcc(header)]);
+            let der = bind(&digest, [Shown::Xfcc(header)]);
             let note = match &der {
                 Ok(_) => format!("the one of {count} Cert value(s) whose SHA-256 is the connection's"),
                 Err(_) => {
@@ -57,10 +59,10 @@ pub fn from_xfcc(value: &str, digest: Option<Fingerprint>, peer: &Peer) -> Resul
             Presented { der, note }
         }
         (Peer::Connection { .. }, None) => {
-            let der = peer::from_hop(&header);
+            let der = from_hop(&header);
             let note = match &der {
                 Ok(_) => "the header's one Cert; taken to be the connection's own (give --sha256 to check)".to_owned(),
-                Err(Reason::CertificateMismatch) => format!(
+                Err(PeerError::Mismatch) => format!(
                     "{count} Cert values in the header; the filter takes the one with the connection's digest: give --sha256"
                 ),
                 Err(_) => "the header has no readable Cert; Envoy writes one with set_current_client_cert_details: {cert: true}"
@@ -73,13 +75,13 @@ pub fn from_xfcc(value: &str, digest: Option<Fingerprint>, peer: &Peer) -> Resul
 
 /// Nothing binds the header of a trusted hop: it has to be beyond doubt, whichever certificate is asked about.
 fn of_hop(header: &[u8], digest: Option<Fingerprint>) -> Presented {
-    let der = peer::from_hop(header).and_then(|der| {
+    let der = from_hop(header).and_then(|der| {
         let is_wanted = digest.is_none_or(|digest| Fingerprint::of(&der) == digest);
-        if is_wanted { Ok(der) } else { Err(Reason::CertificateMismatch) }
+        if is_wanted { Ok(der) } else { Err(PeerError::Mismatch) }
     });
     let note = match &der {
         Ok(_) => "the one certificate in the header, on the word of danger_trusted_hop",
-        Err(Reason::CertificateMismatch) => {
+        Err(PeerError::Mismatch) => {
             "the header of danger_trusted_hop has to show exactly one certificate, and no Hash but its SHA-256"
         }
         Err(_) => "the header of danger_trusted_hop has no readable certificate",

@@ -3,8 +3,8 @@
 use crate::output::{self, Usage};
 use genesys_mtls_filter::{
     decision::trust::{ApiPin, ApiState, ApiTrust, Trust},
-    policy::Policy,
-    time::{Mono, UnixSeconds},
+    policy::{Policy, RegionPolicy},
+    time::{Monotonic, UnixSeconds},
     x509::fingerprint::Fingerprint,
 };
 use std::collections::HashMap;
@@ -43,10 +43,11 @@ pub fn gather(policy: &Policy, file: Option<&str>, given: &[Fingerprint]) -> Res
         state: if known && has_api { ApiState::Loaded } else { ApiState::NotLoaded },
         pins: if has_api { pins.iter().map(|pin| (*pin, forever)).collect() } else { HashMap::new() },
         // A refresh that began after the certificate was first met: it settles what the API does not name.
-        refreshed: known.then_some(Mono::MAX),
+        refreshed: known.then_some(Monotonic::MAX),
         ..ApiTrust::default()
     };
-    let regions = policy.regions.iter().map(|one| region(one.source.is_some())).collect();
+    let said = |one: &RegionPolicy| (one.id.clone(), region(one.source.is_some()));
+    let regions = policy.regions.iter().map(said).collect();
     Ok(Assumed { trust: Trust { version: 1, regions }, pins: known.then_some(pins) })
 }
 

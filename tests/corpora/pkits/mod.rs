@@ -16,7 +16,7 @@ use genesys_mtls_filter::{
     decision::{Outcome, Reason, Revocations, decide, trust::Trust},
     http::HttpResponse,
     policy::{Authority, NameRule, Policy, RegionPolicy},
-    time::{Clock, Mono, Now, UnixSeconds},
+    time::{Clock, Monotonic, Now, UnixSeconds},
     x509::{
         ca::{CaCertificate, CaError},
         certificate::ClientCertificate,
@@ -78,7 +78,7 @@ impl World {
 
     /// Has one worker fetch each list.
     fn follow(&mut self, crls: Vec<File>) {
-        let now = Now { mono: Mono::from_secs(1), wall: AT, roll: 0.5 };
+        let now = Now { mono: Monotonic::from_secs(1), wall: AT, roll: 0.5 };
         let cas = &self.policy.regions[US_EAST_1].genesys;
         for (source, (name, der)) in self.policy.revocation.lists.iter().zip(crls) {
             let mut list = RevocationList::new(&self.policy, source, cas, None, 1).unwrap();
@@ -107,7 +107,7 @@ impl World {
         self.policy.regions[US_EAST_1].certificate_name = name;
         self.policy.region_names = super::names(&self.policy);
         let verdict =
-            decide(&certificate, &self.policy, &Trust::default(), self, &RustCrypto, AT, Mono::ZERO);
+            decide(&certificate, &self.policy, &Trust::default(), self, &RustCrypto, AT, Monotonic::ZERO);
         match verdict.outcome {
             Outcome::Allow { .. } => "allow",
             Outcome::Deny(reason) => reason.code(),
@@ -116,7 +116,7 @@ impl World {
 }
 
 impl Revocations for World {
-    fn standing(
+    fn status(
         &self,
         _: &RegionPolicy,
         _: Authority,
