@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     decision::trust::ApiPin,
     test_support::{DAY, EU, NOW, US, VERIFIER, cast, client, date, leaf, policy, us_leaf, us_only},
-    x509::fingerprint::Fingerprint,
+    x509::{certificate::CertificateError, fingerprint::Fingerprint},
 };
 use serde_json::{Value, json};
 use testbed::pki::{Leaf, LeafBuilder};
