@@ -7,3 +7,4 @@ pub mod fingerprint;
 pub mod name;
 pub mod pem;
 pub mod signature;
+pub mod uri;
