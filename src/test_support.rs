@@ -4,7 +4,10 @@ use crate::{
     config::{self, ConfigError},
     policy::Policy,
     time::UnixSeconds,
-    x509::{ca::CaCertificate, certificate::ClientCertificate},
+    x509::{
+        ca::CaCertificate, certificate::ClientCertificate, rust_crypto::RustCrypto,
+        signature::SignatureVerifier,
+    },
 };
 use serde_json::{Value, json};
 use std::sync::OnceLock;
@@ -38,6 +41,8 @@ pub struct Cast {
     pub digicert_impostor: Ca,
     pub stranger_ca: Ca,
 }
+
+pub const VERIFIER: &dyn SignatureVerifier = &RustCrypto;
 
 pub fn cast() -> &'static Cast {
     static CAST: OnceLock<Cast> = OnceLock::new();

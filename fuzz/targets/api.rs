@@ -2,6 +2,7 @@
 //! and path. Answers are separated by 0xFF, which no JSON holds.
 #![no_main]
 
+use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     http::HttpResponse,
     pins::{Client, Criteria, Fetch, Progress, Upstreams, select},
@@ -46,6 +47,7 @@ fuzz_target!(|data: &[u8]| {
                     names: POLICY.names,
                     issuers: &[],
                     known: &[],
+                    verifier: &RustCrypto,
                     now: NOW,
                 };
                 let selection = select(entities.iter().copied(), criteria);

@@ -15,6 +15,7 @@ use crate::{
     x509::{
         ca::{CaCertificate, IssuerError, verify_issuer},
         certificate::{CertificateError, ClientCertificate},
+        signature::SignatureVerifier,
     },
 };
 use std::fmt;
@@ -42,12 +43,16 @@ pub enum Reason {
     UnknownIssuer,
     /// Names a configured authority as its issuer, but is not signed by it.
     BadSignature,
+    /// Names a configured authority as its issuer, but is signed with an algorithm that is not verified here.
+    UnsupportedAlgorithm,
     /// The certificate's fingerprint is not among the region's pins.
     NotPinned,
     /// On a revocation list of its issuer.
     Revoked,
     /// No current revocation list covers it, and the policy (`hard`) demands one; or what is kept of it is damaged.
     RevocationUnknown,
+    /// Envoy could not be asked to verify the issuer's signature.
+    SignatureUnavailable,
     /// The API has not answered since the proxy started, and could have named this certificate.
     TrustNotLoaded,
     /// The API's pins are older than `max_staleness`, and could have named this certificate.
@@ -57,7 +62,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::NoClientCertificate,
         Self::CertificateUnavailable,
         Self::CertificateMismatch,
@@ -69,9 +74,11 @@ impl Reason {
         Self::Expired,
         Self::UnknownIssuer,
         Self::BadSignature,
+        Self::UnsupportedAlgorithm,
         Self::NotPinned,
         Self::Revoked,
         Self::RevocationUnknown,
+        Self::SignatureUnavailable,
         Self::TrustNotLoaded,
         Self::TrustStale,
         Self::TrustUnrefreshed,
@@ -90,19 +97,23 @@ impl Reason {
             Self::Expired => "expired",
             Self::UnknownIssuer => "unknown_issuer",
             Self::BadSignature => "bad_signature",
+            Self::UnsupportedAlgorithm => "unsupported_algorithm",
             Self::NotPinned => "not_pinned",
             Self::Revoked => "revoked",
             Self::RevocationUnknown => "revocation_unknown",
+            Self::SignatureUnavailable => "signature_unavailable",
             Self::TrustNotLoaded => "trust_not_loaded",
             Self::TrustStale => "trust_stale",
             Self::TrustUnrefreshed => "trust_unrefreshed",
         }
     }
 
-    /// HTTP status of the reply: 503 where fresher trust could have changed the verdict, else 403.
+    /// HTTP status of the reply: 503 where fresher trust or a signature could have changed the verdict, else 403.
     pub fn status(self) -> u16 {
         match self {
-            Self::TrustNotLoaded | Self::TrustStale | Self::TrustUnrefreshed => 503,
+            Self::SignatureUnavailable | Self::TrustNotLoaded | Self::TrustStale | Self::TrustUnrefreshed => {
+                503
+            }
             _ => 403,
         }
     }
@@ -166,10 +177,11 @@ pub struct Verdict {
 
 impl Verdict {
     /// When to go by it again, if it was reached at `now`. A denial after which something is to happen, be it a refresh or the
-    /// repair of a damaged list, stands for a second only: then it asks again. Not for each request, or each would cost a signature.
+    /// repair of a damaged list or of the verifier, stands for a second only: then it asks again. Not for each request, or each would cost a signature.
     pub fn remembered(&self, now: UnixSeconds) -> Window {
-        let is_unreadable = self.outcome == Outcome::Deny(Reason::RevocationUnknown);
-        if self.worth_asking.is_some() || is_unreadable { self.window.this_second(now) } else { self.window }
+        let asks_again =
+            matches!(self.outcome, Outcome::Deny(Reason::RevocationUnknown | Reason::SignatureUnavailable));
+        if self.worth_asking.is_some() || asks_again { self.window.this_second(now) } else { self.window }
     }
 }
 
@@ -209,6 +221,7 @@ pub fn decide(
     policy: &Policy,
     trust: &Trust,
     revocations: &impl Revocations,
+    verifier: &dyn SignatureVerifier,
     now: UnixSeconds,
     first_seen: Mono,
 ) -> Verdict {
@@ -219,7 +232,7 @@ pub fn decide(
         let unasked = ApiTrust::default();
         let api = trust.regions.get(index).unwrap_or(&unasked);
         let Vouched { authority, signer, missing } =
-            check_authority(certificate, region, api, first_seen, &mut clock)?;
+            check_authority(certificate, region, api, verifier, first_seen, &mut clock)?;
         let standing = match (policy.revocation.mode, signer) {
             (RevocationMode::Off, _) => RevocationStatus::Good,
             (_, None) => RevocationStatus::Unknown,
@@ -317,10 +330,11 @@ fn check_authority<'a>(
     certificate: &ClientCertificate,
     region: &'a RegionPolicy,
     api: &ApiTrust,
+    verifier: &dyn SignatureVerifier,
     first_seen: Mono,
     clock: &mut Clock,
 ) -> Result<Vouched<'a>, Refusal> {
-    let by_ca = match verify_issuer(&region.genesys, certificate, clock) {
+    let by_ca = match verify_issuer(&region.genesys, certificate, verifier, clock) {
         Ok(signer) => {
             return Ok(Vouched { authority: Authority::Genesys, signer: Some(signer), missing: None });
         }
@@ -331,7 +345,7 @@ fn check_authority<'a>(
         || digicert.api && api.has_pin(&certificate.fingerprint);
     let issuer = match digicert.issuers.as_slice() {
         [] => None,
-        issuers => Some(verify_issuer(issuers, certificate, clock).map_err(|by_issuer| {
+        issuers => Some(verify_issuer(issuers, certificate, verifier, clock).map_err(|by_issuer| {
             // Whatever the API may say, this signature is not what the configuration demands.
             let mut refusal = refused_by_issuer(by_ca.max(by_issuer), region);
             if pinned {
@@ -345,13 +359,19 @@ fn check_authority<'a>(
         return Ok(vouched(None));
     }
     // A certificate that claims the Genesys CA is not one that the API could add a pin for.
-    if issuer.is_none() && by_ca == IssuerError::BadSignature {
+    if issuer.is_none() && by_ca != IssuerError::UnknownIssuer {
         return Err(refused_by_issuer(by_ca, region));
     }
     if !digicert.api {
         return Err(Refusal::new(Reason::NotPinned, "its fingerprint is not among digicert.pins"));
     }
-    let verified = issuer.is_some() || verify_issuer(&api.hints, certificate, clock).is_ok();
+    let verified = issuer.is_some()
+        || match verify_issuer(&api.hints, certificate, verifier, clock) {
+            Err(by_hint @ IssuerError::VerifierUnavailable) => {
+                return Err(refused_by_issuer(by_hint, region));
+            }
+            by_hint => by_hint.is_ok(),
+        };
     let refusal = missing_pin(api, verified, first_seen);
     if refusal.reason == Reason::NotPinned { Err(refusal) } else { Ok(vouched(Some(refusal))) }
 }
@@ -393,6 +413,18 @@ fn refused_by_issuer(refusal: IssuerError, region: &RegionPolicy) -> Refusal {
         IssuerError::BadSignature => Refusal::new(
             Reason::BadSignature,
             format!("names a CA of {} as its issuer, which did not sign it", region.id),
+        ),
+        IssuerError::UnsupportedAlgorithm => Refusal::new(
+            Reason::UnsupportedAlgorithm,
+            format!(
+                "names a CA of {} as its issuer, with a signature that cannot be verified: RSA PKCS#1 or ECDSA on P-256 or \
+                 P-384 with SHA-256, 384 or 512 can",
+                region.id
+            ),
+        ),
+        IssuerError::VerifierUnavailable => Refusal::new(
+            Reason::SignatureUnavailable,
+            "Envoy does not verify signatures: allow proxy_call_foreign_function in capability_restriction_config",
         ),
         IssuerError::UnknownIssuer => Refusal::new(
             Reason::UnknownIssuer,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     decision::trust::ApiPin,
-    test_support::{DAY, EU, NOW, US, cast, client, date, leaf, policy, us_leaf, us_only},
+    test_support::{DAY, EU, NOW, US, VERIFIER, cast, client, date, leaf, policy, us_leaf, us_only},
     x509::fingerprint::Fingerprint,
 };
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ const BY_DIGICERT: Outcome = Outcome::Allow { region: 0, authority: Authority::D
 
 /// The verdict at [`NOW`], with no word from any API.
 fn verdict(leaf: &Leaf, policy: &Policy) -> Verdict {
-    decide(&client(leaf), policy, &Trust::default(), &(), NOW, Mono::ZERO)
+    decide(&client(leaf), policy, &Trust::default(), &(), VERIFIER, NOW, Mono::ZERO)
 }
 
 fn outcome(leaf: &Leaf, policy: &Policy) -> Outcome {
@@ -66,9 +66,11 @@ fn codes_and_statuses_are_those_that_dashboards_rely_on() {
         "expired 403",
         "unknown_issuer 403",
         "bad_signature 403",
+        "unsupported_algorithm 403",
         "not_pinned 403",
         "revoked 403",
         "revocation_unknown 403",
+        "signature_unavailable 503",
         "trust_not_loaded 503",
         "trust_stale 503",
         "trust_unrefreshed 503",

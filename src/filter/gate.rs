@@ -219,7 +219,8 @@ impl Gate {
         let mut state = self.state.borrow_mut();
         let met = state.first_seen.peek(&certificate.fingerprint).copied().unwrap_or(now.mono);
         let sources = self.sources.borrow();
-        let verdict = decide(certificate, &self.policy, &sources.trust, &sources.lists, now.wall, met);
+        let verdict =
+            decide(certificate, &self.policy, &sources.trust, &sources.lists, host::VERIFIER, now.wall, met);
         if verdict.worth_asking.is_some() {
             state.first_seen.put(certificate.fingerprint, met);
         }

@@ -125,7 +125,7 @@ impl Sources {
         self.open(now);
         for index in 0..self.policy.regions.len() {
             let Some(entry) = self.entry(index) else { continue };
-            let (call, events) = entry.refresher.tick(&mut SharedData, now);
+            let (call, events) = entry.refresher.tick(host::VERIFIER, &mut SharedData, now);
             self.report(index, events);
             self.make(index, call, now);
         }
@@ -172,7 +172,8 @@ impl Sources {
         let policy = self.policy.clone();
         let digicert = policy.regions.get(index).and_then(|region| region.digicert.as_ref());
         let (Some(entry), Some(digicert)) = (self.entry(index), digicert) else { return };
-        let (call, events) = entry.refresher.answered(response, digicert, &mut SharedData, now);
+        let (call, events) =
+            entry.refresher.answered(response, digicert, host::VERIFIER, &mut SharedData, now);
         self.report(index, events);
         self.make(index, call, now);
     }

@@ -12,7 +12,9 @@ use crate::{
     http::{HttpCall, HttpResponse},
     shared::Store,
     time::{Mono, Now, UnixSeconds},
+    x509::{rust_crypto::RustCrypto, signature::SignatureVerifier},
 };
+
 use proxy_wasm::{
     hostcalls,
     types::{BufferType, MapType},
@@ -24,6 +26,9 @@ use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
 /// request that was decided before executes.
 #[global_allocator]
 static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
+
+/// What verifies signatures.
+pub const VERIFIER: &dyn SignatureVerifier = &RustCrypto;
 
 /// The configuration of this plugin; nothing if it is larger than any that is read.
 pub fn configuration(size: usize) -> Option<Vec<u8>> {

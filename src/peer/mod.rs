@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::{
         decision::{Outcome, decide, trust::Trust},
-        test_support::{EU, NOW, cast, leaf, policy, us_leaf, us_only},
+        test_support::{EU, NOW, VERIFIER, cast, leaf, policy, us_leaf, us_only},
         time::Mono,
         x509::certificate::{ClientCertificate, MAX_DER},
     };
@@ -267,7 +267,7 @@ mod tests {
                 let Ok(bound) = bind(&Fingerprint::of(own), sources) else { continue };
                 prop_assert_eq!(&bound, own, "passed off as another");
                 let certificate = ClientCertificate::parse(&bound).unwrap();
-                let outcome = decide(&certificate, &policy, &Trust::default(), &(), NOW, Mono::ZERO).outcome;
+                let outcome = decide(&certificate, &policy, &Trust::default(), &(), VERIFIER, NOW, Mono::ZERO).outcome;
                 prop_assert_eq!(matches!(outcome, Outcome::Allow { .. }), number == 0);
             }
             // Shown by Envoy itself, a certificate is found whatever the header says.

@@ -4,6 +4,7 @@ use crate::{
     decision::trust::ApiTrust,
     policy::{DigicertPolicy, NameRule, Policy, Refresh, Source, names::RegionNames},
     time::{Mono, Now},
+    x509::signature::SignatureVerifier,
 };
 use crate::{
     http::{Failure, HttpCall, HttpResponse},
@@ -112,7 +113,12 @@ impl Refresher {
 
     /// To be called at every tick: learns what other workers wrote, and begins a refresh when it is due and this
     /// worker's turn.
-    pub fn tick(&mut self, store: &mut impl Store, now: Now) -> (Option<HttpCall>, Vec<Event>) {
+    pub fn tick(
+        &mut self,
+        verifier: &dyn SignatureVerifier,
+        store: &mut impl Store,
+        now: Now,
+    ) -> (Option<HttpCall>, Vec<Event>) {
         self.learn(store, now);
         if let Some(pending) = &self.pending {
             self.lease.keep(store, now.mono);
@@ -120,7 +126,7 @@ impl Refresher {
                 return (None, Vec::new());
             }
             let lost = Failure::new("no_answer", "Envoy reported no outcome of the call in time");
-            return (None, self.finish(Err(lost), None, store, now));
+            return (None, self.finish(Err(lost), None, verifier, store, now));
         }
         if !self.is_due(store, now) {
             self.lease.keep(store, now.mono);
@@ -150,6 +156,7 @@ impl Refresher {
         &mut self,
         response: &Result<HttpResponse, Failure>,
         issuers: &DigicertPolicy,
+        verifier: &dyn SignatureVerifier,
         store: &mut impl Store,
         now: Now,
     ) -> (Option<HttpCall>, Vec<Event>) {
@@ -157,13 +164,15 @@ impl Refresher {
         let Some(pending) = &mut self.pending else { return (None, Vec::new()) };
         let parties = Upstreams { source: &self.source, client: &self.client };
         match response {
-            Err(failure) => (None, self.finish(Err(failure.clone()), None, store, now)),
+            Err(failure) => (None, self.finish(Err(failure.clone()), None, verifier, store, now)),
             Ok(response) => match pending.fetch.answered(response, parties, &mut self.token, now.mono) {
                 Progress::Call(call) => {
                     pending.deadline = deadline;
                     (Some(call), Vec::new())
                 }
-                Progress::Done(harvest) => (None, self.finish(Ok(harvest), Some(issuers), store, now)),
+                Progress::Done(harvest) => {
+                    (None, self.finish(Ok(harvest), Some(issuers), verifier, store, now))
+                }
             },
         }
     }
@@ -239,6 +248,7 @@ impl Refresher {
         &mut self,
         harvest: Result<FetchResult, Failure>,
         digicert: Option<&DigicertPolicy>,
+        verifier: &dyn SignatureVerifier,
         store: &mut impl Store,
         now: Now,
     ) -> Vec<Event> {
@@ -255,6 +265,7 @@ impl Refresher {
             names: self.names,
             issuers: digicert.map_or(&[], |digicert| &digicert.issuers),
             known: &known,
+            verifier,
             now: now.wall,
         };
         let (selection, failure) = match harvest {

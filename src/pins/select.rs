@@ -10,6 +10,7 @@ use crate::{
         certificate::{ClientCertificate, MAX_DER},
         fingerprint::Fingerprint,
         pem,
+        signature::SignatureVerifier,
     },
 };
 use crate::{http::Failure, pins::api::Entity};
@@ -40,6 +41,7 @@ pub struct Criteria<'a> {
     /// Leaves found good before, perhaps under other `issuers`: they stay pinned as long as they are named, whatever becomes of them,
     /// and the decision sees to what they are worth.
     pub known: &'a [Fingerprint],
+    pub verifier: &'a dyn SignatureVerifier,
     pub now: UnixSeconds,
 }
 
@@ -94,7 +96,7 @@ pub fn select<'e>(entities: impl IntoIterator<Item = &'e Entity>, criteria: Crit
             Ok(Pin { leaf, of_no_use, authorities }) => {
                 selection.is_usable |= of_no_use.is_none();
                 selection.skipped.extend(of_no_use);
-                selection.add_issuer(&leaf, authorities, criteria.now, &mut budget);
+                selection.add_issuer(&leaf, authorities, criteria, &mut budget);
                 let pin = ApiPin { not_before: leaf.not_before, not_after: leaf.not_after };
                 selection.pins.insert(leaf.fingerprint, pin);
             }
@@ -142,7 +144,7 @@ impl Selection {
         &mut self,
         leaf: &ClientCertificate,
         authorities: Vec<Vec<u8>>,
-        now: UnixSeconds,
+        criteria: Criteria<'_>,
         budget: &mut Budget,
     ) {
         if self.issuers.len() >= MAX_ISSUERS || authorities.iter().any(|der| self.issuers.contains(der)) {
@@ -151,7 +153,9 @@ impl Selection {
         let signer = authorities.into_iter().find(|der| {
             let authority = CaCertificate::parse(der);
             authority.is_ok_and(|authority| {
-                budget.spend() && verify_issuer(&[authority], leaf, &mut Clock::at(now)).is_ok()
+                budget.spend()
+                    && verify_issuer(&[authority], leaf, criteria.verifier, &mut Clock::at(criteria.now))
+                        .is_ok()
             })
         });
         self.issuers.extend(signer);
@@ -174,7 +178,7 @@ fn check(
     } else if criteria.issuers.is_empty() {
         None
     } else if budget.spend() {
-        let vouched = verify_issuer(criteria.issuers, &leaf, &mut Clock::at(criteria.now));
+        let vouched = verify_issuer(criteria.issuers, &leaf, criteria.verifier, &mut Clock::at(criteria.now));
         vouched.is_err().then_some(Skipped::WrongIssuer)
     } else {
         (!is_known).then_some(Skipped::TooMany)

@@ -6,7 +6,7 @@ use crate::{
         certificate::ClientCertificate,
         fingerprint::Fingerprint,
         name as distinguished_name, pem,
-        signature::{self, ALGORITHMS, RSA_BITS},
+        signature::{RSA_BITS, SignatureVerifier, VerifierUnavailable, is_accepted_key, with_algorithms},
     },
 };
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -17,8 +17,6 @@ use x509_parser::{
     certificate::X509Certificate,
     extensions::{GeneralName, ParsedExtension},
     prelude::FromDer as _,
-    public_key::PublicKey,
-    x509::SubjectPublicKeyInfo,
 };
 
 /// One CA certificate, fit to issue client certificates. webpki takes any anchor as it comes; the checks that it
@@ -71,13 +69,23 @@ pub enum CaError {
     DirectoryNames(String),
 }
 
-/// Why no authority vouched for a certificate.
+/// Why no CA is shown to have issued a certificate. Of several CAs' reasons the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IssuerError {
-    /// No authority of that name, or none that is valid now.
+    /// No CA of its issuer's name, or none that is valid now.
     UnknownIssuer,
-    /// An authority of that name, but the certificate is not signed with its key.
+    /// Signed with an algorithm that is not verified here, such as RSA-PSS or Ed25519: it cannot be judged.
+    UnsupportedAlgorithm,
+    /// A CA of its issuer's name, but its key did not sign the certificate.
     BadSignature,
+    /// The verifier could not be asked.
+    VerifierUnavailable,
+}
+
+impl From<VerifierUnavailable> for IssuerError {
+    fn from(_: VerifierUnavailable) -> Self {
+        Self::VerifierUnavailable
+    }
 }
 
 impl CaCertificate {
@@ -125,7 +133,11 @@ impl CaCertificate {
         if !signs {
             return Err(CaError::NoCertSign(name));
         }
-        if !supported_key(parsed.public_key()) {
+        let owned = CertificateDer::from(der);
+        let anchor = webpki::anchor_from_trusted_cert(&owned)
+            .map_err(|error| CaError::Malformed(error.to_string()))?
+            .to_owned();
+        if !public_key(&anchor).is_some_and(|(algorithm, key)| is_accepted_key(algorithm, key)) {
             return Err(CaError::Key(name));
         }
         // Every certificate has a directory name, its subject, and webpki refuses what it cannot check. Limits of other kinds
@@ -133,10 +145,6 @@ impl CaCertificate {
         if limits_directory_names {
             return Err(CaError::DirectoryNames(name));
         }
-        let owned = CertificateDer::from(der);
-        let anchor = webpki::anchor_from_trusted_cert(&owned)
-            .map_err(|error| CaError::Malformed(error.to_string()))?
-            .to_owned();
         Ok(Self {
             anchor,
             subject: parsed.subject().as_raw().to_vec(),
@@ -159,34 +167,55 @@ impl CaCertificate {
         self.subject == subject
     }
 
-    /// Whether this authority's key made a signature over what has this digest. `algorithm` is the content of its
-    /// `AlgorithmIdentifier`.
+    /// Whether this CA's key signed the message. `algorithm` is the content of an `AlgorithmIdentifier`.
+    pub fn verify_signature(
+        &self,
+        verifier: &dyn SignatureVerifier,
+        algorithm: &[u8],
+        signature: &[u8],
+        message: &[u8],
+    ) -> Result<(), IssuerError> {
+        let (key_algorithm, key) = public_key(&self.anchor).ok_or(IssuerError::UnsupportedAlgorithm)?;
+        with_algorithms(verifier, |algorithms| {
+            let mut with =
+                algorithms.iter().filter(|one| one.signature_alg_id().as_ref() == algorithm).peekable();
+            with.peek().ok_or(IssuerError::UnsupportedAlgorithm)?;
+            with.find(|one| one.public_key_alg_id().as_ref() == key_algorithm)
+                .and_then(|one| one.verify_signature(key, message, signature).ok())
+                .ok_or(IssuerError::BadSignature)
+        })?
+    }
+
+    /// Whether this CA's key signed what has this digest. `algorithm` is the content of an `AlgorithmIdentifier`.
     pub fn has_signed(&self, digest: &[u8], algorithm: &[u8], signature: &[u8]) -> bool {
-        self.key().is_some_and(|key| signature::verify_digest(key, digest, (algorithm, signature)))
+        public_key(&self.anchor)
+            .is_some_and(|key| crate::x509::rust_crypto::verify_digest(key, digest, (algorithm, signature)))
     }
 
-    /// Its key: the content of the `AlgorithmIdentifier`, and the bits.
-    fn key(&self) -> Option<(&[u8], &[u8])> {
-        let (bits, algorithm) = Any::from_der(self.anchor.subject_public_key_info.as_ref()).ok()?;
-        let (_, bits) = Any::from_der(bits).ok()?;
-        // A BIT STRING of whole bytes begins with a zero: the number of unused bits.
-        Some((algorithm.data, bits.data.strip_prefix(&[0])?))
-    }
-
-    fn signed(&self, certificate: &ClientCertificate) -> bool {
-        let Ok(leaf) = EndEntityCert::try_from(&certificate.der) else { return false };
+    fn verify_issued(
+        &self,
+        verifier: &dyn SignatureVerifier,
+        certificate: &ClientCertificate,
+    ) -> Result<(), IssuerError> {
+        let leaf = EndEntityCert::try_from(&certificate.der).map_err(|_| IssuerError::BadSignature)?;
         // Validity, with the configured skew, is the decision's own rule; webpki gets a moment at which it holds.
         let within = Duration::from_secs(u64::try_from(certificate.not_after).unwrap_or(0));
-        leaf.verify_for_usage(
-            ALGORITHMS,
-            std::slice::from_ref(&self.anchor),
-            &[],
-            UnixTime::since_unix_epoch(within),
-            UsageAlreadyChecked,
-            None,
-            None,
-        )
-        .is_ok()
+        let verified = with_algorithms(verifier, |algorithms| {
+            leaf.verify_for_usage(
+                algorithms,
+                std::slice::from_ref(&self.anchor),
+                &[],
+                UnixTime::since_unix_epoch(within),
+                UsageAlreadyChecked,
+                None,
+                None,
+            )
+            .map(|_| ())
+        })?;
+        verified.map_err(|error| match error {
+            webpki::Error::UnsupportedSignatureAlgorithmContext(_) => IssuerError::UnsupportedAlgorithm,
+            _ => IssuerError::BadSignature,
+        })
     }
 }
 
@@ -195,6 +224,7 @@ impl CaCertificate {
 pub fn verify_issuer<'a>(
     authorities: &'a [CaCertificate],
     certificate: &ClientCertificate,
+    verifier: &dyn SignatureVerifier,
     clock: &mut Clock,
 ) -> Result<&'a CaCertificate, IssuerError> {
     let named = || authorities.iter().filter(|authority| authority.subject == certificate.issuer);
@@ -205,26 +235,20 @@ pub fn verify_issuer<'a>(
         if clock.is_before(authority.not_before) || clock.is_after(authority.not_after) {
             continue;
         }
-        if authority.signed(certificate) {
-            return Ok(authority);
+        match authority.verify_issued(verifier, certificate) {
+            Ok(()) => return Ok(authority),
+            Err(error) => refusal = refusal.max(error),
         }
-        refusal = IssuerError::BadSignature;
     }
     Err(refusal)
 }
 
-fn supported_key(key: &SubjectPublicKeyInfo<'_>) -> bool {
-    match key.parsed() {
-        Ok(PublicKey::RSA(_)) => signature::rsa_public_key(&key.subject_public_key.data).is_some(),
-        Ok(PublicKey::EC(_)) => {
-            let curve = key.algorithm.parameters.as_ref().and_then(|curve| curve.as_oid().ok());
-            curve.is_some_and(|curve| {
-                curve == x509_parser::oid_registry::OID_EC_P256
-                    || curve == x509_parser::oid_registry::OID_NIST_EC_P384
-            })
-        }
-        _ => false,
-    }
+/// An anchor's key: the content of its `AlgorithmIdentifier`, and of its `BIT STRING`.
+fn public_key<'a>(anchor: &'a TrustAnchor<'_>) -> Option<(&'a [u8], &'a [u8])> {
+    let (bits, algorithm) = Any::from_der(anchor.subject_public_key_info.as_ref()).ok()?;
+    let (_, bits) = Any::from_der(bits).ok()?;
+    // A BIT STRING of whole bytes begins with a zero: the number of unused bits.
+    Some((algorithm.data, bits.data.strip_prefix(&[0])?))
 }
 
 /// [`ClientCertificate::parse`] has looked at the extended key usage; webpki would refuse anyExtendedKeyUsage.

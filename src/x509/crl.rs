@@ -5,6 +5,7 @@
 //! and which certificates the CRL is about.
 
 use crate::{
+    http::FailureCode,
     time::{Clock, UnixSeconds},
     x509::{
         ca::{CaCertificate, IssuerError},
@@ -90,17 +91,17 @@ impl CrlMetadata {
     }
 }
 
-/// Why a CRL is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a CRL is refused. Of several CAs' reasons the greatest counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum CrlError {
     #[error("not a CRL: {0}")]
     Malformed(&'static str),
-    #[error("{0}, which this filter cannot judge by: configure a complete CRL of the CA")]
-    Unsupported(&'static str),
     #[error("issued by `{0}`, which is no CA configured for this CRL")]
     OtherIssuer(String),
     #[error("its issuer may not sign CRLs (keyUsage lacks cRLSign)")]
     MayNotSign,
+    #[error("{0}, which this filter cannot judge by: configure a complete CRL of the CA")]
+    Unsupported(&'static str),
     #[error("not signed by the CA it names as its issuer")]
     BadSignature,
     #[error("its signature could not be verified: the host refuses or lacks the function")]
@@ -112,18 +113,43 @@ pub enum CrlError {
 }
 
 impl CrlError {
-    /// The stable code that labels metrics.
-    pub fn code(&self) -> &'static str {
+    /// As metrics count it.
+    pub fn code(&self) -> FailureCode {
         match self {
-            Self::Malformed(_) => "crl_malformed",
-            Self::Unsupported(_) => "crl_unsupported",
-            Self::OtherIssuer(_) => "crl_other_issuer",
-            Self::MayNotSign => "crl_not_allowed",
-            Self::BadSignature => "crl_bad_signature",
-            Self::VerifierUnavailable => "crl_unverified",
-            Self::NotYetValid => "crl_not_yet_valid",
-            Self::Expired => "crl_expired",
+            Self::Malformed(_) => FailureCode::CrlMalformed,
+            Self::OtherIssuer(_) => FailureCode::CrlOtherIssuer,
+            Self::MayNotSign => FailureCode::CrlNotAllowed,
+            Self::Unsupported(_) => FailureCode::CrlUnsupported,
+            Self::BadSignature => FailureCode::CrlBadSignature,
+            Self::VerifierUnavailable => FailureCode::CrlUnverified,
+            Self::NotYetValid => FailureCode::CrlNotYetValid,
+            Self::Expired => FailureCode::CrlExpired,
         }
+    }
+}
+
+impl From<IssuerError> for CrlError {
+    fn from(error: IssuerError) -> Self {
+        match error {
+            IssuerError::UnknownIssuer | IssuerError::BadSignature => Self::BadSignature,
+            IssuerError::UnsupportedAlgorithm => Self::Unsupported("signed neither by RSA PKCS#1 nor ECDSA, with SHA-2"),
+            IssuerError::VerifierUnavailable => Self::VerifierUnavailable,
+        }
+    }
+}
+
+impl From<WebpkiError> for CrlError {
+    fn from(error: WebpkiError) -> Self {
+        Self::Unsupported(match error {
+            WebpkiError::UnsupportedDeltaCrl => "a delta CRL",
+            WebpkiError::UnsupportedIndirectCrl => "an indirect CRL",
+            WebpkiError::UnsupportedRevocationReasonsPartitioning => "a CRL of some revocation reasons only",
+            WebpkiError::UnsupportedCriticalExtension => "an unknown critical extension",
+            WebpkiError::UnsupportedCrlIssuingDistributionPoint => "a distribution point without a full name",
+            WebpkiError::UnsupportedCrlVersion => "a CRL before version 2",
+            WebpkiError::TrailingData(_) => return Self::Malformed("bytes after its end"),
+            _ => return BROKEN,
+        })
     }
 }
 
@@ -136,23 +162,33 @@ impl<'a> Crl<'a> {
         verifier: &dyn SignatureVerifier,
     ) -> Result<Self, CrlError> {
         let der = decode(bytes)?;
-        let unreadable = BorrowedCertRevocationList::from_der(&der).err();
-        if let Some(error) = unreadable.filter(|error| *error != WebpkiError::UnsupportedCrlIssuingDistributionPoint) {
-            return Err(refused(&error));
+        match BorrowedCertRevocationList::from_der(&der) {
+            Ok(_) | Err(WebpkiError::UnsupportedCrlIssuingDistributionPoint) => {}
+            Err(error) => return Err(error.into()),
         }
-        let fields = Fields::read(&der)?;
-        let readable = fields.users_only.map(|at| {
-            let mut readable = der.to_vec();
-            if let Some(place) = readable.get_mut(at..at + UNREAD.len()) {
-                place.copy_from_slice(UNREAD);
-            }
-            readable
+        let Fields { signed, issuer, algorithm, signature, mut metadata, users_only } = Fields::read(&der)?;
+        let readable = users_only.map(|at| {
+            let (before, after) = (der.get(..at), der.get(at + UNREAD.len()..));
+            [before.unwrap_or_default(), UNREAD, after.unwrap_or_default()].concat()
         });
-        BorrowedCertRevocationList::from_der(readable.as_ref().unwrap_or(&der)).map_err(|error| refused(&error))?;
-        let signer = fields.signer(cas, verifier)?.ca.to_string();
-        let Fields { this_update, next_update, number, distribution_points, .. } = fields;
-        let metadata = CrlMetadata { signer, this_update, next_update, number, distribution_points };
-        Ok(Self { metadata, der, readable })
+        BorrowedCertRevocationList::from_der(readable.as_ref().unwrap_or(&der))?;
+        let name = x509_parser::x509::X509Name::from_der(issuer).map_err(|_| BROKEN)?.1;
+        let mut error = CrlError::OtherIssuer(distinguished_name::text(&name));
+        for ca in cas.iter().filter(|ca| ca.is_named(issuer)) {
+            let refused = if ca.signs_lists {
+                match ca.verify_signature(verifier, algorithm, signature, signed) {
+                    Ok(()) => {
+                        metadata.signer = ca.ca.to_string();
+                        return Ok(Self { metadata, der, readable });
+                    }
+                    Err(error) => error.into(),
+                }
+            } else {
+                CrlError::MayNotSign
+            };
+            error = error.max(refused);
+        }
+        Err(error)
     }
 
     /// As the CA signed it.
@@ -163,9 +199,8 @@ impl<'a> Crl<'a> {
     /// Gives each serial number on the CRL, big-endian without leading zeros. An entry that cannot be read spoils the CRL.
     pub fn for_each_serial(&self, mut take: impl FnMut(&[u8])) -> Result<(), CrlError> {
         let der = self.readable.as_deref().unwrap_or(&self.der);
-        let entries = BorrowedCertRevocationList::from_der(der).map_err(|error| refused(&error))?;
-        for entry in &entries {
-            take(significant(entry.map_err(|error| refused(&error))?.serial_number));
+        for entry in &BorrowedCertRevocationList::from_der(der)? {
+            take(significant(entry?.serial_number));
         }
         Ok(())
     }
@@ -181,41 +216,23 @@ pub fn significant(number: &[u8]) -> &[u8] {
 fn decode(bytes: &[u8]) -> Result<Cow<'_, [u8]>, CrlError> {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte);
-    match text {
-        [] => Err(CrlError::Malformed("the answer is empty")),
-        _ if bytes.starts_with(&[0x30]) => Ok(Cow::Borrowed(bytes)),
-        [0x1f, 0x8b, ..] => Err(CrlError::Malformed("compressed with gzip: publish it as it is")),
-        [b'<', ..] => Err(CrlError::Malformed("an HTML or XML page")),
-        _ if pem::blocks(text) > 0 => pem::crl(text).map(Cow::Owned).ok_or(CrlError::Malformed(
-            "PEM text, but not of exactly one block with the label `X509 CRL`",
-        )),
-        [b'M', ..] if text.iter().all(is_base64) => {
-            Err(CrlError::Malformed("base64 text without `-----BEGIN X509 CRL-----`: publish DER or PEM"))
-        }
-        _ => Err(CrlError::Malformed("neither DER nor PEM")),
-    }
+    Err(CrlError::Malformed(match text {
+        [0x30, ..] => return Ok(Cow::Borrowed(bytes)),
+        _ if pem::blocks(text) > 0 => match pem::crl(text) {
+            Some(der) => return Ok(Cow::Owned(der)),
+            None => "PEM text, but not of exactly one `X509 CRL` block",
+        },
+        [] => "the answer is empty",
+        [0x1f, 0x8b, ..] => "compressed with gzip, publish it as it is",
+        [b'<', ..] => "an HTML or XML page",
+        [b'M', ..] if text.iter().all(is_base64) => "base64 text without `-----BEGIN X509 CRL-----`",
+        _ => "neither DER nor PEM",
+    }))
 }
 
-fn refused(error: &WebpkiError) -> CrlError {
-    match error {
-        WebpkiError::UnsupportedDeltaCrl => CrlError::Unsupported("a delta CRL"),
-        WebpkiError::UnsupportedIndirectCrl => CrlError::Unsupported("an indirect CRL"),
-        WebpkiError::UnsupportedRevocationReasonsPartitioning => {
-            CrlError::Unsupported("a CRL of some revocation reasons only")
-        }
-        WebpkiError::UnsupportedCriticalExtension => CrlError::Unsupported("an unknown critical extension"),
-        WebpkiError::UnsupportedCrlIssuingDistributionPoint => {
-            CrlError::Unsupported("a distribution point without a full name")
-        }
-        WebpkiError::UnsupportedCrlVersion => CrlError::Unsupported("a CRL before version 2"),
-        WebpkiError::TrailingData(_) => CrlError::Malformed("bytes after its end"),
-        _ => CrlError::Malformed("its DER is broken, cut off, or that of something else"),
-    }
-}
-
-/// The whole issuingDistributionPoint extension of a CRL for all certificates of users and no others.
+/// The whole issuingDistributionPoint extension of a CRL about all certificates of users, and no others.
 const USERS_ONLY: &[u8] = b"\x30\x0f\x06\x03\x55\x1d\x1c\x01\x01\xff\x04\x05\x30\x03\x81\x01\xff";
-/// The same as an authorityKeyIdentifier, which webpki lets pass unread: it refuses the above for want of a name.
+/// The same as an authorityKeyIdentifier, which webpki does not look into: it refuses the above for want of a name.
 const UNREAD: &[u8] = b"\x30\x0f\x06\x03\x55\x1d\x23\x01\x01\xff\x04\x05\x30\x03\x81\x01\xff";
 
 /// The fields around the entries, read a second time, since webpki does not show them. It has read them all by then, so
@@ -224,15 +241,13 @@ struct Fields<'a> {
     /// What the signature covers.
     signed: &'a [u8],
     issuer: &'a [u8],
-    this_update: UnixSeconds,
-    next_update: UnixSeconds,
-    number: Vec<u8>,
-    distribution_points: Vec<String>,
-    /// Where [`USERS_ONLY`] begins.
-    users_only: Option<usize>,
     /// Content of the `AlgorithmIdentifier`.
     algorithm: &'a [u8],
     signature: &'a [u8],
+    /// Still without the signer.
+    metadata: CrlMetadata,
+    /// Where [`USERS_ONLY`] begins.
+    users_only: Option<usize>,
 }
 
 impl<'a> Fields<'a> {
@@ -241,13 +256,11 @@ impl<'a> Fields<'a> {
         if !after_end.is_empty() {
             return Err(CrlError::Malformed("bytes after its end"));
         }
-        let outer = outer.data;
-        let (behind, tbs) = any(outer)?;
-        let signed = outer.get(..outer.len() - behind.len()).ok_or(BROKEN)?;
+        let (behind, tbs) = any(outer.data)?;
+        let signed = outer.data.get(..outer.data.len() - behind.len()).ok_or(BROKEN)?;
         let (bits, algorithm) = any(behind)?;
-        let (_, bits) = any(bits)?;
         // A signature is whole bytes: no unused bits.
-        let signature = bits.data.strip_prefix(&[0]).ok_or(BROKEN)?;
+        let signature = any(bits)?.1.data.strip_prefix(&[0]).ok_or(BROKEN)?;
 
         let (rest, _version) = any(tbs.data)?;
         let (rest, _algorithm) = any(rest)?;
@@ -255,58 +268,53 @@ impl<'a> Fields<'a> {
         let issuer = rest.get(..rest.len() - after_issuer.len()).ok_or(BROKEN)?;
         let (rest, this_update) = ASN1Time::from_der(after_issuer).map_err(|_| BROKEN)?;
         let (rest, next_update) = ASN1Time::from_der(rest).map_err(|_| BROKEN)?;
+        // The entries are left out if there are none; the extensions follow, under [0].
         let (after_entries, next) = any(rest)?;
-        // The entries are left out where there are none; the extensions follow, under [0].
-        let extensions = if next.header.is_contextspecific() { rest } else { after_entries };
-        let mut fields = Self {
-            signed,
-            issuer,
+        let extensions = if next.header.is_contextspecific() { next } else { any(after_entries)?.1 };
+        let metadata = CrlMetadata {
+            signer: String::new(),
             this_update: this_update.timestamp(),
             next_update: next_update.timestamp(),
             number: Vec::new(),
             distribution_points: Vec::new(),
-            users_only: None,
-            algorithm: algorithm.data,
-            signature,
         };
-        let extensions = any(any(extensions)?.1.data)?.1.data;
+        let mut fields =
+            Self { signed, issuer, algorithm: algorithm.data, signature, metadata, users_only: None };
         // They are the last that is signed.
-        fields.extensions(extensions, der.len() - behind.len())?;
+        fields.read_extensions(any(extensions.data)?.1.data, der.len() - behind.len())?;
         Ok(fields)
     }
 
     /// `end` is where they end in the DER.
-    fn extensions(&mut self, mut rest: &[u8], end: usize) -> Result<(), CrlError> {
-        let mut has_point = false;
+    fn read_extensions(&mut self, mut rest: &[u8], end: usize) -> Result<(), CrlError> {
         while !rest.is_empty() {
             let (after, extension) = X509Extension::from_der(rest).map_err(|_| BROKEN)?;
-            let (begin, whole) = (end - rest.len(), rest.get(..rest.len() - after.len()));
+            let (at, whole) = (end - rest.len(), rest.get(..rest.len() - after.len()));
             rest = after;
+            let metadata = &mut self.metadata;
             match extension.parsed_extension() {
                 ParsedExtension::CRLNumber(number) => {
-                    self.number = significant(&number.to_bytes_be()).to_vec();
+                    metadata.number = significant(&number.to_bytes_be()).to_vec();
                 }
-                ParsedExtension::IssuingDistributionPoint(_) if has_point => {
-                    return Err(CrlError::Malformed("two distribution points"));
+                ParsedExtension::IssuingDistributionPoint(_)
+                    if self.users_only.is_some() || !metadata.distribution_points.is_empty() =>
+                {
+                    return Err(CrlError::Malformed("two issuing distribution points"));
                 }
                 ParsedExtension::IssuingDistributionPoint(_) if whole == Some(USERS_ONLY) => {
-                    (has_point, self.users_only) = (true, Some(begin));
+                    self.users_only = Some(at);
                 }
                 ParsedExtension::IssuingDistributionPoint(point) => {
-                    has_point = true;
                     if !is_in_order(extension.value)? {
                         return Err(CrlError::Malformed("fields of its issuingDistributionPoint out of order"));
                     }
                     if point.only_contains_ca_certs || point.only_contains_attribute_certs {
                         return Err(CrlError::Unsupported("a CRL of CA or attribute certificates"));
                     }
-                    self.distribution_points = match &point.distribution_point {
-                        Some(DistributionPointName::FullName(names)) => {
-                            names.iter().filter_map(url).collect()
-                        }
-                        _ => Vec::new(),
-                    };
-                    if self.distribution_points.is_empty() {
+                    if let Some(DistributionPointName::FullName(names)) = &point.distribution_point {
+                        metadata.distribution_points = names.iter().filter_map(url).collect();
+                    }
+                    if metadata.distribution_points.is_empty() {
                         return Err(CrlError::Unsupported("a CRL for a distribution point without a URL"));
                     }
                 }
@@ -315,40 +323,6 @@ impl<'a> Fields<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The CA whose key signed it.
-    fn signer<'c>(
-        &self,
-        cas: &'c [CaCertificate],
-        verifier: &dyn SignatureVerifier,
-    ) -> Result<&'c CaCertificate, CrlError> {
-        let mut error = None;
-        for ca in cas.iter().filter(|ca| ca.is_named(self.issuer)) {
-            let signed = if ca.signs_lists {
-                ca.verify_signature(verifier, self.algorithm, self.signature, self.signed)
-            } else {
-                Err(IssuerError::UnknownIssuer)
-            };
-            match signed {
-                Ok(()) => return Ok(ca),
-                Err(other) => error = error.max(Some(other)),
-            }
-        }
-        Err(match error {
-            None => {
-                let issuer = x509_parser::x509::X509Name::from_der(self.issuer);
-                CrlError::OtherIssuer(
-                    issuer.map(|(_, name)| distinguished_name::text(&name)).unwrap_or_default(),
-                )
-            }
-            Some(IssuerError::UnknownIssuer) => CrlError::MayNotSign,
-            Some(IssuerError::UnsupportedAlgorithm) => {
-                CrlError::Unsupported("a CRL signed with an algorithm other than RSA PKCS#1 or ECDSA with SHA-2")
-            }
-            Some(IssuerError::BadSignature) => CrlError::BadSignature,
-            Some(IssuerError::VerifierUnavailable) => CrlError::VerifierUnavailable,
-        })
     }
 }
 
@@ -369,7 +343,7 @@ fn is_in_order(structure: &[u8]) -> Result<bool, CrlError> {
     Ok(true)
 }
 
-const BROKEN: CrlError = CrlError::Malformed("its DER is broken");
+const BROKEN: CrlError = CrlError::Malformed("its DER is broken, cut off, or that of something else");
 
 fn any(der: &[u8]) -> Result<(&[u8], Any<'_>), CrlError> {
     Any::from_der(der).map_err(|_| BROKEN)

@@ -6,5 +6,7 @@ pub mod crl;
 pub mod fingerprint;
 pub mod name;
 pub mod pem;
+#[doc(hidden)]
+pub mod rust_crypto;
 pub mod signature;
 pub mod uri;

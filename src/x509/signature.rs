@@ -1,124 +1,155 @@
-//! Signature algorithms in pure Rust, in the shape that webpki takes.
+//! Signatures: which are accepted, and who verifies them.
 //!
-//! webpki brings the rules (which algorithm goes with which key, RFC 5280's encodings) and leaves the arithmetic to
-//! its user; *ring* and aws-lc do not build for a proxy's WebAssembly. Only verification: no private key ever exists
-//! here, so RUSTSEC-2023-0071 (a timing leak in RSA *decryption*) has nothing to leak.
+//! webpki brings the rules (which algorithm goes with which key, RFC 5280's encodings), a [`SignatureVerifier`] the
+//! arithmetic. It is an argument, so that the module can ask Envoy, and tools and tests their own library.
 
-use rsa::{Pkcs1v15Sign, RsaPublicKey, pkcs1::DecodeRsaPublicKey as _, traits::PublicKeyParts as _};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
-use sha2::{Digest, Sha256, Sha384, Sha512, digest::DynDigest};
-use std::fmt;
+use std::{
+    fmt::Debug,
+    ops::RangeInclusive,
+    sync::atomic::{AtomicBool, Ordering},
+};
+use x509_parser::{prelude::FromDer as _, public_key::RSAPublicKey};
 
-/// Every algorithm a certificate may be signed with: RSA PKCS#1 v1.5 with 2048 to 4096 bits, ECDSA on P-256 and P-384.
-pub static ALGORITHMS: &[&dyn SignatureVerificationAlgorithm] =
-    &[&RSA_SHA256, &RSA_SHA384, &RSA_SHA512, &P256_SHA256, &P256_SHA384, &P384_SHA256, &P384_SHA384];
-
-/// The same, to be used on a message that comes in pieces.
-static IN_PIECES: &[&Algorithm] =
-    &[&RSA_SHA256, &RSA_SHA384, &RSA_SHA512, &P256_SHA256, &P256_SHA384, &P384_SHA256, &P384_SHA384];
-
-static RSA_SHA256: Algorithm = Algorithm {
-    key: alg_id::RSA_ENCRYPTION,
-    signature: alg_id::RSA_PKCS1_SHA256,
-    hasher: hasher::<Sha256>,
-    verify: rsa::<Sha256>,
-};
-static RSA_SHA384: Algorithm = Algorithm {
-    key: alg_id::RSA_ENCRYPTION,
-    signature: alg_id::RSA_PKCS1_SHA384,
-    hasher: hasher::<Sha384>,
-    verify: rsa::<Sha384>,
-};
-static RSA_SHA512: Algorithm = Algorithm {
-    key: alg_id::RSA_ENCRYPTION,
-    signature: alg_id::RSA_PKCS1_SHA512,
-    hasher: hasher::<Sha512>,
-    verify: rsa::<Sha512>,
-};
-static P256_SHA256: Algorithm = Algorithm {
-    key: alg_id::ECDSA_P256,
-    signature: alg_id::ECDSA_SHA256,
-    hasher: hasher::<Sha256>,
-    verify: p256,
-};
-static P256_SHA384: Algorithm = Algorithm {
-    key: alg_id::ECDSA_P256,
-    signature: alg_id::ECDSA_SHA384,
-    hasher: hasher::<Sha384>,
-    verify: p256,
-};
-static P384_SHA256: Algorithm = Algorithm {
-    key: alg_id::ECDSA_P384,
-    signature: alg_id::ECDSA_SHA256,
-    hasher: hasher::<Sha256>,
-    verify: p384,
-};
-static P384_SHA384: Algorithm = Algorithm {
-    key: alg_id::ECDSA_P384,
-    signature: alg_id::ECDSA_SHA384,
-    hasher: hasher::<Sha384>,
-    verify: p384,
-};
-
-/// The RSA key sizes accepted, in bits: below, too weak; above, too slow for a proxy's worker thread.
-pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
-
-/// The RSA public key in a `RSAPublicKey` structure (RFC 8017, appendix A.1.1), if its size is accepted.
-pub fn rsa_public_key(der: &[u8]) -> Option<RsaPublicKey> {
-    let key = RsaPublicKey::from_pkcs1_der(der).ok()?;
-    RSA_BITS.contains(&key.n().bits()).then_some(key)
+/// Verifies signatures: Envoy in the module, aws-lc-rs in tools, tests and fuzzing.
+pub trait SignatureVerifier: Debug + Sync {
+    /// Whether the key made this signature over the message: RSA PKCS#1 v1.5 or ECDSA, as the key says. `public_key` is
+    /// a `SubjectPublicKeyInfo` in DER. A key or signature that cannot be read verifies nothing, which is no error.
+    fn verify(
+        &self,
+        hash: Hash,
+        public_key: &[u8],
+        signature: &[u8],
+        message: &[u8],
+    ) -> Result<bool, VerifierUnavailable>;
 }
 
-/// The digest of a message that comes in pieces.
-pub struct MessageDigest(Box<dyn DynDigest>);
+/// The verifier could not be asked: the host lacks the function, or a capability list refuses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("signatures cannot be verified")]
+pub struct VerifierUnavailable;
 
-impl MessageDigest {
-    /// Begins a digest as a signature algorithm wants it. `algorithm` is the content of its `AlgorithmIdentifier`.
-    pub fn of(algorithm: &[u8]) -> Option<Self> {
-        let known = IN_PIECES.iter().find(|known| known.signature.as_ref() == algorithm)?;
-        Some(Self((known.hasher)()))
-    }
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
 
-    pub fn update(&mut self, piece: &[u8]) {
-        self.0.update(piece);
-    }
-
-    pub fn finish(mut self) -> Vec<u8> {
-        let mut digest = vec![0; self.0.output_size()];
-        // It fails for a buffer of another size only, and a digest of zeros is nobody's.
-        let _ = self.0.finalize_into_reset(&mut digest);
-        digest
+impl Hash {
+    /// Its name in Envoy.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
     }
 }
 
-/// Whether a key made a signature over a message with this digest. Both algorithms are contents of an
-/// `AlgorithmIdentifier`.
-pub fn verify_digest(
-    (key_algorithm, key): (&[u8], &[u8]),
-    digest: &[u8],
-    (algorithm, signature): (&[u8], &[u8]),
-) -> bool {
-    IN_PIECES
-        .iter()
-        .filter(|known| known.signature.as_ref() == algorithm && known.key.as_ref() == key_algorithm)
-        .any(|known| (known.verify)(key, digest, signature).is_some())
+/// The RSA key sizes accepted, in bits.
+pub const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
+
+/// Each key with its signature algorithms.
+const ACCEPTED: [(AlgorithmIdentifier, AlgorithmIdentifier, Hash); 9] = [
+    (alg_id::RSA_ENCRYPTION, alg_id::RSA_PKCS1_SHA256, Hash::Sha256),
+    (alg_id::RSA_ENCRYPTION, alg_id::RSA_PKCS1_SHA384, Hash::Sha384),
+    (alg_id::RSA_ENCRYPTION, alg_id::RSA_PKCS1_SHA512, Hash::Sha512),
+    (alg_id::ECDSA_P256, alg_id::ECDSA_SHA256, Hash::Sha256),
+    (alg_id::ECDSA_P256, alg_id::ECDSA_SHA384, Hash::Sha384),
+    (alg_id::ECDSA_P256, alg_id::ECDSA_SHA512, Hash::Sha512),
+    (alg_id::ECDSA_P384, alg_id::ECDSA_SHA256, Hash::Sha256),
+    (alg_id::ECDSA_P384, alg_id::ECDSA_SHA384, Hash::Sha384),
+    (alg_id::ECDSA_P384, alg_id::ECDSA_SHA512, Hash::Sha512),
+];
+
+/// Gives `check` every accepted algorithm in the shape that webpki takes. What it answers counts only if the verifier
+/// could be asked: to webpki each failure is a bad signature.
+pub fn with_algorithms<T>(
+    verifier: &dyn SignatureVerifier,
+    check: impl FnOnce(&[&dyn SignatureVerificationAlgorithm]) -> T,
+) -> Result<T, VerifierUnavailable> {
+    let unavailable = AtomicBool::new(false);
+    let algorithms = ACCEPTED.map(|(key, signature, hash)| Algorithm {
+        key,
+        signature,
+        hash,
+        verifier,
+        unavailable: &unavailable,
+    });
+    let answer = check(&algorithms.each_ref().map(|algorithm| algorithm as _));
+    if unavailable.load(Ordering::Relaxed) { Err(VerifierUnavailable) } else { Ok(answer) }
 }
 
-/// Public key, digest, signature: nothing unless they fit.
-type Verify = fn(&[u8], &[u8], &[u8]) -> Option<()>;
+/// Whether a public key is of an accepted kind and size. `algorithm` is the content of its `AlgorithmIdentifier`, `key`
+/// that of its `BIT STRING`. Whether a point lies on its curve only the verifier knows.
+pub fn is_accepted_key(algorithm: &[u8], key: &[u8]) -> bool {
+    if algorithm == alg_id::RSA_ENCRYPTION.as_ref() {
+        is_rsa_key(key)
+    } else if algorithm == alg_id::ECDSA_P256.as_ref() {
+        is_point(key, 32)
+    } else {
+        algorithm == alg_id::ECDSA_P384.as_ref() && is_point(key, 48)
+    }
+}
 
-struct Algorithm {
+/// A modulus of an accepted size, and an exponent that is odd, above 1 and, since large ones cost time, within 33 bits.
+fn is_rsa_key(key: &[u8]) -> bool {
+    let Ok((&[], RSAPublicKey { modulus, exponent })) = RSAPublicKey::from_der(key) else { return false };
+    let (Some(modulus), Some(exponent)) = (magnitude(modulus), magnitude(exponent)) else { return false };
+    RSA_BITS.contains(&bits(modulus))
+        && (2..=33).contains(&bits(exponent))
+        && exponent.last().is_some_and(|last| last % 2 == 1)
+}
+
+/// The digits of an INTEGER in DER: positive, and without more zeros in front than its sign takes.
+fn magnitude(integer: &[u8]) -> Option<&[u8]> {
+    match integer {
+        [0, rest @ ..] if rest.first().is_some_and(|first| *first >= 0x80) => Some(rest),
+        [1..0x80, ..] => Some(integer),
+        _ => None,
+    }
+}
+
+/// The size of a number without zeros in front.
+fn bits(number: &[u8]) -> usize {
+    let unused = number.first().map_or(0, |first| first.leading_zeros());
+    (number.len() * 8).saturating_sub(usize::try_from(unused).unwrap_or(0))
+}
+
+/// Both coordinates, or one and the sign of the other (SEC 1, section 2.3.3).
+fn is_point(key: &[u8], size: usize) -> bool {
+    match key {
+        [4, coordinates @ ..] => coordinates.len() == 2 * size,
+        [2 | 3, coordinate @ ..] => coordinate.len() == size,
+        _ => false,
+    }
+}
+
+#[derive(Debug)]
+struct Algorithm<'v> {
     key: AlgorithmIdentifier,
     signature: AlgorithmIdentifier,
-    hasher: fn() -> Box<dyn DynDigest>,
-    verify: Verify,
+    hash: Hash,
+    verifier: &'v dyn SignatureVerifier,
+    unavailable: &'v AtomicBool,
 }
 
-impl SignatureVerificationAlgorithm for Algorithm {
+impl SignatureVerificationAlgorithm for Algorithm<'_> {
     fn verify_signature(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        let mut digest = MessageDigest((self.hasher)());
-        digest.update(message);
-        (self.verify)(key, &digest.finish(), signature).ok_or(InvalidSignature)
+        if !is_accepted_key(self.key.as_ref(), key) {
+            return Err(InvalidSignature);
+        }
+        let public_key =
+            tlv(SEQUENCE, &[&tlv(SEQUENCE, &[self.key.as_ref()]), &tlv(BIT_STRING, &[&[0], key])]);
+        match self.verifier.verify(self.hash, &public_key, signature, message) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(InvalidSignature),
+            Err(VerifierUnavailable) => {
+                self.unavailable.store(true, Ordering::Relaxed);
+                Err(InvalidSignature)
+            }
+        }
     }
 
     fn public_key_alg_id(&self) -> AlgorithmIdentifier {
@@ -130,36 +161,22 @@ impl SignatureVerificationAlgorithm for Algorithm {
     }
 }
 
-impl fmt::Debug for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Algorithm").field("signature", &self.signature).finish_non_exhaustive()
+const SEQUENCE: u8 = 0x30;
+const BIT_STRING: u8 = 0x03;
+
+/// One element of DER: tag, length, content.
+fn tlv(tag: u8, content: &[&[u8]]) -> Vec<u8> {
+    let content = content.concat();
+    let length = content.len().to_be_bytes();
+    let zeros = length.iter().take_while(|byte| **byte == 0).count();
+    let length = length.get(zeros.min(length.len() - 1)..).unwrap_or_default();
+    let mut element = vec![tag];
+    if content.len() >= 0x80 {
+        element.push(0x80 | u8::try_from(length.len()).unwrap_or(0));
     }
-}
-
-impl fmt::Debug for MessageDigest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MessageDigest(...)")
-    }
-}
-
-fn hasher<D: DynDigest + Default + 'static>() -> Box<dyn DynDigest> {
-    Box::new(D::default())
-}
-
-fn rsa<D: Digest + rsa::pkcs8::AssociatedOid>(key: &[u8], digest: &[u8], signature: &[u8]) -> Option<()> {
-    rsa_public_key(key)?.verify(Pkcs1v15Sign::new::<D>(), digest, signature).ok()
-}
-
-fn p256(key: &[u8], digest: &[u8], signature: &[u8]) -> Option<()> {
-    use p256::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier as _};
-    let key = VerifyingKey::from_sec1_bytes(key).ok()?;
-    key.verify_prehash(digest, &Signature::from_der(signature).ok()?).ok()
-}
-
-fn p384(key: &[u8], digest: &[u8], signature: &[u8]) -> Option<()> {
-    use p384::ecdsa::{Signature, VerifyingKey, signature::hazmat::PrehashVerifier as _};
-    let key = VerifyingKey::from_sec1_bytes(key).ok()?;
-    key.verify_prehash(digest, &Signature::from_der(signature).ok()?).ok()
+    element.extend(length);
+    element.extend(content);
+    element
 }
 
 #[cfg(test)]

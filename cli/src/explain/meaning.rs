@@ -34,6 +34,12 @@ pub fn advice(code: &str) -> &'static str {
         "bad_signature" => {
             "nothing: it names your CA and is not signed by it, so it is forged or the CA has a new key"
         }
+        "unsupported_algorithm" => {
+            "ask the CA for a certificate signed with RSA PKCS#1, or ECDSA on P-256 or P-384"
+        }
+        "signature_unavailable" => {
+            "allow proxy_call_foreign_function in capability_restriction_config, so that Envoy verifies signatures"
+        }
         "not_pinned" => {
             "ask the API (`genesys-mtls pins --region ...`): if it names this fingerprint, look at the filter's refreshes; \
              if not, this is not Genesys Cloud's certificate"

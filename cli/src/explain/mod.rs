@@ -12,6 +12,7 @@ use crate::{
     source, times,
 };
 use clap::ArgGroup;
+use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     decision::{Outcome, Reason, Verdict, decide},
     policy::Policy,
@@ -117,9 +118,10 @@ fn explain(
     let (verdict, parsed) = match certificate {
         Err(reason) => (refusal(reason, presented.note.clone()), None),
         Ok(Err(error)) => (refusal(Reason::from(&error), error.to_string()), None),
-        Ok(Ok(certificate)) => {
-            (decide(&certificate, policy, &trust.trust, lists, at, Mono::ZERO), Some(certificate))
-        }
+        Ok(Ok(certificate)) => (
+            decide(&certificate, policy, &trust.trust, lists, &RustCrypto, at, Mono::ZERO),
+            Some(certificate),
+        ),
     };
     let region = parsed.as_ref().and_then(|certificate| rows::region_of(certificate, policy));
     let told = parsed.as_ref().zip(region).map(|(certificate, region)| lists.tell(region, certificate));

@@ -4,6 +4,7 @@
 
 use super::{lists::Told, shown::Presented, trust::Assumed};
 use crate::times;
+use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     decision::{Outcome, Verdict},
     policy::{Policy, RegionPolicy, RevocationMode, names as name},
@@ -33,7 +34,7 @@ const REASONS: [&[&str]; 8] = [
     &["malformed_certificate", "not_a_client_certificate"],
     &["wrong_region", "wrong_name"],
     &["not_yet_valid", "expired"],
-    &["unknown_issuer", "bad_signature", "not_pinned"],
+    &["unknown_issuer", "bad_signature", "unsupported_algorithm", "signature_unavailable", "not_pinned"],
     &["revoked", "revocation_unknown"],
     &["trust_not_loaded", "trust_stale", "trust_unrefreshed"],
 ];
@@ -163,12 +164,20 @@ fn vouchers(
     trust: &Assumed,
     at: UnixSeconds,
 ) -> Vec<String> {
-    let signed =
-        |authorities: &[CaCertificate]| match verify_issuer(authorities, certificate, &mut Clock::at(at)) {
-            Ok(_) => "issued it, signature verified",
-            Err(IssuerError::BadSignature) => "has its issuer's name, but did not sign it",
-            Err(IssuerError::UnknownIssuer) => "none has its issuer's name and is valid now",
-        };
+    let signed = |authorities: &[CaCertificate]| match verify_issuer(
+        authorities,
+        certificate,
+        &RustCrypto,
+        &mut Clock::at(at),
+    ) {
+        Ok(_) => "issued it, signature verified",
+        Err(IssuerError::BadSignature) => "has its issuer's name, but did not sign it",
+        Err(IssuerError::UnsupportedAlgorithm) => {
+            "has its issuer's name; its signature's algorithm is not supported"
+        }
+        Err(IssuerError::VerifierUnavailable) => "its signature cannot be verified here",
+        Err(IssuerError::UnknownIssuer) => "none has its issuer's name and is valid now",
+    };
     let mut lines = Vec::new();
     match region.genesys.as_slice() {
         [] => lines.push("genesys: not configured".to_owned()),

@@ -8,6 +8,7 @@ use crate::{
     times,
 };
 use clap::ValueEnum;
+use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     http::Failure,
     pins::{Client, Criteria, Fetch, FetchResult, Progress, Selection, Upstreams, select},
@@ -115,6 +116,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         names: NameRule::default(),
         issuers: &issuers,
         known: &[],
+        verifier: &RustCrypto,
         now: times::now(),
     };
     let selection = select(current.iter().chain(&upcoming), criteria);

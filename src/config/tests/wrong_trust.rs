@@ -234,7 +234,7 @@ fn authorities_that_would_not_protect_are_refused() {
             genesys(&unfit().bogus_rsa_key(1024).self_signed().pem),
             format!(
                 "{path}: certificate 1 of the bundle: `CN=unit-unfit` has a key that is not supported: RSA with 2048 \
-                 to 4096 bits, P-256 or P-384 is needed"
+                 to 8192 bits, P-256 or P-384 is needed"
             ),
         ),
         (

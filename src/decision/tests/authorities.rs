@@ -47,7 +47,7 @@ fn the_published_shape_passes_rsa_4096_by_the_root_itself() {
         ("by DigiCert, somebody", &pki.email, denied(Reason::WrongName)),
         ("another region's", &pki.eu.genesys, denied(Reason::WrongRegion)),
     ] {
-        let verdict = decide(&client(leaf), &policy, &Trust::default(), &(), now, Mono::ZERO);
+        let verdict = decide(&client(leaf), &policy, &Trust::default(), &(), VERIFIER, now, Mono::ZERO);
         assert_eq!(verdict.outcome, expected, "{what}");
     }
 }
@@ -114,7 +114,7 @@ fn what_one_region_trusts_vouches_for_no_other_region() {
         ("us, pinned for eu only", us_pinned, denied(NotPinned)),
         ("eu, pinned for us only", eu_pinned, denied(NotPinned)),
     ] {
-        let verdict = decide(&client(&leaf), &policy, &trust, &(), NOW, Mono::ZERO);
+        let verdict = decide(&client(&leaf), &policy, &trust, &(), VERIFIER, NOW, Mono::ZERO);
         assert_eq!(verdict.outcome, expected, "{what}");
     }
 }
@@ -168,8 +168,16 @@ fn a_pin_of_the_api_counts_where_the_api_does() {
     let other_pin = format!("sha256:{}", "0".repeat(64));
     let decide_with = |pins: Value, state| {
         let trust = trust(vec![api_trust(state, &[&leaf])]);
-        decide(&client(&leaf), &us(&json!({"digicert": {"pins": pins}})), &trust, &(), NOW, Mono::ZERO)
-            .outcome
+        decide(
+            &client(&leaf),
+            &us(&json!({"digicert": {"pins": pins}})),
+            &trust,
+            &(),
+            VERIFIER,
+            NOW,
+            Mono::ZERO,
+        )
+        .outcome
     };
     for (what, pins, state, expected) in [
         ("loaded", json!(["api"]), ApiState::Loaded, BY_DIGICERT),

@@ -72,7 +72,8 @@ fn an_unpinned_certificate_waits_for_trust_that_could_name_it() {
         for issuer in issuers {
             let policy = digicert_policy(issuer);
             for &refreshed in refreshes {
-                let verdict = decide(&leaf, &policy, &said(state, issuer, refreshed), &(), NOW, FIRST_SEEN);
+                let verdict =
+                    decide(&leaf, &policy, &said(state, issuer, refreshed), &(), VERIFIER, NOW, FIRST_SEEN);
                 let what = format!("{state:?} {issuer:?} refreshed {refreshed:?}");
                 assert_eq!(verdict.outcome, Outcome::Deny(reason), "{what}");
                 assert_eq!(verdict.worth_asking, worth_asking.then_some(0), "{what}");
@@ -95,7 +96,7 @@ fn a_certificate_that_the_issuers_did_not_sign_is_refused_for_good() {
                 (&cast().stranger_ca, UnknownIssuer),
                 (&cast().us_ca, UnknownIssuer),
             ] {
-                let verdict = decide(&client(&us_leaf(ca)), &policy, &trust, &(), NOW, FIRST_SEEN);
+                let verdict = decide(&client(&us_leaf(ca)), &policy, &trust, &(), VERIFIER, NOW, FIRST_SEEN);
                 let what = format!("{} {state:?} {refreshed:?}", ca.name);
                 assert_eq!(verdict.outcome, Outcome::Deny(reason), "{what}");
                 assert_eq!(verdict.worth_asking, None, "{what}");
@@ -123,8 +124,15 @@ fn trust_that_could_not_have_changed_the_verdict_is_not_to_blame() {
         ("DigiCert is not enabled", &named, &by_genesys, UnknownIssuer),
     ] {
         for state in [NotLoaded, Stale] {
-            let verdict =
-                decide(&client(leaf), policy, &said(state, Issuer::Hinted, NEVER), &(), NOW, FIRST_SEEN);
+            let verdict = decide(
+                &client(leaf),
+                policy,
+                &said(state, Issuer::Hinted, NEVER),
+                &(),
+                VERIFIER,
+                NOW,
+                FIRST_SEEN,
+            );
             assert_eq!(verdict.outcome, Outcome::Deny(reason), "{what}, {state:?}");
             assert_eq!(verdict.worth_asking, None, "{what}, {state:?}");
         }
@@ -134,6 +142,7 @@ fn trust_that_could_not_have_changed_the_verdict_is_not_to_blame() {
         &by_api,
         &said(Stale, Issuer::Nobody, NEVER),
         &(),
+        VERIFIER,
         NOW,
         FIRST_SEEN,
     );
@@ -147,10 +156,10 @@ fn an_expired_issuer_or_hint_shows_nothing() {
     let leaf = client(&us_leaf(&expired));
     let hints = Rc::new(vec![authority(&expired)]);
     let hinted = trust(vec![ApiTrust { hints, ..api_trust(Loaded, &[]) }]);
-    let verdict = decide(&leaf, &digicert_policy(Issuer::Nobody), &hinted, &(), NOW, FIRST_SEEN);
+    let verdict = decide(&leaf, &digicert_policy(Issuer::Nobody), &hinted, &(), VERIFIER, NOW, FIRST_SEEN);
     assert_eq!((verdict.outcome, verdict.worth_asking), (Outcome::Deny(NotPinned), None));
     let region = json!({"digicert": {"pins": ["api"], "issuers": expired.pem}});
-    let verdict = decide(&leaf, &policy(&us_only(&region)), &hinted, &(), NOW, FIRST_SEEN);
+    let verdict = decide(&leaf, &policy(&us_only(&region)), &hinted, &(), VERIFIER, NOW, FIRST_SEEN);
     assert_eq!((verdict.outcome, verdict.worth_asking), (Outcome::Deny(UnknownIssuer), None));
 }
 
@@ -171,7 +180,7 @@ fn the_region_to_be_asked_is_the_certificates_own() {
     let trust = trust(vec![settled, api_trust(NotLoaded, &[])]);
     let asked = |name: &str| {
         let leaf = client(&leaf(&cast.digicert_ca).name(name).issue());
-        let verdict = decide(&leaf, &policy, &trust, &(), NOW, FIRST_SEEN);
+        let verdict = decide(&leaf, &policy, &trust, &(), VERIFIER, NOW, FIRST_SEEN);
         (verdict.outcome, verdict.worth_asking)
     };
     assert_eq!(asked(US), (Outcome::Deny(TrustNotLoaded), Some(1)));

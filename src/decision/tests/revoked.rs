@@ -42,7 +42,7 @@ fn each_mode_refuses_what_it_says_it_refuses() {
             let policy = load(policy.to_string().as_bytes()).unwrap();
             let lists = Always(standing);
             let certificate = client(&us_leaf(&cast().us_ca));
-            let verdict = decide(&certificate, &policy, &Trust::default(), &lists, NOW, Mono::ZERO);
+            let verdict = decide(&certificate, &policy, &Trust::default(), &lists, VERIFIER, NOW, Mono::ZERO);
             let reason = match verdict.outcome {
                 Outcome::Deny(reason) => Some(reason),
                 Outcome::Allow { .. } => None,
@@ -71,7 +71,8 @@ fn a_refusal_for_want_of_a_list_is_remembered_for_a_second() {
             "revocation": {"mode": mode, "discover": {"crl.example": "crl"}},
         }));
         let certificate = client(&us_leaf(&cast().us_ca));
-        let verdict = decide(&certificate, &policy, &Trust::default(), &Always(standing), NOW, Mono::ZERO);
+        let verdict =
+            decide(&certificate, &policy, &Trust::default(), &Always(standing), VERIFIER, NOW, Mono::ZERO);
         let expected = if brief { Window { from: NOW, until: NOW + 1 } } else { verdict.window };
         assert_eq!(verdict.remembered(NOW), expected, "{standing:?}, {mode}");
     }
@@ -101,7 +102,7 @@ fn no_list_covers_a_pinned_certificate_whose_signer_is_unknown() {
     ] {
         policy.revocation.mode = mode;
         let lists = Always(RevocationStatus::Revoked);
-        let verdict = decide(&client(&leaf), &policy, &Trust::default(), &lists, NOW, Mono::ZERO);
+        let verdict = decide(&client(&leaf), &policy, &Trust::default(), &lists, VERIFIER, NOW, Mono::ZERO);
         assert_eq!(verdict.outcome, expected, "{mode:?}");
     }
 }
@@ -135,7 +136,7 @@ fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
                 });
                 let policy = load(policy.to_string().as_bytes()).unwrap();
                 let trust = trust(vec![ApiTrust { refreshed, ..api_trust(state, &[]) }]);
-                let verdict = decide(&leaf, &policy, &trust, &Always(standing), NOW, Mono::ZERO);
+                let verdict = decide(&leaf, &policy, &trust, &Always(standing), VERIFIER, NOW, Mono::ZERO);
                 assert_eq!(verdict.outcome, Outcome::Deny(expected), "{state:?}, {standing:?}, {mode}");
                 assert_eq!(
                     verdict.worth_asking.is_some(),

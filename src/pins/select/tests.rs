@@ -5,7 +5,7 @@ use crate::{
         trust::{ApiState, ApiTrust, Trust},
     },
     test_support::{
-        BEGIN, CA_END, DAY, END, EU, NOW, US, authority, cast, client, date, leaf, policy, us_leaf,
+        BEGIN, CA_END, DAY, END, EU, NOW, US, VERIFIER, authority, cast, client, date, leaf, policy, us_leaf,
     },
     time::Mono,
 };
@@ -23,6 +23,7 @@ fn criteria<'a>() -> Criteria<'a> {
         names: NameRule::SanOrCn,
         issuers: &[],
         known: &[],
+        verifier: VERIFIER,
         now: NOW,
     }
 }
@@ -224,7 +225,7 @@ fn a_pin_is_made_of_those_that_it_lets_in() {
             trust.regions[index]
                 .pins
                 .insert(client(leaf).fingerprint, ApiPin { not_before: 0, not_after: END });
-            let verdict = decide(&client(leaf), &policy, &trust, &(), NOW, Mono::ZERO);
+            let verdict = decide(&client(leaf), &policy, &trust, &(), VERIFIER, NOW, Mono::ZERO);
             let lets_in = matches!(verdict.outcome, Outcome::Allow { region, .. } if region == index);
             assert_eq!(
                 is_pin,
@@ -408,7 +409,7 @@ proptest! {
         let trust = Trust { version: 1, regions: regions.collect() };
         let allowed = if demanding { &pool().signed } else { &pool().good };
         for certificate in pool().blocks.iter().filter_map(|der| ClientCertificate::parse(der).ok()) {
-            let outcome = decide(&certificate, &policy, &trust, &(), NOW, Mono::ZERO).outcome;
+            let outcome = decide(&certificate, &policy, &trust, &(), VERIFIER, NOW, Mono::ZERO).outcome;
             if let Outcome::Allow { region, .. } = outcome {
                 prop_assert_eq!(&policy.regions[region].certificate_name, US);
                 prop_assert!(allowed.contains(&certificate.fingerprint), "{:?}", certificate.summary);

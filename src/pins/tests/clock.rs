@@ -2,6 +2,7 @@
 //! Envoy's.
 
 use crate::pins::tests::{PKI, Proxy, fingerprint};
+use crate::test_support::VERIFIER;
 use crate::{
     decision::{
         Outcome, Reason, Verdict, decide,
@@ -23,7 +24,7 @@ const IN: Outcome = Outcome::Allow { region: 0, authority: Authority::Digicert }
 fn verdict(proxy: &Proxy, worker: usize, leaf: &Leaf) -> Verdict {
     let certificate = ClientCertificate::parse(&leaf.der).unwrap();
     let trust = Trust { version: 1, regions: vec![proxy.trust(worker)] };
-    decide(&certificate, &proxy.policy, &trust, &(), proxy.wall, proxy.now)
+    decide(&certificate, &proxy.policy, &trust, &(), VERIFIER, proxy.wall, proxy.now)
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod pins_over_time;
 mod reloads;
 mod sharing;
 
+use crate::test_support::VERIFIER;
 use crate::{
     config,
     decision::trust::ApiTrust,
@@ -203,7 +204,7 @@ impl Proxy {
     /// One tick of one worker, and the answers to all calls that come of it.
     pub fn tick(&mut self, worker: usize) {
         let now = self.at();
-        let (call, events) = self.workers[worker].tick(&mut self.shared, now);
+        let (call, events) = self.workers[worker].tick(VERIFIER, &mut self.shared, now);
         self.events.extend(events);
         self.answer(worker, call);
     }
@@ -224,7 +225,8 @@ impl Proxy {
         let policy = self.policies[worker].clone();
         let digicert = policy.regions[0].digicert.as_ref().unwrap();
         let now = self.at();
-        let (next, events) = self.workers[worker].answered(&Ok(response), digicert, &mut self.shared, now);
+        let (next, events) =
+            self.workers[worker].answered(&Ok(response), digicert, VERIFIER, &mut self.shared, now);
         self.events.extend(events);
         next
     }

@@ -1,6 +1,7 @@
 //! Two configurations of one policy, one after the other or, by LDS, side by side.
 
 use crate::pins::tests::{PKI, Proxy, TICK};
+use crate::test_support::VERIFIER;
 use serde_json::json;
 use std::time::Duration;
 use testbed::pki::{Ca, pem_block};
@@ -73,7 +74,7 @@ fn during_a_reload_by_lds_an_answer_counts_though_the_old_configuration_asked_la
     // Its first call is under way while the other one, for which it made a refresh due, does all of its own.
     proxy.now += TICK;
     let now = proxy.at();
-    let mut call = proxy.workers[new].tick(&mut proxy.shared, now).0;
+    let mut call = proxy.workers[new].tick(VERIFIER, &mut proxy.shared, now).0;
     proxy.now += TICK;
     let sets = proxy.api.sets;
     proxy.tick(0);

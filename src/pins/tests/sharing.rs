@@ -1,6 +1,7 @@
 //! Who asks, and what becomes of the turn when workers stall, leave or die.
 
 use crate::pins::tests::{Api, PKI, Proxy, Shared, TICK};
+use crate::test_support::VERIFIER;
 use crate::{
     pins::Event,
     shared::{
@@ -146,7 +147,7 @@ fn what_a_worker_brings_home_that_stalled_does_not_replace_what_another_one_aske
         let call = loop {
             proxy.now += TICK;
             let now = proxy.at();
-            if let (Some(call), _) = proxy.workers[stalled].tick(&mut proxy.shared, now) {
+            if let (Some(call), _) = proxy.workers[stalled].tick(VERIFIER, &mut proxy.shared, now) {
                 break call;
             }
         };

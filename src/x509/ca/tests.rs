@@ -1,8 +1,11 @@
 use super::*;
 use crate::{
-    test_support::{CA_BEGIN, CA_END, DAY, END, NOW, US, authority, ca, cast, client, date, leaf, us_leaf},
+    test_support::{
+        CA_BEGIN, CA_END, DAY, END, NOW, US, VERIFIER, authority, ca, cast, client, date, leaf, us_leaf,
+    },
     time::Window,
 };
+use rustls_pki_types::alg_id;
 use testbed::pki::{
     Ca, CaBuilder, CidrSubnet, DistinguishedName, GeneralSubtree, KeyType, KeyUsagePurpose, PKCS_RSA_SHA384,
     PKCS_RSA_SHA512, der, pem_block,
@@ -13,7 +16,7 @@ fn bundle(authorities: &[&Ca]) -> String {
 }
 
 fn vouch_now(authorities: &[CaCertificate], certificate: &ClientCertificate) -> Result<(), IssuerError> {
-    verify_issuer(authorities, certificate, &mut Clock::at(NOW)).map(|_| ())
+    verify_issuer(authorities, certificate, VERIFIER, &mut Clock::at(NOW)).map(|_| ())
 }
 
 #[test]
@@ -60,6 +63,7 @@ fn only_a_ca_that_may_sign_certificates_with_a_supported_key_is_fit() {
         ("RSA-2048", new().key(KeyType::Rsa2048), None),
         ("RSA-3072", new().key(KeyType::Rsa3072), None),
         ("RSA-4096", new().bogus_rsa_key(4096), None),
+        ("RSA-8192", new().bogus_rsa_key(8192), None),
         ("a path length of 0", new().path_len(0), None),
         ("keyCertSign among others", new().key_usages(&[DigitalSignature, KeyCertSign, CrlSign]), None),
         ("expired, which is asked when deciding", new().valid(date(0), date(DAY)), None),
@@ -69,8 +73,7 @@ fn only_a_ca_that_may_sign_certificates_with_a_supported_key_is_fit() {
         ("no keyCertSign", new().key_usages(&[CrlSign, DigitalSignature]), no_sign),
         ("RSA-1024", new().bogus_rsa_key(1024), key),
         ("RSA-2040", new().bogus_rsa_key(2040), key),
-        ("RSA-4104", new().bogus_rsa_key(4104), key),
-        ("RSA-8192", new().bogus_rsa_key(8192), key),
+        ("RSA-8200", new().bogus_rsa_key(8200), key),
         ("P-521", new().key(KeyType::P521), key),
         ("Ed25519", new().key(KeyType::Ed25519), key),
         ("directory names permitted", new().name_constraints(&directory, &[]), limit),
@@ -218,16 +221,19 @@ fn an_authority_knows_its_name_and_what_its_key_has_signed() {
     assert!(us.is_named(issuer) && authority(&cast.impostor).is_named(issuer));
     assert!(!authority(&cast.eu_ca).is_named(issuer) && !us.is_named(&[]));
 
-    let digest = Fingerprint::of(&parts[0]);
     // The content of AlgorithmIdentifier, and of the BIT STRING behind its number of unused bits.
     let (algorithm, signature) = (der::children(&parts[1]).concat(), &parts[2][3..]);
-    for (what, authority, digest, algorithm, expected) in [
-        ("its own", &us, digest, algorithm.as_slice(), true),
-        ("of another of its name", &authority(&cast.impostor), digest, &algorithm, false),
-        ("of something else", &us, Fingerprint::of(&leaf.der), &algorithm, false),
-        ("with no algorithm", &us, digest, &[], false),
+    let (message, algorithm) = (parts[0].as_slice(), algorithm.as_slice());
+    let (bad, unsupported) = (Err(IssuerError::BadSignature), Err(IssuerError::UnsupportedAlgorithm));
+    for (what, authority, message, algorithm, expected) in [
+        ("its own", &us, message, algorithm, Ok(())),
+        ("of another of its name", &authority(&cast.impostor), message, algorithm, bad),
+        ("of something else", &us, &leaf.der, algorithm, bad),
+        ("for another kind of key", &us, message, alg_id::RSA_PKCS1_SHA256.as_ref(), bad),
+        ("with no algorithm", &us, message, &[], unsupported),
+        ("with Ed25519", &us, message, alg_id::ED25519.as_ref(), unsupported),
     ] {
-        assert_eq!(authority.has_signed(digest.as_bytes(), algorithm, signature), expected, "{what}");
+        assert_eq!(authority.verify_signature(VERIFIER, algorithm, signature, message), expected, "{what}");
     }
 }
 
@@ -307,7 +313,12 @@ fn an_authority_vouches_in_its_own_time_only_to_the_second() {
         (CA_END + 1, Err(IssuerError::UnknownIssuer), Window { from: CA_END + 1, until: i64::MAX }),
     ] {
         let mut clock = Clock::at(now);
-        assert_eq!(verify_issuer(&authorities, &us, &mut clock).map(|_| ()), expected, "{}", now - NOW);
+        assert_eq!(
+            verify_issuer(&authorities, &us, VERIFIER, &mut clock).map(|_| ()),
+            expected,
+            "{}",
+            now - NOW
+        );
         assert_eq!(clock.window(), window, "{}", now - NOW);
     }
 }

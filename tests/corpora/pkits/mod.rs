@@ -9,6 +9,7 @@ mod cases;
 mod store;
 
 use cases::{CASES, EXCEPTIONS, POLICIES, REFUSED_CAS, REFUSED_LISTS, Section};
+use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     config,
     crl::{ListEvent, RevocationList, RevocationStatus},
@@ -105,7 +106,8 @@ impl World {
         let name = certificate.common_names.first().cloned().unwrap_or_default();
         self.policy.regions[US_EAST_1].certificate_name = name;
         self.policy.region_names = super::names(&self.policy);
-        let verdict = decide(&certificate, &self.policy, &Trust::default(), self, AT, Mono::ZERO);
+        let verdict =
+            decide(&certificate, &self.policy, &Trust::default(), self, &RustCrypto, AT, Mono::ZERO);
         match verdict.outcome {
             Outcome::Allow { .. } => "allow",
             Outcome::Deny(reason) => reason.code(),
