@@ -2,23 +2,23 @@
 
 use crate::{
     crl::{
-        current::{CurrentCrl, Settings, refused},
+        current::{CurrentCrl, refused},
         record::FetchRecord,
     },
     http::{Failure, FailureCode, HttpCall, HttpResponse, Upstream},
     pins::{backoff, period},
-    policy::{CrlSource, Policy, Retry},
+    policy::{CrlSource, Policy, Refresh},
     shared::{FORM, Lease, Seal, SealedRecord, Secret, SharedStore, short},
     time::{Clock, Monotonic, Now},
     x509::{
         ca::CaCertificate,
         certificate::ClientCertificate,
-        crl::{Crl, CrlError, RevocationStatus},
+        crl::{Crl, CrlError, CrlMetadata, RevocationStatus},
         fingerprint::Fingerprint,
         signature::SignatureVerifier,
     },
 };
-use std::time::Duration;
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 /// How much later than its timeout Envoy may report that a call has ended.
 const CALLBACK_DELAY: Duration = Duration::from_secs(5);
@@ -35,11 +35,10 @@ pub enum CrlEvent {
 /// One URL: the current CRL of each CA that may sign one.
 #[derive(Debug)]
 pub struct CrlFetcher {
+    policy: Rc<Policy>,
     pub source: CrlSource,
     /// Tells it from the policy's others, in metrics and log lines.
     pub id: String,
-    settings: Settings,
-    schedule: Schedule,
     crls: Vec<CurrentCrl>,
     lease: Lease,
     record: SealedRecord<FetchRecord>,
@@ -47,58 +46,29 @@ pub struct CrlFetcher {
     is_sealed: bool,
     /// The response has to be here by then; a callback may get lost.
     pending: Option<Monotonic>,
-    /// This worker begins no fetch before, whatever the record says.
+    /// This worker begins no fetch before, even if the record says so.
     rests_until: Monotonic,
     /// This worker's failures in a row.
     failures: u32,
     version: u64,
 }
 
-#[derive(Debug)]
-struct Schedule {
-    interval: Duration,
-    timeout: Duration,
-    jitter: u32,
-    retry: Retry,
-}
-
 impl CrlFetcher {
-    /// `cas` may sign the CRLs; `secret` seals the region's data; `worker` is a random id. `None` if the secret cannot be a
-    /// key.
-    pub fn new(
-        policy: &Policy,
-        source: &CrlSource,
-        cas: &[CaCertificate],
-        secret: Option<&Secret>,
-        worker: u64,
-    ) -> Option<Self> {
+    /// `secret` seals the region's data; `worker` is a random id. `None` if the secret cannot be a key.
+    pub fn new(policy: &Rc<Policy>, source: CrlSource, secret: Option<&Secret>, worker: u64) -> Option<Self> {
         let named =
             [source.region.as_str(), source.authority.code(), &source.url, &source.cluster].join("\0");
-        let prefix = format!("genesys_mtls/{}/crl", policy.name);
-        // A worker with another secret cannot read the record, and must not replace it. The CRL any worker can verify.
+        // A worker with another secret cannot read the record, and must not replace it. The CRL each worker can verify.
         let record = Seal::new(secret, &[&named, "\0", FORM].concat())?.digest();
-        let crls = Fingerprint::of([&source.url, "\0", &source.cluster, "\0", FORM].concat().as_bytes());
-        let mut signers: Vec<String> =
-            cas.iter().filter(|ca| ca.signs_lists).map(|ca| ca.ca.to_string()).collect();
+        let url = Fingerprint::of([&source.url, "\0", &source.cluster, "\0", FORM].concat().as_bytes());
+        let prefix = format!("genesys_mtls/{}/crl", policy.name);
         // A CA may have several certificates.
-        signers.sort_unstable();
-        signers.dedup();
+        let signers = policy.cas(&source).iter().filter(|ca| ca.signs_lists);
+        let signers: BTreeSet<String> = signers.map(|ca| ca.ca.to_string()).collect();
+        let current = |ca| CurrentCrl::new(policy.clone(), source.clone(), &format!("{prefix}/{url}"), ca);
         Some(Self {
-            source: source.clone(),
             id: short(&named),
-            settings: Settings {
-                url: source.url.clone(),
-                cas: cas.to_vec(),
-                max_size: policy.revocation.max_size,
-                skew: policy.clock_skew,
-            },
-            schedule: Schedule {
-                interval: policy.revocation.interval,
-                timeout: policy.revocation.timeout,
-                jitter: policy.refresh.jitter,
-                retry: policy.refresh.retry,
-            },
-            crls: signers.into_iter().map(|ca| CurrentCrl::new(&format!("{prefix}/{crls}"), ca)).collect(),
+            crls: signers.into_iter().map(current).collect(),
             lease: Lease::new(format!("{prefix}/{record}/lease"), worker, secret)?,
             record: SealedRecord::new(format!("{prefix}/{record}/record"), secret)?,
             is_sealed: secret.is_some(),
@@ -106,24 +76,20 @@ impl CrlFetcher {
             rests_until: Monotonic::ZERO,
             failures: 0,
             version: 0,
+            policy: policy.clone(),
+            source,
         })
     }
 
     /// Reads what other workers wrote; true if [`Self::status`] may answer differently.
-    pub fn sync(
-        &mut self,
-        verifier: &dyn SignatureVerifier,
-        store: &mut dyn SharedStore,
-        now: Now,
-    ) -> bool {
+    pub fn sync(&mut self, verifier: &dyn SignatureVerifier, store: &mut dyn SharedStore, now: Now) -> bool {
         if self.record.sync(store, now.mono) {
             self.record.value.bound(now.mono);
         }
         let before = self.version;
         for crl in &mut self.crls {
-            let floor = self.record.value.floor(crl.ca()).filter(|_| self.is_sealed);
-            let changed = crl.sync(&self.settings, floor, verifier, store, now);
-            self.version = self.version.wrapping_add(changed.into());
+            let floor = self.record.value.floor(&crl.ca).filter(|_| self.is_sealed);
+            self.version += u64::from(crl.sync(floor, verifier, store, now));
         }
         self.version != before
     }
@@ -140,11 +106,10 @@ impl CrlFetcher {
             if now.mono <= deadline {
                 return (None, None);
             }
-            let lost =
-                Failure::new(FailureCode::NoAnswer, "Envoy reported no outcome of the call in time");
+            let lost = Failure::new(FailureCode::NoAnswer, "Envoy reported no outcome of the call in time");
             return (None, Some(self.fail(lost, store, now)));
         }
-        let timeout = self.schedule.timeout;
+        let timeout = self.policy.revocation.timeout;
         let term = timeout + CALLBACK_DELAY;
         if !self.is_due(now.mono) || !self.lease.take(store, now.mono, term) {
             return (None, None);
@@ -155,7 +120,7 @@ impl CrlFetcher {
             self.lease.release(store, now.mono);
             return (None, None);
         }
-        self.rests_until = now.mono + self.schedule.retry.base;
+        self.rests_until = now.mono + self.policy.refresh.retry.base;
         self.pending = Some(now.mono + term);
         let headers = vec![
             (":method", "GET".to_owned()),
@@ -163,7 +128,7 @@ impl CrlFetcher {
             (":authority", self.source.host.clone()),
             ("accept", "application/pkix-crl, */*".to_owned()),
         ];
-        let (cluster, max_body) = (self.source.cluster.clone(), self.settings.max_size);
+        let (cluster, max_body) = (self.source.cluster.clone(), self.policy.revocation.max_size);
         (Some(HttpCall { cluster, headers, body: b"", timeout, max_body }), None)
     }
 
@@ -195,59 +160,58 @@ impl CrlFetcher {
         if response.status != 200 {
             return Err(response.unexpected(Upstream::Crl, now.wall));
         }
-        let body = response.body_within(self.settings.max_size).map_err(|detail| {
+        let policy = self.policy.clone();
+        let body = response.body_within(policy.revocation.max_size).map_err(|detail| {
             Failure::new(FailureCode::CrlTooLarge, format!("{detail}: see revocation.max_size"))
         })?;
-        let crl = Crl::verify(body, &self.settings.cas, verifier).map_err(|error| refused(&error))?;
+        let crl = Crl::verify(body, policy.cas(&self.source), verifier).map_err(|error| refused(&error))?;
         let metadata = &crl.metadata;
-        metadata.check_time(now.wall, self.settings.skew).map_err(|error| refused(&error))?;
-        let current = self.crls.iter_mut().find(|current| current.ca() == metadata.signer);
-        let current =
-            current.ok_or_else(|| refused(&CrlError::OtherIssuer(metadata.signer.clone())))?;
-        let floor = self.record.value.floor(current.ca()).filter(|_| self.is_sealed);
-        let changed = current.replace(&crl, &self.settings, floor, now.wall)?;
+        metadata.check_time(now.wall, policy.clock_skew).map_err(|error| refused(&error))?;
+        let current = self.crls.iter_mut().find(|current| current.ca == metadata.signer);
+        let current = current.ok_or_else(|| refused(&CrlError::MayNotSign))?;
+        let floor = self.record.value.floor(&current.ca).filter(|_| self.is_sealed);
+        let changed = current.replace(&crl, floor, now.wall)?;
         current.publish(&crl, store);
-        let entries = current.entries();
-        self.version = self.version.wrapping_add(changed.into());
+        let entries = current.verified.as_ref().map_or(0, |(_, index)| index.entries());
         let recovered = self.record.value.failures > 0;
+        self.version += u64::from(changed);
         self.failures = 0;
-        self.record.value.succeed(metadata, now);
-        self.finish(store, now);
+        self.finish(Ok(metadata), store, now);
         Ok(CrlEvent::Fetched { entries, changed, recovered })
     }
 
     fn fail(&mut self, failure: Failure, store: &mut dyn SharedStore, now: Now) -> CrlEvent {
-        let record = &mut self.record.value;
-        let new = record.failure != Some(failure.code);
-        record.fail(failure.code, now);
-        let failures = record.failures;
+        let new = self.record.value.failure != Some(failure.code);
         self.failures = self.failures.saturating_add(1);
         self.rests_until = now.mono + self.delay(self.failures, now.random);
-        let next_in = self.delay(failures, now.random);
-        self.finish(store, now);
-        CrlEvent::Failed { failure, failures, next_in, new }
+        self.finish(Err(failure.code), store, now);
+        let failures = self.record.value.failures;
+        CrlEvent::Failed { failure, failures, next_in: self.delay(failures, now.random), new }
     }
 
-    fn finish(&mut self, store: &mut dyn SharedStore, now: Now) {
+    fn finish(&mut self, result: Result<&CrlMetadata, FailureCode>, store: &mut dyn SharedStore, now: Now) {
         self.pending = None;
+        self.record.value.note(result, now);
         self.record.write(store, now.mono);
         self.lease.release(store, now.mono);
     }
 
     /// Without the response's `Retry-After`, which no signature covers: an attacker could keep CRLs away with it.
     fn delay(&self, failures: u32, random: f64) -> Duration {
-        let Schedule { interval, jitter, retry, .. } = self.schedule;
-        backoff(failures, (retry.base, retry.max), jitter, random, None, interval)
+        let Refresh { jitter, retry, .. } = self.policy.refresh;
+        backoff(failures, (retry.base, retry.max), jitter, random, None, Duration::ZERO)
     }
 
     /// At once if this worker has no CRL though fetching did not fail, as when another module damaged what was fetched.
     fn is_due(&self, now: Monotonic) -> bool {
         let record = &self.record.value;
-        let has_crl = self.crls.iter().any(|crl| crl.metadata().is_some());
-        let next = match self.crls.iter().filter_map(|crl| record.fetched(crl.ca())).max() {
-            _ if record.failures > 0 => record.last_attempt() + self.delay(record.failures, record.random),
-            Some(at) if has_crl => at + period(self.schedule.interval, self.schedule.jitter, record.random),
-            _ => Monotonic::ZERO,
+        let has_crl = self.crls.iter().any(|crl| crl.verified.is_some());
+        let fetched = self.crls.iter().filter_map(|crl| record.fetched(&crl.ca)).max().filter(|_| has_crl);
+        let next = if record.failures > 0 {
+            Monotonic::from_millis(record.last_attempt) + self.delay(record.failures, record.random)
+        } else {
+            let interval = period(self.policy.revocation.interval, self.policy.refresh.jitter, record.random);
+            fetched.map_or(Monotonic::ZERO, |at| at + interval)
         };
         now >= next.max(self.rests_until)
     }
@@ -259,8 +223,7 @@ impl CrlFetcher {
         certificate: &ClientCertificate,
         clock: &mut Clock,
     ) -> Option<RevocationStatus> {
-        let skew = self.settings.skew;
-        self.crls.iter().filter_map(|crl| crl.status(signer, certificate, skew, clock)).max()
+        self.crls.iter().filter_map(|crl| crl.status(signer, certificate, clock)).max()
     }
 
     /// Grows whenever [`Self::status`] may answer differently.
@@ -277,14 +240,14 @@ impl CrlFetcher {
     /// counts, the first to expire, and all entries.
     pub fn gauges(&self, now: Now) -> Option<(Duration, u64, usize)> {
         let seconds = |seconds: i64| u64::try_from(seconds).unwrap_or(0);
-        let known = || self.crls.iter().filter_map(|crl| Some((crl, crl.metadata()?)));
-        let age = known().map(|(crl, metadata)| match self.record.value.fetched(crl.ca()) {
+        let known = || self.crls.iter().filter_map(|crl| crl.verified.as_ref());
+        let age = known().map(|(metadata, _)| match self.record.value.fetched(&metadata.signer) {
             Some(at) => now.mono.since(at),
             // Fetched under another secret: at thisUpdate at the earliest.
             None => Duration::from_secs(seconds(now.wall.saturating_sub(metadata.this_update))),
         });
-        let next_update = known().map(|(_, metadata)| metadata.next_update).min()?;
+        let next_update = known().map(|(metadata, _)| metadata.next_update).min()?;
         let left = seconds(next_update.saturating_sub(now.wall));
-        Some((age.max()?, left, self.crls.iter().map(CurrentCrl::entries).sum()))
+        Some((age.max()?, left, known().map(|(_, index)| index.entries()).sum()))
     }
 }

@@ -15,6 +15,3 @@ mod record;
 
 pub use fetcher::{CrlEvent, CrlFetcher};
 pub use index::SerialIndex;
-
-#[cfg(test)]
-mod tests;

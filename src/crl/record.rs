@@ -7,66 +7,51 @@ use crate::{
     x509::crl::CrlMetadata,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Instants are milliseconds of the monotonic clock.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FetchRecord {
-    last_attempt: u64,
-    /// In a row.
+    pub last_attempt: u64,
+    /// In a row, and the kind of the last one.
     pub failures: u32,
     pub failure: Option<FailureCode>,
     /// Spreads the next fetch, in `0.0..=1.0`.
     pub random: f64,
-    accepted: Vec<Accepted>,
-}
-
-/// The last CRL of one CA that was fetched and accepted: no older one is to replace it.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Accepted {
-    metadata: CrlMetadata,
-    fetched: u64,
+    /// Of each CA the last CRL that was fetched and accepted, and when: no older one may replace it.
+    pub accepted: BTreeMap<String, (CrlMetadata, u64)>,
 }
 
 impl FetchRecord {
-    /// Bounds what a worker read, since without a seal any module may have written it: no fetch was later than now.
+    /// Bounds what was read, since without a seal any module may have written it: no fetch was later than now.
     pub fn bound(&mut self, now: Monotonic) {
         let latest = (now + CALLBACK).millis();
-        for instant in self.accepted.iter_mut().map(|crl| &mut crl.fetched).chain([&mut self.last_attempt]) {
-            *instant = latest.min(*instant);
+        for (_, fetched) in self.accepted.values_mut() {
+            *fetched = latest.min(*fetched);
         }
-        if !(0.0..=1.0).contains(&self.random) {
-            self.random = 0.5;
+        self.last_attempt = latest.min(self.last_attempt);
+        self.random = if (0.0..=1.0).contains(&self.random) { self.random } else { 0.5 };
+    }
+
+    /// Notes the end of an attempt.
+    pub fn note(&mut self, result: Result<&CrlMetadata, FailureCode>, now: Now) {
+        (self.last_attempt, self.random) = (now.mono.millis(), now.random);
+        (self.failures, self.failure) = match result {
+            Ok(_) => (0, None),
+            Err(failure) => (self.failures.saturating_add(1), Some(failure)),
+        };
+        if let Ok(metadata) = result {
+            self.accepted.insert(metadata.signer.clone(), (metadata.clone(), self.last_attempt));
         }
     }
 
-    /// What the CA's last accepted CRL said of itself.
+    /// What the CA's last accepted CRL says of itself.
     pub fn floor(&self, ca: &str) -> Option<&CrlMetadata> {
-        self.of(ca).map(|crl| &crl.metadata)
+        self.accepted.get(ca).map(|(metadata, _)| metadata)
     }
 
     /// When a CRL of the CA was last fetched.
     pub fn fetched(&self, ca: &str) -> Option<Monotonic> {
-        self.of(ca).map(|crl| Monotonic::from_millis(crl.fetched))
-    }
-
-    pub fn last_attempt(&self) -> Monotonic {
-        Monotonic::from_millis(self.last_attempt)
-    }
-
-    pub fn succeed(&mut self, metadata: &CrlMetadata, now: Now) {
-        self.accepted.retain(|crl| crl.metadata.signer != metadata.signer);
-        self.accepted.push(Accepted { metadata: metadata.clone(), fetched: now.mono.millis() });
-        (self.failures, self.failure) = (0, None);
-        (self.last_attempt, self.random) = (now.mono.millis(), now.random);
-    }
-
-    pub fn fail(&mut self, failure: FailureCode, now: Now) {
-        self.failures = self.failures.saturating_add(1);
-        self.failure = Some(failure);
-        (self.last_attempt, self.random) = (now.mono.millis(), now.random);
-    }
-
-    fn of(&self, ca: &str) -> Option<&Accepted> {
-        self.accepted.iter().find(|crl| crl.metadata.signer == ca)
+        self.accepted.get(ca).map(|(_, at)| Monotonic::from_millis(*at))
     }
 }

@@ -1,7 +1,7 @@
 //! What the certificates API has told us to trust, region by region, as the decision reads it.
 
 use crate::{
-    time::Mono,
+    time::Monotonic,
     time::UnixSeconds,
     x509::{ca::CaCertificate, fingerprint::Fingerprint},
 };
@@ -25,7 +25,7 @@ pub struct ApiTrust {
     /// from noise; they never make one trusted.
     pub hints: Rc<Vec<CaCertificate>>,
     /// When the last completed refresh began: it cured every certificate first seen before, or none will.
-    pub refreshed: Option<Mono>,
+    pub refreshed: Option<Monotonic>,
 }
 
 /// Whether a region's API pins can be relied on.

@@ -12,7 +12,7 @@ use crate::{
     engine::identity,
     host,
     policy::{Authority, Mode, Policy},
-    time::{Clock, Mono, Now, UnixSeconds, Window},
+    time::{Clock, Monotonic, Now, UnixSeconds, Window},
     x509::{
         certificate::{ClientCertificate, Summary},
         fingerprint::Fingerprint,
@@ -67,7 +67,7 @@ struct State {
     held: Vec<Held>,
     metrics: Metrics,
     log: DenialLog,
-    first_seen: LruCache<Fingerprint, Mono>,
+    first_seen: LruCache<Fingerprint, Monotonic>,
     /// Certificates let in, by this worker: one of them that is refused is news.
     let_in: LruCache<Fingerprint, ()>,
 }
@@ -104,7 +104,7 @@ struct Held {
     region: usize,
     /// What was known when it was last decided on. Its signature is not verified again before there is news.
     version: u64,
-    deadline: Mono,
+    deadline: Monotonic,
 }
 
 impl Gate {
@@ -221,6 +221,10 @@ impl Gate {
         let sources = self.sources.borrow();
         let verdict =
             decide(certificate, &self.policy, &sources.trust, &sources.lists, host::VERIFIER, now.wall, met);
+        drop(sources);
+        if let Some((region, authority)) = verdict.missing_crl {
+            self.sources.borrow_mut().lists.follow(region, authority, certificate);
+        }
         if verdict.worth_asking.is_some() {
             state.first_seen.put(certificate.fingerprint, met);
         }

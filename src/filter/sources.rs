@@ -4,11 +4,11 @@ use crate::filter::{gauges, lists::Lists, log_lines};
 use crate::{
     decision::trust::{ApiTrust, Trust},
     host::{self, SharedData},
-    http::{Failure, HttpCall, HttpResponse},
-    pins::{Event, MAX_ANSWER, PinNews, Refresher},
+    http::{Failure, FailureCode, HttpCall, HttpResponse},
+    pins::{Event, PinNews, Refresher},
     policy::{Credentials, Policy, RevocationMode, Source},
     shared::Secret,
-    time::{Mono, Now, UnixSeconds},
+    time::{Monotonic, Now, UnixSeconds},
     x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use std::{
@@ -32,9 +32,9 @@ pub struct Sources {
     list_changes: u64,
     /// OAuth secrets by region: they also seal what workers share.
     secrets: BTreeMap<String, Secret>,
-    /// What an answer belongs to.
-    calls: HashMap<u32, Call>,
-    gauges_written: Mono,
+    /// What an answer belongs to, and how large it may be.
+    calls: HashMap<u32, (Call, usize)>,
+    gauges_written: Monotonic,
     /// Certificates let in by a configured pin, a region each: only callers show until when such a pin is any good.
     pinned: Vec<BTreeMap<Fingerprint, UnixSeconds>>,
 }
@@ -67,7 +67,7 @@ impl Sources {
             list_changes: 0,
             secrets: BTreeMap::new(),
             calls: HashMap::new(),
-            gauges_written: Mono::ZERO,
+            gauges_written: Monotonic::ZERO,
         }
     }
 
@@ -145,24 +145,22 @@ impl Sources {
 
     /// An answer arrived.
     pub fn answered(&mut self, token: u32, headers: usize, body_size: usize, now: Now) {
-        match self.calls.remove(&token) {
-            Some(Call::Refresh(index)) => {
-                self.answer(index, &Ok(host::response(headers, body_size, MAX_ANSWER)), now);
+        let Some((call, limit)) = self.calls.remove(&token) else { return };
+        match call {
+            Call::Refresh(index) => {
+                self.answer(index, &Ok(host::response(headers, body_size, limit)), now);
             }
-            Some(Call::List(index)) => {
-                let (limit, _) = self.lists.limits(index);
+            Call::List(index) => {
                 self.lists.answered(index, Ok(host::response(headers, body_size, limit)), now);
             }
-            None => return,
         }
         self.gather(now);
     }
 
     fn fetch_list(&mut self, index: usize, call: &HttpCall, now: Now) {
-        let (_, timeout) = self.lists.limits(index);
-        match host::dispatch(call, timeout) {
+        match host::dispatch(call) {
             Ok(token) => {
-                self.expect(token, Call::List(index));
+                self.expect(token, Call::List(index), call.max_body);
             }
             Err(status) => self.lists.answered(index, Err(not_dispatched(call, &status)), now),
         }
@@ -181,9 +179,9 @@ impl Sources {
     /// Makes a call. One that cannot even begin never calls back, so its failure is the answer.
     fn make(&mut self, index: usize, call: Option<HttpCall>, now: Now) {
         let Some(call) = call else { return };
-        match host::dispatch(&call, self.policy.refresh.timeout) {
+        match host::dispatch(&call) {
             Ok(token) => {
-                self.expect(token, Call::Refresh(index));
+                self.expect(token, Call::Refresh(index), call.max_body);
             }
             Err(status) => {
                 self.answer(index, &Err(not_dispatched(&call, &status)), now);
@@ -202,16 +200,16 @@ impl Sources {
         }
         let lists = self.lists.changes();
         self.open_lists(now);
-        self.lists.learn(now);
+        self.lists.sync(now);
         self.gather(now);
         news || self.lists.changes() != lists
     }
 
     /// Notes what an answer will belong to. A region, or a list, has one call at a time: the answer to one that was given
     /// up must not pass for the next one's.
-    fn expect(&mut self, token: u32, call: Call) {
-        self.calls.retain(|_, of| *of != call);
-        self.calls.insert(token, call);
+    fn expect(&mut self, token: u32, call: Call, max_body: usize) {
+        self.calls.retain(|_, (of, _)| *of != call);
+        self.calls.insert(token, (call, max_body));
     }
 
     /// A certificate was let in.
@@ -230,7 +228,7 @@ impl Sources {
     }
 
     /// Whether waiting may help: news of this region are likely before the request has waited as long as it may.
-    pub fn expects_news(&self, index: usize, deadline: Mono, now: Now) -> bool {
+    pub fn expects_news(&self, index: usize, deadline: Monotonic, now: Now) -> bool {
         let entry = self.refreshers.as_ref().and_then(|all| all.get(index)?.as_ref());
         entry.is_some_and(|entry| entry.refresher.expects_news(deadline, now.mono))
     }
@@ -242,7 +240,7 @@ impl Sources {
     }
 
     /// This VM, or this configuration in it, ends.
-    pub fn leave(&mut self, now: Mono) {
+    pub fn leave(&mut self, now: Monotonic) {
         self.lists.leave(now);
         for entry in self.refreshers.iter_mut().flatten().flatten() {
             entry.refresher.leave(&mut SharedData, now);
@@ -279,7 +277,7 @@ impl Sources {
         for event in events {
             let code = match &event {
                 Event::Refreshed { .. } => "ok",
-                Event::Failed { failure, .. } => failure.code,
+                Event::Failed { failure, .. } => failure.code.code(),
                 Event::Skipped { .. } => "",
             };
             if !code.is_empty() {
@@ -305,5 +303,5 @@ fn not_dispatched(call: &HttpCall, status: &str) -> Failure {
              resolve (cluster.{cluster}.membership_total is 0), or a filter on it has no credentials to add"
         )
     };
-    Failure::new("dispatch_failed", detail)
+    Failure::new(FailureCode::DispatchFailed, detail)
 }

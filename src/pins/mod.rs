@@ -7,7 +7,7 @@
 //! pin_news  what became of which pin, told once              wanted     a question for an early refresh
 //! ```
 //!
-//! All of it is pure: shared data is behind [`Store`], calls are returned to be made, times are arguments.
+//! All of it is pure: shared data is behind [`SharedStore`], calls are returned to be made, times are arguments.
 
 mod api;
 mod fetch;
@@ -19,7 +19,7 @@ mod schedule;
 mod select;
 mod wanted;
 
-pub use api::{Entity, MAX_BODY as MAX_ANSWER};
+pub use api::{Entity, Listed};
 pub use fetch::{Client, Fetch, FetchResult, Progress, Upstreams};
 pub use oauth::Token;
 pub use pin_news::{PinChange, PinNews, PinStatus, Pins};

@@ -1,6 +1,6 @@
 //! What became of which pin: every change is told once per proxy, by whichever worker comes to it first.
 
-use crate::shared::{Store, claim};
+use crate::shared::{SharedStore, claim};
 use crate::{time::UnixSeconds, x509::fingerprint::Fingerprint};
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ impl PinNews {
     }
 
     /// Takes over how the pins stand now. The answer is what to tell, empty if another worker has told it.
-    pub fn follow(&mut self, pins: Pins, store: &mut impl Store) -> Vec<PinChange> {
+    pub fn follow(&mut self, pins: Pins, store: &mut dyn SharedStore) -> Vec<PinChange> {
         let before = std::mem::replace(&mut self.pins, pins);
         let changed = self
             .pins

@@ -2,16 +2,15 @@
 
 use crate::{
     decision::trust::{ApiPin, ApiState, ApiTrust},
-    time::Mono,
+    time::Monotonic,
     x509::{ca::CaCertificate, fingerprint::Fingerprint},
 };
 use crate::{
-    http::Failure,
+    http::{Failure, FailureCode},
     pins::{
         pin_news::{PinStatus, Pins},
         select::Selection,
     },
-    time::millis,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -30,7 +29,6 @@ pub struct Record {
     began: Option<u64>,
     ended: Option<u64>,
     /// The settings under which it was made: see [`Record::trust`].
-    #[serde(default)]
     under: String,
     /// When half a refresh first brought pins, as long as none has succeeded.
     half: Option<u64>,
@@ -38,7 +36,7 @@ pub struct Record {
     early: Option<u64>,
     pub failures: u32,
     /// The code of the last failure, until a refresh succeeds.
-    pub failing: Option<String>,
+    pub failing: Option<FailureCode>,
     next: u64,
     /// Until then a server has asked to be left alone.
     quiet_until: u64,
@@ -47,24 +45,23 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Kept {
     sha256: String,
-    #[serde(flatten)]
     pin: ApiPin,
     /// When the API stopped naming it.
     removed: Option<u64>,
 }
 
 impl Record {
-    pub fn next_attempt(&self) -> Mono {
-        Duration::from_millis(self.next)
+    pub fn next_attempt(&self) -> Monotonic {
+        Monotonic::from_millis(self.next)
     }
 
     /// When the last successful refresh began.
-    pub fn began(&self) -> Option<Mono> {
-        self.began.map(Duration::from_millis)
+    pub fn began(&self) -> Option<Monotonic> {
+        self.began.map(Monotonic::from_millis)
     }
 
-    pub fn last_success(&self) -> Option<Mono> {
-        self.ended.map(Duration::from_millis)
+    pub fn last_success(&self) -> Option<Monotonic> {
+        self.ended.map(Monotonic::from_millis)
     }
 
     /// Whether the last successful refresh was made under these settings.
@@ -72,24 +69,24 @@ impl Record {
         self.under == settings
     }
 
-    pub fn quiet_until(&self) -> Mono {
-        Duration::from_millis(self.quiet_until)
+    pub fn quiet_until(&self) -> Monotonic {
+        Monotonic::from_millis(self.quiet_until)
     }
 
-    pub fn last_early(&self) -> Option<Mono> {
-        self.early.map(Duration::from_millis)
+    pub fn last_early(&self) -> Option<Monotonic> {
+        self.early.map(Monotonic::from_millis)
     }
 
     /// From here on a refresh is due until one has ended: should this worker die or leave, the next one makes up for it.
-    pub fn early_begins(&mut self, now: Mono) {
-        self.early = Some(millis(now));
-        self.next = self.next.min(millis(now));
+    pub fn early_begins(&mut self, now: Monotonic) {
+        self.early = Some(now.millis());
+        self.next = self.next.min(now.millis());
     }
 
     /// Whoever wrote it may have had a longer interval, or may want that nobody asks any more, or that a pin lasts for ever: whatever
     /// it says, workers wait no longer than this, and nothing of it happened later than that.
-    pub fn keep_within(&mut self, wait: Mono, past: Mono) {
-        let (wait, past) = (millis(wait), millis(past));
+    pub fn keep_within(&mut self, wait: Monotonic, past: Monotonic) {
+        let (wait, past) = (wait.millis(), past.millis());
         self.next = self.next.min(wait);
         self.quiet_until = self.quiet_until.min(wait);
         let removals = self.kept.iter_mut().map(|kept| &mut kept.removed);
@@ -104,7 +101,7 @@ impl Record {
     pub fn succeed(
         &mut self,
         selection: &Selection,
-        (began, now): (Mono, Mono),
+        (began, now): (Monotonic, Monotonic),
         keep_removed: Duration,
         next_in: Duration,
         under: &str,
@@ -112,7 +109,7 @@ impl Record {
         if self.is_under(under) {
             for kept in &mut self.kept {
                 if !kept.is_named_by(selection) {
-                    kept.removed = kept.removed.or(Some(millis(now)));
+                    kept.removed = kept.removed.or(Some(now.millis()));
                 }
             }
             // Not by its notAfter: the decision sees to that, and a wall clock that jumps must cost nothing.
@@ -122,25 +119,25 @@ impl Record {
         if !selection.issuers.is_empty() {
             self.hints = encode(&selection.issuers);
         }
-        (self.began, self.ended, self.half) = (Some(millis(began)), Some(millis(now)), None);
+        (self.began, self.ended, self.half) = (Some(began.millis()), Some(now.millis()), None);
         under.clone_into(&mut self.under);
         (self.failures, self.failing) = (0, None);
-        self.next = millis(now + next_in);
+        self.next = (now + next_in).millis();
         self.quiet_until = 0;
     }
 
     /// A refresh that did not: what half an answer names is in, and nothing goes.
-    pub fn fail(&mut self, selection: &Selection, failure: &Failure, now: Mono, next_in: Duration) {
+    pub fn fail(&mut self, selection: &Selection, failure: &Failure, now: Monotonic, next_in: Duration) {
         self.add(selection);
         if self.ended.is_none() && !selection.pins.is_empty() {
-            self.half = self.half.or(Some(millis(now)));
+            self.half = self.half.or(Some(now.millis()));
         }
         if self.hints.is_empty() {
             self.hints = encode(&selection.issuers);
         }
         self.failures = self.failures.saturating_add(1);
-        self.failing = Some(failure.code.to_owned());
-        self.next = millis(now + next_in);
+        self.failing = Some(failure.code);
+        self.next = (now + next_in).millis();
         self.quiet_until = if failure.retry_after.is_some() { self.next } else { 0 };
     }
 
@@ -176,7 +173,7 @@ impl Record {
         keep_removed: Duration,
         max_staleness: Option<Duration>,
         under: &str,
-        now: Mono,
+        now: Monotonic,
     ) -> ApiTrust {
         let good = self.in_force(keep_removed, now);
         let hints =
@@ -190,7 +187,7 @@ impl Record {
     }
 
     /// The same pins as somebody sees them who looks after this: how each stands, and until when it is valid.
-    pub fn pins(&self, keep_removed: Duration, max_staleness: Option<Duration>, now: Mono) -> Pins {
+    pub fn pins(&self, keep_removed: Duration, max_staleness: Option<Duration>, now: Monotonic) -> Pins {
         let status = |kept: &Kept| match (self.state(max_staleness, now), kept.removed) {
             (ApiState::Stale, _) => PinStatus::Stale,
             (_, Some(_)) => PinStatus::Kept,
@@ -205,9 +202,9 @@ impl Record {
         pins
     }
 
-    fn state(&self, max_staleness: Option<Duration>, now: Mono) -> ApiState {
+    fn state(&self, max_staleness: Option<Duration>, now: Monotonic) -> ApiState {
         let of_pins = self.age_begins();
-        if of_pins.zip(max_staleness).is_some_and(|(at, bound)| now.saturating_sub(at) > bound) {
+        if of_pins.zip(max_staleness).is_some_and(|(at, bound)| now.since(at) > bound) {
             ApiState::Stale
         } else if self.ended.is_none() {
             ApiState::NotLoaded
@@ -217,11 +214,11 @@ impl Record {
     }
 
     /// From when on pins age.
-    fn age_begins(&self) -> Option<Mono> {
-        self.ended.or(self.half).map(Duration::from_millis)
+    fn age_begins(&self) -> Option<Monotonic> {
+        self.ended.or(self.half).map(Monotonic::from_millis)
     }
 
-    fn in_force(&self, keep_removed: Duration, now: Mono) -> impl Iterator<Item = &Kept> {
+    fn in_force(&self, keep_removed: Duration, now: Monotonic) -> impl Iterator<Item = &Kept> {
         self.kept.iter().filter(move |kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse))
     }
 
@@ -230,8 +227,8 @@ impl Record {
         &self,
         keep_removed: Duration,
         max_staleness: Option<Duration>,
-        now: Mono,
-    ) -> Option<Mono> {
+        now: Monotonic,
+    ) -> Option<Monotonic> {
         let stale =
             self.age_begins().zip(max_staleness).map(|(at, bound)| at + bound + Duration::from_millis(1));
         let lapses = self.kept.iter().filter_map(|kept| kept.lapses(keep_removed));
@@ -254,8 +251,8 @@ impl Kept {
         self.sha256.parse().is_ok_and(|fingerprint: Fingerprint| selection.pins.contains_key(&fingerprint))
     }
 
-    fn lapses(&self, keep_removed: Duration) -> Option<Mono> {
-        self.removed.map(|at| Duration::from_millis(at) + keep_removed)
+    fn lapses(&self, keep_removed: Duration) -> Option<Monotonic> {
+        self.removed.map(|at| Monotonic::from_millis(at) + keep_removed)
     }
 }
 

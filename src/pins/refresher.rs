@@ -3,11 +3,11 @@
 use crate::{
     decision::trust::ApiTrust,
     policy::{DigicertPolicy, NameRule, Policy, Refresh, Source, names::RegionNames},
-    time::{Mono, Now},
+    time::{Monotonic, Now},
     x509::signature::SignatureVerifier,
 };
 use crate::{
-    http::{Failure, HttpCall, HttpResponse},
+    http::{Failure, FailureCode, HttpCall, HttpResponse},
     pins::{
         fetch::{Client, Fetch, FetchResult, Progress, Upstreams},
         oauth::Token,
@@ -17,12 +17,9 @@ use crate::{
         select::{Criteria, Selection, Skipped},
         wanted::Wanted,
     },
-    shared::{CALLBACK, FORM, Lease, Replica, Seal, Secret, Store, short},
+    shared::{CALLBACK, FORM, Lease, Seal, SealedRecord, Secret, SharedStore, short},
 };
 use std::time::Duration;
-
-/// Code of the failure to find a single pin in complete answers.
-const NOTHING_USABLE: &str = "no_usable_certificate";
 
 /// Something an operator may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +45,14 @@ pub struct Refresher {
     /// Where a worker notes that it wants an early refresh.
     wanted: String,
     lease: Lease,
-    record: Replica<Record>,
+    record: SealedRecord<Record>,
     token: Option<Token>,
     pending: Option<Pending>,
     /// When this worker last asked for an early refresh.
-    asked: Option<Mono>,
+    asked: Option<Monotonic>,
     skipped: Vec<Skipped>,
     /// When `trust` changes by itself.
-    changes_at: Option<Mono>,
+    changes_at: Option<Monotonic>,
     /// Grows whenever `trust` may answer differently.
     pub changes: u64,
 }
@@ -63,9 +60,9 @@ pub struct Refresher {
 #[derive(Debug)]
 struct Pending {
     fetch: Fetch,
-    began: Mono,
+    began: Monotonic,
     /// An answer to the last call has to be here by then; a callback may get lost.
-    deadline: Mono,
+    deadline: Monotonic,
 }
 
 impl Refresher {
@@ -90,8 +87,8 @@ impl Refresher {
         // both, the old one would go on asking as it sees fit.
         let turns = format!("{key}/turns/{under}");
         let lease_key = format!("{turns}/lease");
-        let lease = Lease::new(lease_key.clone(), worker, Seal::new(secret, &lease_key)?);
-        let record = Replica::new(&key, secret)?;
+        let lease = Lease::new(lease_key.clone(), worker, secret)?;
+        let record = SealedRecord::new(format!("{key}/record"), secret)?;
         Some(Self {
             source: source.clone(),
             settings: policy.refresh.clone(),
@@ -116,23 +113,21 @@ impl Refresher {
     pub fn tick(
         &mut self,
         verifier: &dyn SignatureVerifier,
-        store: &mut impl Store,
+        store: &mut dyn SharedStore,
         now: Now,
     ) -> (Option<HttpCall>, Vec<Event>) {
         self.learn(store, now);
         if let Some(pending) = &self.pending {
-            self.lease.keep(store, now.mono);
             if now.mono <= pending.deadline {
                 return (None, Vec::new());
             }
-            let lost = Failure::new("no_answer", "Envoy reported no outcome of the call in time");
+            let lost = Failure::new(FailureCode::NoAnswer, "Envoy reported no outcome of the call in time");
             return (None, self.finish(Err(lost), None, verifier, store, now));
         }
         if !self.is_due(store, now) {
-            self.lease.keep(store, now.mono);
             return (None, Vec::new());
         }
-        if !self.lease.take(store, now.mono) {
+        if !self.lease.take(store, now.mono, self.settings.timeout + Duration::from_secs(5)) {
             return (None, Vec::new());
         }
         // The last holder may have refreshed just before its lease ended.
@@ -145,7 +140,8 @@ impl Refresher {
             self.record.value.early_begins(now.mono);
             self.record.write(store, now.mono);
         }
-        let parties = Upstreams { source: &self.source, client: &self.client };
+        let parties =
+            Upstreams { source: &self.source, client: &self.client, timeout: self.settings.timeout };
         let (fetch, call) = Fetch::begin(parties, &mut self.token, now.mono);
         self.pending = Some(Pending { fetch, began: now.mono, deadline: self.deadline(now) });
         (Some(call), Vec::new())
@@ -157,15 +153,16 @@ impl Refresher {
         response: &Result<HttpResponse, Failure>,
         issuers: &DigicertPolicy,
         verifier: &dyn SignatureVerifier,
-        store: &mut impl Store,
+        store: &mut dyn SharedStore,
         now: Now,
     ) -> (Option<HttpCall>, Vec<Event>) {
         let deadline = self.deadline(now);
         let Some(pending) = &mut self.pending else { return (None, Vec::new()) };
-        let parties = Upstreams { source: &self.source, client: &self.client };
+        let parties =
+            Upstreams { source: &self.source, client: &self.client, timeout: self.settings.timeout };
         match response {
             Err(failure) => (None, self.finish(Err(failure.clone()), None, verifier, store, now)),
-            Ok(response) => match pending.fetch.answered(response, parties, &mut self.token, now.mono) {
+            Ok(response) => match pending.fetch.on_response(response, parties, &mut self.token, now) {
                 Progress::Call(call) => {
                     pending.deadline = deadline;
                     (Some(call), Vec::new())
@@ -178,7 +175,7 @@ impl Refresher {
     }
 
     /// A certificate turned up that a refresh might explain: asks for one, in whatever worker it is to happen.
-    pub fn ask_early(&mut self, store: &mut impl Store, now: Mono) {
+    pub fn ask_early(&mut self, store: &mut dyn SharedStore, now: Monotonic) {
         if self.early_is_allowed(now) && self.asked.is_none_or(|at| now > at + Duration::from_millis(200)) {
             self.asked = Some(now);
             let wanted = Wanted { at: now, known: self.record.value.last_success() };
@@ -188,11 +185,11 @@ impl Refresher {
 
     /// Whether waiting until `deadline` is likely to bring news: a refresh is under way, due by then, or may be asked for
     /// by then.
-    pub fn expects_news(&self, deadline: Mono, now: Mono) -> bool {
+    pub fn expects_news(&self, deadline: Monotonic, now: Monotonic) -> bool {
         // One that takes longer than requests are held is not waited for any more.
         let hold = self.settings.on_unknown_certificate.hold;
-        let done = |at: Mono| self.record.value.last_success().is_some_and(|ended| ended >= at);
-        let under_way = |at: Option<Mono>| at.is_some_and(|at| now <= at + hold && !done(at));
+        let done = |at: Monotonic| self.record.value.last_success().is_some_and(|ended| ended >= at);
+        let under_way = |at: Option<Monotonic>| at.is_some_and(|at| now <= at + hold && !done(at));
         self.pending.is_some()
             || under_way(self.asked)
             || under_way(self.record.value.last_early())
@@ -201,13 +198,13 @@ impl Refresher {
     }
 
     /// What the decision may rely on now.
-    pub fn trust(&self, now: Mono) -> ApiTrust {
+    pub fn trust(&self, now: Monotonic) -> ApiTrust {
         let Refresh { keep_removed, max_staleness, .. } = &self.settings;
         self.record.value.trust(*keep_removed, *max_staleness, &self.under, now)
     }
 
     /// Ends this worker's part, so that another may take over at once.
-    pub fn leave(&mut self, store: &mut impl Store, now: Mono) {
+    pub fn leave(&mut self, store: &mut dyn SharedStore, now: Monotonic) {
         self.lease.release(store, now);
     }
 
@@ -216,13 +213,13 @@ impl Refresher {
     }
 
     /// The API's pins, and how each stands.
-    pub fn pins(&self, now: Mono) -> Pins {
+    pub fn pins(&self, now: Monotonic) -> Pins {
         self.record.value.pins(self.settings.keep_removed, self.settings.max_staleness, now)
     }
 
     /// Age of the last successful refresh.
-    pub fn age(&self, now: Mono) -> Option<Duration> {
-        self.record.value.last_success().map(|at| now.saturating_sub(at))
+    pub fn age(&self, now: Monotonic) -> Option<Duration> {
+        self.record.value.last_success().map(|at| now.since(at))
     }
 
     pub fn failures(&self) -> u32 {
@@ -230,7 +227,7 @@ impl Refresher {
     }
 
     /// Whether this worker is the one that asks.
-    pub fn is_leader(&self, now: Mono) -> bool {
+    pub fn is_leader(&self, now: Monotonic) -> bool {
         self.lease.is_held(now)
     }
 
@@ -239,7 +236,7 @@ impl Refresher {
         self.record.value.last_success().is_none() && self.record.value.failures == 0
     }
 
-    fn deadline(&self, now: Now) -> Mono {
+    fn deadline(&self, now: Now) -> Monotonic {
         now.mono + self.settings.timeout + Duration::from_secs(5)
     }
 
@@ -249,10 +246,11 @@ impl Refresher {
         harvest: Result<FetchResult, Failure>,
         digicert: Option<&DigicertPolicy>,
         verifier: &dyn SignatureVerifier,
-        store: &mut impl Store,
+        store: &mut dyn SharedStore,
         now: Now,
     ) -> Vec<Event> {
         let Some(pending) = self.pending.take() else { return Vec::new() };
+        self.lease.release(store, now.mono);
         // A worker that stalled has lost its lease, and perhaps its turn to one that asked later and knows better.
         self.learn(store, now);
         if self.record.value.is_under(&self.under) && self.record.value.began() > Some(pending.began) {
@@ -272,7 +270,7 @@ impl Refresher {
             Err(failure) => (Selection::default(), Some(failure)),
             Ok(harvest) => {
                 let halves = [&harvest.current, &harvest.upcoming];
-                let selection = pins::select(halves.into_iter().flatten().flatten(), criteria);
+                let selection = pins::select(halves.into_iter().flatten().flatten().flatten(), criteria);
                 let flood = selection.flood();
                 let nothing = (!selection.is_usable).then(|| nothing_usable(&selection));
                 let selection = if flood.is_some() { Selection::default() } else { selection };
@@ -281,7 +279,7 @@ impl Refresher {
         };
         let mut events = Vec::new();
         // An answer that is missing, or half missing, says nothing about what the API holds.
-        let whole = failure.as_ref().is_none_or(|failure| failure.code == NOTHING_USABLE);
+        let whole = failure.as_ref().is_none_or(|failure| failure.code == FailureCode::NoUsableCertificate);
         if whole && self.skipped != selection.skipped {
             self.skipped.clone_from(&selection.skipped);
             events
@@ -293,8 +291,8 @@ impl Refresher {
             None => {
                 let recovered = self.record.value.failures > 0;
                 let next_in = match self.record.value.last_success() {
-                    None => schedule::first_period(interval, now.roll),
-                    Some(_) => schedule::period(interval, jitter, now.roll),
+                    None => schedule::first_period(interval, now.random),
+                    Some(_) => schedule::period(interval, jitter, now.random),
                 };
                 let keep_removed = self.settings.keep_removed;
                 let times = (pending.began, now.mono);
@@ -307,8 +305,8 @@ impl Refresher {
                 let retry = (self.settings.retry.base, self.settings.retry.max);
                 let failures = self.record.value.failures.saturating_add(1);
                 let next_in =
-                    schedule::backoff(failures, retry, jitter, now.roll, failure.retry_after, interval);
-                let new = self.record.value.failing.as_deref() != Some(failure.code);
+                    schedule::backoff(failures, retry, jitter, now.random, failure.retry_after, interval);
+                let new = self.record.value.failing != Some(failure.code);
                 self.record.value.fail(&selection, &failure, now.mono, next_in);
                 events.push(Event::Failed { failure, failures, next_in, new });
             }
@@ -319,11 +317,11 @@ impl Refresher {
     }
 
     /// Reads what another worker wrote. True if it was news.
-    pub fn learn(&mut self, store: &mut impl Store, now: Now) -> bool {
+    pub fn learn(&mut self, store: &mut dyn SharedStore, now: Now) -> bool {
         if self.changes_at.is_some_and(|at| at <= now.mono) {
             self.changed(now);
         }
-        let is_news = self.record.learn(store, &mut self.lease, now.mono).is_some();
+        let is_news = self.record.sync(store, now.mono);
         if is_news {
             self.record.value.keep_within(now.mono + self.longest_wait(), now.mono + CALLBACK);
             self.changed(now);
@@ -337,7 +335,7 @@ impl Refresher {
         self.changes = self.changes.wrapping_add(1);
     }
 
-    fn is_due(&self, store: &impl Store, now: Now) -> bool {
+    fn is_due(&self, store: &dyn SharedStore, now: Now) -> bool {
         self.next_attempt() <= now.mono || self.early_is_due(store, now)
     }
 
@@ -348,7 +346,7 @@ impl Refresher {
 
     /// When the next refresh is due. The interval of this configuration counts, whichever one wrote the record; so does its
     /// longest wait after a failure, from when this worker read of it.
-    fn next_attempt(&self) -> Mono {
+    fn next_attempt(&self) -> Monotonic {
         let longest = schedule::period(self.settings.interval, self.settings.jitter, 1.0);
         match self.record.value.last_success() {
             Some(at) if self.record.value.failures == 0 => self.record.value.next_attempt().min(at + longest),
@@ -357,7 +355,7 @@ impl Refresher {
     }
 
     /// Whether a worker asked for an early refresh that knew the last one, and none has begun since.
-    fn early_is_due(&self, store: &impl Store, now: Now) -> bool {
+    fn early_is_due(&self, store: &dyn SharedStore, now: Now) -> bool {
         if !self.early_is_allowed(now.mono) {
             return false;
         }
@@ -369,7 +367,7 @@ impl Refresher {
             && self.record.value.last_early().is_none_or(|early| at > early)
     }
 
-    fn early_is_allowed(&self, now: Mono) -> bool {
+    fn early_is_allowed(&self, now: Monotonic) -> bool {
         let pause = self.settings.on_unknown_certificate.min_interval;
         self.record.value.last_early().is_none_or(|at| now >= at + pause)
             && now >= self.record.value.quiet_until()
@@ -382,7 +380,7 @@ fn nothing_usable(selection: &Selection) -> Failure {
     codes.dedup();
     let found = if codes.is_empty() { "it names no certificate".to_owned() } else { codes.join(", ") };
     Failure::new(
-        NOTHING_USABLE,
+        FailureCode::NoUsableCertificate,
         format!("the answer holds no DigiCert client certificate of this region ({found})"),
     )
 }

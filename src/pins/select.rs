@@ -13,7 +13,10 @@ use crate::{
         signature::SignatureVerifier,
     },
 };
-use crate::{http::Failure, pins::api::Entity};
+use crate::{
+    http::{Failure, FailureCode},
+    pins::api::Entity,
+};
 use std::collections::BTreeMap;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -131,7 +134,7 @@ impl Selection {
         let named = self.pins.len();
         (named > MAX_PINS).then(|| {
             Failure::new(
-                "too_many_certificates",
+                FailureCode::TooManyCertificates,
                 format!(
                     "the answer names {named} certificates of this region, far more than there can be: none of them is pinned"
                 ),

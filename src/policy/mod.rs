@@ -38,6 +38,14 @@ pub struct Policy {
     pub digest: Fingerprint,
 }
 
+impl Policy {
+    /// The CAs that may sign what is fetched there.
+    pub fn cas(&self, source: &CrlSource) -> &[CaCertificate] {
+        let region = self.regions.iter().find(|region| region.id == source.region);
+        region.map_or(&[], |region| region.cas(source.authority))
+    }
+}
+
 /// A region whose client may pass, and who vouches for it.
 #[derive(Debug)]
 pub struct RegionPolicy {

@@ -132,7 +132,9 @@ impl From<IssuerError> for CrlError {
     fn from(error: IssuerError) -> Self {
         match error {
             IssuerError::UnknownIssuer | IssuerError::BadSignature => Self::BadSignature,
-            IssuerError::UnsupportedAlgorithm => Self::Unsupported("signed neither by RSA PKCS#1 nor ECDSA, with SHA-2"),
+            IssuerError::UnsupportedAlgorithm => {
+                Self::Unsupported("signed neither by RSA PKCS#1 nor ECDSA, with SHA-2")
+            }
             IssuerError::VerifierUnavailable => Self::VerifierUnavailable,
         }
     }
@@ -171,7 +173,7 @@ impl<'a> Crl<'a> {
             let (before, after) = (der.get(..at), der.get(at + UNREAD.len()..));
             [before.unwrap_or_default(), UNREAD, after.unwrap_or_default()].concat()
         });
-        BorrowedCertRevocationList::from_der(readable.as_ref().unwrap_or(&der))?;
+        BorrowedCertRevocationList::from_der(readable.as_deref().unwrap_or(&der))?;
         let name = x509_parser::x509::X509Name::from_der(issuer).map_err(|_| BROKEN)?.1;
         let mut error = CrlError::OtherIssuer(distinguished_name::text(&name));
         for ca in cas.iter().filter(|ca| ca.is_named(issuer)) {
@@ -306,7 +308,9 @@ impl<'a> Fields<'a> {
                 }
                 ParsedExtension::IssuingDistributionPoint(point) => {
                     if !is_in_order(extension.value)? {
-                        return Err(CrlError::Malformed("fields of its issuingDistributionPoint out of order"));
+                        return Err(CrlError::Malformed(
+                            "fields of its issuingDistributionPoint out of order",
+                        ));
                     }
                     if point.only_contains_ca_certs || point.only_contains_attribute_certs {
                         return Err(CrlError::Unsupported("a CRL of CA or attribute certificates"));

@@ -26,7 +26,9 @@ fn decode_unreserved(text: &str) -> String {
     for part in parts {
         let digits = part.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => decoded.push(byte.into()),
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                decoded.push(byte.into())
+            }
             // Writing to a string cannot fail.
             Some(byte) => drop(write!(decoded, "%{byte:02X}")),
             None => decoded.push('%'),

@@ -7,7 +7,7 @@ use crate::{
     test_support::{
         BEGIN, CA_END, DAY, END, EU, NOW, US, VERIFIER, authority, cast, client, date, leaf, policy, us_leaf,
     },
-    time::Mono,
+    time::Monotonic,
 };
 use proptest::{collection, option, prelude::*, sample};
 use serde_json::json;
@@ -225,7 +225,7 @@ fn a_pin_is_made_of_those_that_it_lets_in() {
             trust.regions[index]
                 .pins
                 .insert(client(leaf).fingerprint, ApiPin { not_before: 0, not_after: END });
-            let verdict = decide(&client(leaf), &policy, &trust, &(), VERIFIER, NOW, Mono::ZERO);
+            let verdict = decide(&client(leaf), &policy, &trust, &(), VERIFIER, NOW, Monotonic::ZERO);
             let lets_in = matches!(verdict.outcome, Outcome::Allow { region, .. } if region == index);
             assert_eq!(
                 is_pin,
@@ -409,7 +409,7 @@ proptest! {
         let trust = Trust { version: 1, regions: regions.collect() };
         let allowed = if demanding { &pool().signed } else { &pool().good };
         for certificate in pool().blocks.iter().filter_map(|der| ClientCertificate::parse(der).ok()) {
-            let outcome = decide(&certificate, &policy, &trust, &(), VERIFIER, NOW, Mono::ZERO).outcome;
+            let outcome = decide(&certificate, &policy, &trust, &(), VERIFIER, NOW, Monotonic::ZERO).outcome;
             if let Outcome::Allow { region, .. } = outcome {
                 prop_assert_eq!(&policy.regions[region].certificate_name, US);
                 prop_assert!(allowed.contains(&certificate.fingerprint), "{:?}", certificate.summary);

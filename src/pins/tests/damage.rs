@@ -4,7 +4,7 @@
 use crate::pins::tests::{PKI, Proxy, Shared, TICK};
 use crate::{
     decision::trust::ApiState,
-    shared::{FORM, Seal, Secret, Store as _},
+    shared::{FORM, Seal, Secret, SharedStore as _},
 };
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -67,12 +67,12 @@ fn a_module_that_forges_requests_is_bound_by_the_same_limit() {
             let known = proxy.now.saturating_sub(proxy.workers[0].age(proxy.now).unwrap());
             let known = u64::try_from(known.as_nanos()).unwrap();
             let question = [forged, known].map(u64::to_le_bytes).concat();
-            super::Store::set(&mut proxy.shared, &key, &question, None);
+            super::SharedStore::set(&mut proxy.shared, &key, &question, None);
             proxy.run(TICK);
         }
         assert!(proxy.api.sets - before <= 1, "{forged}: {}", proxy.api.sets - before);
     }
-    super::Store::set(&mut proxy.shared, &key, b"short", None);
+    super::SharedStore::set(&mut proxy.shared, &key, b"short", None);
     let before = proxy.api.sets;
     proxy.run(Duration::from_mins(1));
     assert_eq!(proxy.api.sets, before);

@@ -13,13 +13,13 @@ use crate::{
     config,
     decision::trust::ApiTrust,
     policy::Policy,
-    time::{Mono, UnixSeconds},
+    time::{Monotonic, UnixSeconds},
     x509::fingerprint::Fingerprint,
 };
 use crate::{
     http::{HttpCall, HttpResponse},
     pins::{Event, PinChange, PinNews, PinStatus, Refresher, api},
-    shared::{Secret, Store},
+    shared::{Secret, SharedStore},
     time::Now,
 };
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ pub struct Shared {
     version: u32,
 }
 
-impl Store for Shared {
+impl SharedStore for Shared {
     fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
         let Some((value, version)) = self.values.get(key) else { return (None, None) };
         (Some(value.clone()).filter(|value| !value.is_empty()), Some(*version))
@@ -112,7 +112,7 @@ pub struct Proxy {
     pub shared: Shared,
     pub workers: Vec<Refresher>,
     pub api: Api,
-    pub now: Mono,
+    pub now: Monotonic,
     pub wall: UnixSeconds,
     /// Envoy's `node.id`.
     pub node: String,
@@ -198,7 +198,7 @@ impl Proxy {
     }
 
     pub fn at(&self) -> Now {
-        Now { mono: self.now, wall: self.wall, roll: 0.5 }
+        Now { mono: self.now, wall: self.wall, random: 0.5 }
     }
 
     /// One tick of one worker, and the answers to all calls that come of it.

@@ -5,7 +5,7 @@ use crate::test_support::VERIFIER;
 use crate::{
     pins::Event,
     shared::{
-        Seal, Store,
+        Seal, SharedStore,
         lease::{Lease, TERM},
     },
 };
@@ -43,7 +43,7 @@ impl Interleaved<'_> {
     }
 }
 
-impl Store for Interleaved<'_> {
+impl SharedStore for Interleaved<'_> {
     fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
         // Reading comes right before writing, so acting before each write covers every order of the two.
         self.shared.get(key)
