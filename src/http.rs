@@ -106,7 +106,7 @@ impl Upstream {
         match self {
             Self::Login => "the login host",
             Self::Api => "the certificates API",
-            Self::Crl => "the revocation list's host",
+            Self::Crl => "the CRL's host",
         }
     }
 }
@@ -176,6 +176,7 @@ failure_codes! {
     CrlOtherIssuer "crl_other_issuer"
     CrlNotAllowed "crl_not_allowed"
     CrlBadSignature "crl_bad_signature"
+    CrlUnverified "crl_unverified"
     CrlNotYetValid "crl_not_yet_valid"
     CrlExpired "crl_expired"
     CrlRollback "crl_rollback"

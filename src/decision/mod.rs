@@ -284,10 +284,10 @@ fn check_authority<'a>(
 fn check_revocation(status: RevocationStatus, mode: RevocationMode) -> Result<(), Denial> {
     match (status, mode) {
         (RevocationStatus::Revoked, _) => Err(Denial::new(Reason::Revoked, "its issuer has revoked it")),
-        (RevocationStatus::Unknown | RevocationStatus::Unreadable, RevocationMode::Hard) => {
+        (RevocationStatus::Unknown, RevocationMode::Hard) => {
             Err(Denial::new(Reason::RevocationUnknown, "no current revocation list covers it"))
         }
-        _ => Ok(()),
+        (RevocationStatus::Unknown | RevocationStatus::Good, _) => Ok(()),
     }
 }
 
