@@ -37,7 +37,7 @@
 pub mod config;
 pub mod crl;
 pub mod decision;
-// pub mod engine;
+pub mod engine;
 pub mod http;
 pub mod peer;
 pub mod pins;

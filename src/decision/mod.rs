@@ -23,13 +23,13 @@ pub mod trust;
 pub use reason::Reason;
 
 use crate::{
-    crl::RevocationStatus,
     policy::{Authority, Policy, RegionPolicy, RevocationMode, names},
     regions,
     time::{Clock, Monotonic, UnixSeconds, Window},
     x509::{
         ca::{CaCertificate, IssuerError, verify_issuer},
         certificate::ClientCertificate,
+        crl::RevocationStatus,
         signature::SignatureVerifier,
     },
 };
@@ -71,7 +71,7 @@ pub struct Verdict {
     /// it comes from an issuer of Genesys Cloud's certificates.
     pub needs_pin: Option<String>,
     /// The region and authority whose CRLs do not cover it, where the policy consults CRLs and the issuer is verified.
-    pub uncovered: Option<(String, Authority)>,
+    pub missing_crl: Option<(String, Authority)>,
     /// It is allowed though no current CRL covers it, as mode `soft` wants.
     pub unchecked: bool,
     /// For the log: what was found, in words.
@@ -132,7 +132,7 @@ pub fn decide(
     first_seen: Monotonic,
 ) -> Verdict {
     let mut clock = Clock::at(now);
-    let (mut needs_pin, mut uncovered, mut unchecked) = (None, None, false);
+    let (mut needs_pin, mut missing_crl, mut unchecked) = (None, None, false);
     let result = check_name(certificate, policy).and_then(|region| {
         check_validity(certificate, policy.clock_skew, &mut clock)?;
         let unasked = ApiTrust::default();
@@ -144,7 +144,7 @@ pub fn decide(
             (_, None) => RevocationStatus::Unknown,
             (_, Some(signer)) => {
                 let status = revocations.status(region, authority, signer, certificate, &mut clock);
-                uncovered = (status == RevocationStatus::Unknown).then(|| (region.id.clone(), authority));
+                missing_crl = (status == RevocationStatus::Unknown).then(|| (region.id.clone(), authority));
                 status
             }
         };
@@ -161,7 +161,7 @@ pub fn decide(
         Ok(outcome) => (outcome, String::new()),
         Err(denial) => (Outcome::Deny(denial.reason), denial.detail),
     };
-    Verdict { outcome, window: clock.window(), needs_pin, uncovered, unchecked, detail }
+    Verdict { outcome, window: clock.window(), needs_pin, missing_crl, unchecked, detail }
 }
 
 struct Denial {

@@ -1,7 +1,7 @@
 //! The policy's CRLs in this worker: those configured, and those that certificates named.
 
 use crate::{
-    crl::{CrlEvent, CrlFetcher, RevocationStatus},
+    crl::{CrlEvent, CrlFetcher},
     decision::Revocations,
     engine::{
         effect::{CallId, Effect},
@@ -13,7 +13,7 @@ use crate::{
     policy::{Authority, CrlSource, Policy, RegionPolicy, RevocationMode},
     shared::Secret,
     time::{Clock, Monotonic, Now},
-    x509::{ca::CaCertificate, certificate::ClientCertificate},
+    x509::{ca::CaCertificate, certificate::ClientCertificate, crl::RevocationStatus},
 };
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -66,7 +66,7 @@ impl Crls {
     pub fn sync(&mut self, io: &mut Io<'_>, now: Now) {
         for source in std::mem::take(&mut self.named) {
             let secret = self.secrets.get(&source.region);
-            self.fetchers.extend(CrlFetcher::new(self.policy.clone(), source, secret, self.worker));
+            self.fetchers.extend(CrlFetcher::new(&self.policy, source, secret, self.worker));
         }
         for fetcher in &mut self.fetchers {
             fetcher.sync(io.verifier, io.store, now);

@@ -214,7 +214,7 @@ impl RequestHandler {
     ) -> Verdict {
         let verdict = self.judge(certificate, sources, io, now);
         let follows = verdict
-            .uncovered
+            .missing_crl
             .as_ref()
             .is_some_and(|(region, authority)| sources.crls.follow(region, *authority, certificate));
         if !follows && !verdict.outcome.may_change_with_news() {
@@ -300,7 +300,7 @@ impl RequestHandler {
                 detail,
                 request_id: (decided.request_id)(),
                 digest: decided.digest,
-                certificate: decided.certificate,
+                certificate: decided.certificate.map(|certificate| &certificate.summary),
             };
             effects.push(self.denials.denied(&self.policy, &denial));
         }

@@ -11,7 +11,7 @@ use crate::{
     },
     http::{Failure, HttpResponse},
     pins::{Client, Event, PinNews, Refresher, Step},
-    policy::{Credentials, Policy, RegionPolicy, Source},
+    policy::{Credentials, Policy, Source},
     shared::{Secret, claim},
     time::{Monotonic, Now, UnixSeconds},
     x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
@@ -166,10 +166,11 @@ impl TrustSources {
     }
 
     /// Notes until when a configured pin can be used.
-    pub fn record_allowed(&mut self, region: &RegionPolicy, certificate: &ClientCertificate) {
-        let mut pins = region.digicert.iter().flat_map(|digicert| &digicert.pins);
-        if pins.any(|pin| *pin == certificate.fingerprint) {
-            let pinned = self.pinned.entry(region.id.clone()).or_default();
+    pub fn record_allowed(&mut self, region: &str, certificate: &ClientCertificate) {
+        let mut regions = self.policy.regions.iter().filter(|policy| policy.id == region);
+        let digicert = regions.find_map(|policy| policy.digicert.as_ref());
+        if digicert.is_some_and(|digicert| digicert.pins.contains(&certificate.fingerprint)) {
+            let pinned = self.pinned.entry(region.to_owned()).or_default();
             pinned.insert(certificate.fingerprint, certificate.not_after);
         }
     }

@@ -143,7 +143,7 @@ fn refusal(reason: Reason, detail: String) -> Verdict {
         outcome: Outcome::Deny(reason),
         window,
         needs_pin: None,
-        uncovered: None,
+        missing_crl: None,
         unchecked: false,
         detail,
     }
