@@ -236,6 +236,6 @@ async fn a_caller_that_was_let_in_and_is_refused_is_counted_once_and_strangers_a
     stage.envoy.wait_for_stat(&denied, |n| n == 5, PATIENCE).await.expect("all denials are counted");
     assert_eq!(stage.envoy.stat(&stat("turned_away.expired")).await.expect("statistics"), 1);
     assert_eq!(stage.envoy.stat(&stat("turned_away.wrong_name")).await.expect("statistics"), 0);
-    let line = stage.envoy.wait_for_log("it was let in before", PATIENCE).await.expect("a log line");
+    let line = stage.envoy.wait_for_log("it was allowed before", PATIENCE).await.expect("a log line");
     assert!(line.contains("reason=expired"), "{line}");
 }
