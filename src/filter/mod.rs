@@ -7,7 +7,7 @@
 mod running;
 mod stream;
 
-use crate::{config, host, x509::signature};
+use crate::{config, host, x509::signature::self_test};
 use log::error;
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
@@ -30,13 +30,20 @@ struct Plugin {
 }
 
 impl RootContext for Plugin {
-    /// Parses, and does nothing that could fail in a worker alone. Envoy tries a configuration in a throw-away VM first, and
-    /// skips the filter in a worker that then disagrees.
+    /// Parses, and sees that Envoy verifies signatures. Envoy tries a configuration in a throw-away VM first, and skips the
+    /// filter in a worker that then disagrees: nothing is done here that could fail in a worker alone.
     fn on_configure(&mut self, size: usize) -> bool {
         let Some(bytes) = host::configuration(size) else {
             error!("genesys_mtls: the configuration of {size} bytes is too large");
             return false;
         };
+        if !self_test(&host::EnvoyVerifier) {
+            error!(
+                "genesys_mtls: Envoy verifies no signatures for this module: capability_restriction_config has to allow \
+                 proxy_call_foreign_function, and this Envoy to have the function verify_signature"
+            );
+            return false;
+        }
         match config::load(bytes) {
             Ok(policy) => {
                 host::declare_string(&format!("genesys_mtls.{}", policy.name));

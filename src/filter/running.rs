@@ -7,7 +7,7 @@ use crate::{
         io::Io,
         reply,
     },
-    host::{self, HostEnvironment, HostRequest, HostVerifier, SharedData},
+    host::{self, HostEnvironment, HostRequest, EnvoyVerifier, SharedData},
     http::HttpCall,
     peer::request::Request as _,
     policy::Policy,
@@ -51,7 +51,7 @@ impl Running {
     }
 
     fn with_engine<T>(&self, event: impl FnOnce(&mut Engine, &mut Io<'_>) -> T) -> T {
-        let mut io = Io { store: &mut SharedData, verifier: &HostVerifier, environment: &HostEnvironment };
+        let mut io = Io { store: &mut SharedData, verifier: &EnvoyVerifier, environment: &HostEnvironment };
         event(&mut self.engine.borrow_mut(), &mut io)
     }
 

@@ -4,8 +4,10 @@
 
 mod metrics;
 mod raw;
+mod signature;
 
 pub use metrics::{count, gauge, raise_gauge};
+pub use signature::EnvoyVerifier;
 
 use crate::{
     config::MAX_CONFIGURATION,
