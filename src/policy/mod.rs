@@ -1,22 +1,17 @@
 //! The policy: the checked configuration, in plain types. It never changes afterwards.
 
 pub mod names;
+mod revocation;
+
+pub use names::NameRule;
+pub use revocation::{Authority, ListSource, Revocation, RevocationMode, is_url_host};
 
 use crate::{
     time::UnixSeconds,
     x509::{ca::CaCertificate, fingerprint::Fingerprint},
 };
 use names::RegionNames;
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
-
-#[cfg(feature = "schema")]
-use schemars::JsonSchema;
-use serde::Deserialize;
-#[cfg(feature = "schema")]
-use serde::Serialize;
+use std::{collections::HashSet, time::Duration};
 
 /// A configuration that makes sense: what the decision and the refresh work from. It never changes afterwards.
 #[derive(Debug)]
@@ -138,22 +133,7 @@ pub struct UnknownCertificate {
     pub max_held: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
-pub enum NameRule {
-    /// The SAN's DNS names if it has any, else the one common name.
-    #[default]
-    SanOrCn,
-    /// Only DNS names of the SAN.
-    San,
-    /// Only the one common name.
-    Cn,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Refuse whoever is not allowed.
     #[default]
@@ -162,9 +142,7 @@ pub enum Mode {
     Shadow,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PeerSource {
     /// All of them, in this order.
     #[default]
@@ -175,58 +153,4 @@ pub enum PeerSource {
     FilterState,
     /// `Cert` of the `x-forwarded-client-cert` header.
     Xfcc,
-}
-
-/// What a missing list means.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
-pub enum RevocationMode {
-    /// No list is consulted.
-    #[default]
-    Off,
-    /// A revoked certificate is refused; without a current list nobody is.
-    Soft,
-    /// Without a current list that covers the certificate it is refused.
-    Hard,
-}
-
-/// What the decision and the fetching work from.
-#[derive(Clone, Debug)]
-pub struct Revocation {
-    pub mode: RevocationMode,
-    pub lists: Vec<ListSource>,
-    pub discover: BTreeMap<String, String>,
-    pub interval: Duration,
-    pub timeout: Duration,
-    pub max_size: usize,
-}
-
-/// Where one list is, and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListSource {
-    pub region: String,
-    pub authority: Authority,
-    pub url: String,
-    pub host: String,
-    pub path: String,
-    pub cluster: String,
-}
-
-/// Which of a region's authorities vouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Authority {
-    Genesys,
-    Digicert,
-}
-
-impl Authority {
-    pub const ALL: [Self; 2] = [Self::Genesys, Self::Digicert];
-
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Genesys => "genesys",
-            Self::Digicert => "digicert",
-        }
-    }
 }
