@@ -34,6 +34,12 @@ pub struct Arguments {
     at: Option<UnixSeconds>,
 }
 
+/// Problems of one configuration that are shown with their lines.
+const MAX_SHOWN: usize = 50;
+
+/// Characters of a line that are shown.
+const MAX_WIDTH: usize = 200;
+
 /// CAs are warned about this long before their end.
 const SOON_DAYS: i64 = 30;
 
@@ -91,8 +97,11 @@ fn check_one(file: &File, found: &Found, at: UnixSeconds) -> (String, Value, boo
     let mut text = String::new();
     match source::load(found) {
         Err(problems) => {
-            for problem in &problems {
+            for problem in problems.iter().take(MAX_SHOWN) {
                 text.push_str(&render(&file.path, &file.lines, problem));
+            }
+            if let Some(more) = problems.len().checked_sub(MAX_SHOWN).filter(|more| *more > 0) {
+                let _ = writeln!(text, "... and {more} more (--json shows all)\n");
             }
             let count = match problems.len() {
                 1 => "1 error".to_owned(),
@@ -107,7 +116,7 @@ fn check_one(file: &File, found: &Found, at: UnixSeconds) -> (String, Value, boo
             let warnings = warnings(&policy, at);
             for (path, message) in &warnings {
                 let mark =
-                    found.configuration.as_ref().map(|node| node.locate(path).mark(true)).unwrap_or_default();
+                    found.configuration.as_ref().map(|node| node.locate(path, true)).unwrap_or_default();
                 let problem = Problem { path: path.clone(), message: message.clone(), mark };
                 text.push_str(&snippet(&file.path, &file.lines, &problem, &paint(WARN, "warning")));
             }
@@ -149,11 +158,15 @@ fn snippet(path: &str, lines: &[String], problem: &Problem, severity: &str) -> S
     if let Some(source) = line.checked_sub(1).and_then(|index| lines.get(index)) {
         let number = line.to_string();
         let gutter = " ".repeat(number.len());
-        // Tabs stay tabs, so that the caret stands under its word.
-        let indent: String =
-            source.chars().take(column).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        let carets = "^".repeat(width.clamp(1, source.chars().count().saturating_sub(column).max(1)));
-        let shown = foreign_in_place(&source.chars().take(200).collect::<String>());
+        // Of a long line the part around the place.
+        let first = if source.len() > MAX_WIDTH { column.saturating_sub(MAX_WIDTH / 2) } else { 0 };
+        let shown: String = source.chars().skip(first).take(MAX_WIDTH).collect();
+        // Tabs stay tabs, so that the caret is under its word.
+        let indent = shown.chars().take(column - first).map(|c| if c == '\t' { '\t' } else { ' ' });
+        let indent: String = indent.collect();
+        let room = shown.chars().count().saturating_sub(column - first).max(1);
+        let carets = "^".repeat(width.clamp(1, room));
+        let shown = foreign_in_place(&shown);
         let arrow = paint(FAINT, format!("{gutter}--> {path}:{line}:{}", column + 1));
         let _ = writeln!(
             text,

@@ -1,89 +1,98 @@
-//! The configuration: bytes from Envoy become a [`Document`] (its shape is right), and that a [`Policy`] (its meaning
-//! is right). Neither step looks at a clock or at the environment: the proxy tries a configuration in a throw-away VM
-//! first and *skips the filter* when a worker then disagrees, so both must come to one answer, today and in ten years.
+//! The configuration: bytes from Envoy become a [`Policy`]. No step looks at a clock or at the environment: the proxy tries a
+//! configuration in a throw-away VM first and *skips the filter* when a worker then disagrees, so both must come to one
+//! answer, today and in ten years.
 
 mod checks;
-mod document;
-mod overrides;
-mod parse;
-mod policy;
+mod error;
+mod peer;
+mod refresh;
+mod regions;
 mod revocation;
-#[cfg(feature = "schema")]
-mod schema;
-mod shape;
-mod values;
-mod words;
+mod section;
+mod tree;
 
-pub use document::{Clusters, Document, Identity, OAuth, PeerCertificate};
-pub use parse::MAX_CONFIGURATION;
-pub use values::{Pin, Span};
+pub use error::{ConfigError, ErrorKind, Form};
+pub use tree::MAX_CONFIGURATION;
 
-use crate::{policy::Policy, x509::fingerprint::Fingerprint};
-
-/// One thing wrong with a configuration: where, what, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    /// Path of the field, such as `regions.us-east-1.genesys.ca_certificates`; empty for the document as a whole.
-    pub path: String,
-    pub message: String,
-    /// Line and column, both from 1, where a text was read; not the message's business, since a tool that made the text
-    /// of another one knows better.
-    pub position: Option<(usize, usize)>,
-}
-
-impl ConfigError {
-    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: fit_path(&path.into()), message: fit_message(&message.into()), position: None }
-    }
-}
-
-/// Messages quote what was written, between backticks. Nothing that could be a key or a certificate is shown, and nothing
-/// that breaks the line; not between the quotes either, where a name with a backtick in it comes to stand.
-fn fit_message(message: &str) -> String {
-    let parts = message.split('`').enumerate();
-    let parts =
-        parts.map(|(n, part)| if unfit(part) || n % 2 == 1 && part.len() > 200 { "..." } else { part });
-    parts.collect::<Vec<_>>().join("`")
-}
-
-/// Paths are made of names, and those as well are as they were written.
-fn fit_path(path: &str) -> String {
-    let names = path.split('.').map(|name| if unfit(name) || name.len() > 200 { "..." } else { name });
-    names.collect::<Vec<_>>().join(".")
-}
-
-fn unfit(text: &str) -> bool {
-    text.contains(char::is_control) || text.len() > 40 && text.contains("-----")
-}
-
-impl std::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path = if self.path.is_empty() { "configuration" } else { &self.path };
-        write!(f, "{path}: {}", self.message)?;
-        match self.position {
-            Some((line, column)) => write!(f, " (line {line}, column {column})"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// Reads the shape of a configuration alone, up to the first thing that is wrong with it.
-pub fn parse(bytes: &[u8]) -> Result<Document, ConfigError> {
-    shape::read(parse::tree(bytes)?)
-}
+use crate::{
+    policy::{Mode, NameRule, Policy, names::RegionNames},
+    time::UnixSeconds,
+    x509::fingerprint::Fingerprint,
+};
+use checks::{HOUR, header, is_policy_name, show};
+use section::Section;
+use std::time::Duration;
 
 /// Parses and checks a configuration as Envoy delivers it: JSON text, or a serialized `google.protobuf.Struct`.
 ///
-/// Every error found is returned, not only the first. Bytes that are handed over are given back before the rest is done: a
-/// large configuration would else be in memory three times, and a VM returns none of it.
+/// Every error found is returned, not only the first; what values mean is judged once all shapes are right. Bytes that are
+/// handed over are given back before the rest is done: a large configuration would else be in memory three times, and a VM
+/// returns none of it.
 pub fn load(bytes: impl AsRef<[u8]>) -> Result<Policy, Vec<ConfigError>> {
     let digest = Fingerprint::of(bytes.as_ref());
-    let tree = parse::tree(bytes.as_ref()).map_err(|error| vec![error])?;
+    let document = tree::tree(bytes.as_ref())?;
     drop(bytes);
-    let document = shape::read(tree).map_err(|error| vec![error])?;
-    Policy::build(&document, digest)
+    section::read(document, |root| policy(root, digest))
+}
+
+fn policy(root: &mut Section<'_>, digest: Fingerprint) -> Policy {
+    let name = name(root);
+    root.require(
+        "regions",
+        "name the regions whose client may pass, such as {us-east-1: {digicert: {pins: [api]}}}",
+    );
+    let entries = root.entries("regions");
+    let (refresh, access) = refresh::refresh(root);
+    let regions = regions::regions(root, entries, &access);
+    Policy {
+        name,
+        peer: peer::peer(root),
+        names: names(root),
+        region_names: RegionNames::new(
+            regions.iter().map(|region| (region.certificate_name.as_str(), region.id.as_str())),
+        ),
+        clock_skew: clock_skew(root),
+        revocation: revocation::revocation(root, &regions),
+        mode: mode(root),
+        identity_header: identity(root),
+        regions,
+        refresh,
+        digest,
+    }
+}
+
+/// It ends the filter-state key, and labels metrics and log lines.
+fn name(root: &mut Section<'_>) -> String {
+    let name = root.text("name").unwrap_or_else(|| "default".to_owned());
+    if !is_policy_name(&name) {
+        let message = format!("`{name}` is not 1 to 32 of a-z, 0-9 and _");
+        root.wrong_kind("name", message, ErrorKind::Malformed { text: name.clone(), form: Form::PolicyName });
+    }
+    name
+}
+
+fn names(root: &mut Section<'_>) -> NameRule {
+    let words = [("san_or_cn", NameRule::SanOrCn), ("san", NameRule::San), ("cn", NameRule::Cn)];
+    root.word("names", &words).unwrap_or_default()
+}
+
+fn mode(root: &mut Section<'_>) -> Mode {
+    root.word("mode", &[("enforce", Mode::Enforce), ("shadow", Mode::Shadow)]).unwrap_or_default()
+}
+
+fn clock_skew(root: &mut Section<'_>) -> UnixSeconds {
+    let skew = root.duration("clock_skew", Duration::from_mins(1), Duration::ZERO..=HOUR);
+    if skew.subsec_nanos() > 0 {
+        let message = format!("{} is not in whole seconds, which is as fine as certificates are", show(skew));
+        root.wrong("clock_skew", message);
+    }
+    UnixSeconds::try_from(skew.as_secs()).unwrap_or_default()
+}
+
+fn identity(root: &mut Section<'_>) -> Option<String> {
+    root.optional_object("identity", "an object with `header`", |section| {
+        header(section, "header").unwrap_or_else(|| "x-genesys-cloud-client".to_owned())
+    })
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::config::checks::duration;
 use crate::policy::{Credentials, Mode, NameRule, Peer, PeerSource, TrustedPeer};
 use crate::test_support::{DAY, NOW, ca, cast, date, load, merged, policy, us_leaf, us_only};
 use serde_json::{Value, json};
@@ -208,10 +209,7 @@ fn a_large_configuration_loads() {
 
 #[test]
 fn durations_and_shares_are_read_as_people_write_them() {
-    let millis = |text: &str| {
-        let span: Result<Span, _> = serde_json::from_value(json!(text));
-        span.ok().map(|span| span.0.as_millis())
-    };
+    let millis = |text: &str| duration(text).ok().map(|duration| duration.as_millis());
     for (text, expected) in [
         ("250ms", Some(250)),
         ("30s", Some(30_000)),
@@ -228,16 +226,15 @@ fn durations_and_shares_are_read_as_people_write_them() {
         assert_eq!(millis(text), expected, "{text}");
     }
     for text in ["0s", "1ms", "1500ms", "59s", "60m", "90m", "1h", "24h", "36h", "7d", "366d"] {
-        let span: Span = serde_json::from_value(json!(text)).unwrap();
-        let again: Span = serde_json::from_value(json!(span.to_string())).unwrap();
-        assert_eq!(span, again, "{text} printed as {span}");
+        let read = duration(text).unwrap();
+        assert_eq!(duration(&show(read)), Ok(read), "{text} printed as {}", show(read));
     }
-    assert_eq!(Span(Duration::from_hours(36)).to_string(), "36h");
-    assert_eq!(Span(Duration::from_millis(1500)).to_string(), "1500ms");
+    assert_eq!(show(Duration::from_hours(36)), "36h");
+    assert_eq!(show(Duration::from_millis(1500)), "1500ms");
 
     let percent = |text: &str| {
-        let refresh: Result<document::RefreshDocument, _> = serde_json::from_value(json!({"jitter": text}));
-        refresh.ok().map(|refresh| refresh.jitter.0)
+        let document = merged(&us_only(&genesys()), &json!({"refresh": {"jitter": text}}));
+        load(&document).ok().map(|policy| policy.refresh.jitter)
     };
     for (text, expected) in
         [("0%", Some(0)), ("50%", Some(50)), ("51%", None), ("10", None), ("-1%", None), ("1.5%", None)]

@@ -7,7 +7,7 @@ use crate::{
         io::Io,
         reply,
     },
-    host::{self, HostEnvironment, HostRequest, EnvoyVerifier, SharedData},
+    host::{self, EnvoyVerifier, HostEnvironment, HostRequest, SharedData},
     http::HttpCall,
     peer::request::Request as _,
     policy::Policy,

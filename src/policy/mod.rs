@@ -1,22 +1,17 @@
 //! The policy: the checked configuration, in plain types. It never changes afterwards.
 
 pub mod names;
+mod revocation;
+
+pub use names::NameRule;
+pub use revocation::{Authority, CrlSource, Revocation, RevocationMode, is_url_host};
 
 use crate::{
     time::UnixSeconds,
     x509::{ca::CaCertificate, fingerprint::Fingerprint},
 };
 use names::RegionNames;
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
-
-#[cfg(feature = "schema")]
-use schemars::JsonSchema;
-use serde::Deserialize;
-#[cfg(feature = "schema")]
-use serde::Serialize;
+use std::{collections::HashSet, time::Duration};
 
 /// A configuration that makes sense: what the decision and the refresh work from. It never changes afterwards.
 #[derive(Debug)]
@@ -46,6 +41,16 @@ impl Policy {
     }
 }
 
+impl RegionPolicy {
+    /// The configured CAs of one of its authorities: those that sign its certificates, and its CRLs.
+    pub fn cas(&self, authority: Authority) -> &[CaCertificate] {
+        match authority {
+            Authority::Genesys => &self.genesys,
+            Authority::Digicert => self.digicert.as_ref().map_or(&[], |digicert| &digicert.issuers),
+        }
+    }
+}
+
 /// A region whose client may pass, and who vouches for it.
 #[derive(Debug)]
 pub struct RegionPolicy {
@@ -57,16 +62,6 @@ pub struct RegionPolicy {
     pub digicert: Option<DigicertPolicy>,
     /// Where pins are fetched, if `api` is among them.
     pub source: Option<Source>,
-}
-
-impl RegionPolicy {
-    /// The configured CAs of one of its authorities: those that sign its certificates, and its CRLs.
-    pub fn cas(&self, authority: Authority) -> &[CaCertificate] {
-        match authority {
-            Authority::Genesys => &self.genesys,
-            Authority::Digicert => self.digicert.as_ref().map_or(&[], |digicert| &digicert.issuers),
-        }
-    }
 }
 
 /// DigiCert-signed certificates, trusted one by one.
@@ -156,22 +151,7 @@ pub struct UnknownCertificate {
     pub max_held: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
-pub enum NameRule {
-    /// The SAN's DNS names if it has any, else the one common name.
-    #[default]
-    SanOrCn,
-    /// Only DNS names of the SAN.
-    San,
-    /// Only the one common name.
-    Cn,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Refuse whoever is not allowed.
     #[default]
@@ -180,9 +160,7 @@ pub enum Mode {
     Shadow,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PeerSource {
     /// All of them, in this order.
     #[default]
@@ -193,59 +171,4 @@ pub enum PeerSource {
     FilterState,
     /// `Cert` of the `x-forwarded-client-cert` header.
     Xfcc,
-}
-
-/// What a missing CRL means.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
-#[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
-#[serde(rename_all = "snake_case")]
-pub enum RevocationMode {
-    /// No CRL is consulted.
-    #[default]
-    Off,
-    /// A revoked certificate is refused; without a current CRL it is not.
-    Soft,
-    /// Without a current CRL that covers the certificate it is refused.
-    Hard,
-}
-
-/// What the decision and the fetching work from.
-#[derive(Clone, Debug)]
-pub struct Revocation {
-    pub mode: RevocationMode,
-    pub lists: Vec<CrlSource>,
-    pub discover: BTreeMap<String, String>,
-    pub interval: Duration,
-    pub timeout: Duration,
-    pub max_size: usize,
-}
-
-/// Where one CRL is fetched, and whose it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CrlSource {
-    pub region: String,
-    pub authority: Authority,
-    /// In normal form (RFC 3986, section 6.2).
-    pub url: String,
-    pub host: String,
-    pub path: String,
-    pub cluster: String,
-}
-
-/// Which of a region's authorities vouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Authority {
-    Genesys,
-    Digicert,
-}
-
-impl Authority {
-    pub const ALL: [Self; 2] = [Self::Genesys, Self::Digicert];
-
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Genesys => "genesys",
-            Self::Digicert => "digicert",
-        }
-    }
 }

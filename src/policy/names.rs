@@ -1,6 +1,18 @@
 //! The name of a certificate: which of its fields count, and whose it is.
 
-use crate::{policy::NameRule, regions, x509::certificate::ClientCertificate};
+use crate::{regions, x509::certificate::ClientCertificate};
+
+/// Which fields of a certificate are its name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameRule {
+    /// The SAN's DNS names if it has any, else the one common name.
+    #[default]
+    SanOrCn,
+    /// Only DNS names of the SAN.
+    San,
+    /// Only the one common name.
+    Cn,
+}
 
 /// The fields that count as the certificate's name under this rule.
 ///

@@ -1,7 +1,10 @@
 //! Where in a file the filter's configurations are: the file itself, an Envoy bootstrap, ECDS or LDS resource, an Istio
 //! `WasmPlugin` or `EnvoyFilter`, or a config dump.
 
-use super::{Mark, Node, node::Kind, yaml};
+use super::{
+    node::{Kind, Mark, Node},
+    yaml,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 /// A plugin configuration, and what it was found in.
@@ -13,7 +16,7 @@ pub struct Found {
     pub configuration: Result<Node, (Mark, String)>,
 }
 
-/// Every configuration of this filter in a document, and how many plugins are somebody else's.
+/// Every configuration of this filter in a document, and how many plugins are another filter's.
 pub fn find(document: &Node, lines: &[String]) -> (Vec<Found>, usize) {
     if is_plain(document) {
         let found = Found { place: String::new(), configuration: Ok(document.clone()) };
@@ -24,7 +27,7 @@ pub fn find(document: &Node, lines: &[String]) -> (Vec<Found>, usize) {
     (search.found, search.others)
 }
 
-/// Looks at one `PluginConfig`; nothing if it is somebody else's.
+/// Looks at one `PluginConfig`; nothing if it is another filter's.
 pub fn recognise(plugin: &Node) -> Option<Found> {
     let mut search = Search { lines: &[], found: Vec::new(), others: 0 };
     search.plugin(plugin, "");

@@ -1,5 +1,6 @@
 //! A value that remembers where it was written.
 
+use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 /// A place in a text: line from 1, column from 0, and how many characters to underline.
@@ -22,26 +23,21 @@ pub enum Kind {
     /// Text of a `|` or `>` block.
     Block(String),
     List(Vec<Node>),
-    Map(Vec<(Key, Node)>),
-    /// What stood here was taken out; list positions still count it.
-    Hole,
+    Map(IndexMap<String, Entry>),
 }
 
+/// A value under its key.
 #[derive(Clone, Debug)]
-pub struct Key {
-    pub text: String,
-    pub mark: Mark,
+pub struct Entry {
+    pub key: Mark,
+    pub node: Node,
 }
 
-/// How far a path could be followed.
+/// Why text is no YAML (nor JSON).
 #[derive(Debug)]
-pub struct Located<'n> {
-    pub node: &'n Node,
-    /// The key that leads to the node; nothing for list elements and the root.
-    pub key: Option<&'n Key>,
-    pub complete: bool,
-    /// The path as the file counts, where something before has been taken out.
-    pub path: String,
+pub struct SyntaxError {
+    pub mark: Mark,
+    pub message: String,
 }
 
 impl Node {
@@ -49,11 +45,9 @@ impl Node {
         match &self.kind {
             Kind::Scalar(value) => value.clone(),
             Kind::Block(text) => Value::String(text.clone()),
-            Kind::Hole => Value::Null,
-            Kind::List(items) => items.iter().filter(|item| !item.is_hole()).map(Self::to_value).collect(),
+            Kind::List(items) => items.iter().map(Self::to_value).collect(),
             Kind::Map(entries) => {
-                let entries = entries.iter().filter(|(_, node)| !node.is_hole());
-                let entries = entries.map(|(key, node)| (key.text.clone(), node.to_value()));
+                let entries = entries.iter().map(|(key, entry)| (key.clone(), entry.node.to_value()));
                 Value::Object(entries.collect::<Map<_, _>>())
             }
         }
@@ -61,7 +55,7 @@ impl Node {
 
     pub fn get(&self, name: &str) -> Option<&Self> {
         let Kind::Map(entries) = &self.kind else { return None };
-        entries.iter().find(|(key, _)| key.text == name).map(|(_, node)| node)
+        entries.get(name).map(|entry| &entry.node)
     }
 
     /// Follows keys one after the other.
@@ -76,76 +70,44 @@ impl Node {
         }
     }
 
-    fn is_hole(&self) -> bool {
-        matches!(self.kind, Kind::Hole)
-    }
-
     pub fn children(&self) -> Vec<&Self> {
         match &self.kind {
             Kind::List(items) => items.iter().collect(),
-            Kind::Map(entries) => entries.iter().map(|(_, node)| node).collect(),
-            Kind::Scalar(_) | Kind::Block(_) | Kind::Hole => Vec::new(),
+            Kind::Map(entries) => entries.values().map(|entry| &entry.node).collect(),
+            Kind::Scalar(_) | Kind::Block(_) => Vec::new(),
         }
     }
 
-    /// Follows a path such as `regions.us-east-1.digicert.pins[0]` as far as it leads. Keys may hold dots.
-    pub fn locate(&self, path: &str) -> Located<'_> {
-        let mut at = Located { node: self, key: None, complete: path.is_empty(), path: String::new() };
-        let mut rest = path;
-        while !rest.is_empty() {
-            let Some((step, tail)) = at.node.step(rest) else { break };
-            rest = tail;
-            let path = match step.key {
-                Some(key) if at.path.is_empty() => key.text.clone(),
-                Some(key) => format!("{}.{}", at.path, key.text),
-                None => format!("{}{}", at.path, step.path),
-            };
-            at = Located { path, complete: rest.is_empty(), ..step };
+    /// Follows a path such as `regions.us-east-1.digicert.pins[0]` as far as it leads, and marks the place: the value if it is
+    /// one word, else its key.
+    pub fn locate(&self, path: &str, prefer_key: bool) -> Mark {
+        let (mut node, mut key, mut rest) = (self, None, path);
+        while let Some((next, next_key, tail)) = node.step(rest) {
+            (node, key, rest) = (next, next_key, tail);
         }
-        at
+        let one_word = matches!(node.kind, Kind::Scalar(_)) && node.mark.width > 0;
+        key.filter(|_| prefer_key || !one_word).unwrap_or(node.mark)
     }
 
-    /// One step along a path: where it leads (with the path of this step alone), and what is left of the path.
-    fn step<'p>(&self, path: &'p str) -> Option<(Located<'_>, &'p str)> {
-        let without_dot = |tail: &'p str| tail.strip_prefix('.').unwrap_or(tail);
-        match &self.kind {
+    /// One step along a path: the value, its key, and what is left of the path. Keys may hold dots: the longest that fits is it.
+    fn step<'p>(&self, path: &'p str) -> Option<(&Self, Option<Mark>, &'p str)> {
+        let (node, key, tail) = match &self.kind {
             Kind::Map(entries) => {
-                let fitting = entries.iter().filter_map(|(key, node)| {
-                    let tail = path.strip_prefix(key.text.as_str())?;
-                    let ends = tail.is_empty() || tail.starts_with(['.', '[']);
-                    ends.then_some((key, node, without_dot(tail)))
-                });
-                let (key, node, tail) = fitting.min_by_key(|(_, _, tail)| tail.len())?;
-                Some((Located { node, key: Some(key), complete: false, path: String::new() }, tail))
+                let dots = path.rmatch_indices(['.', '[']).map(|(end, _)| end);
+                let mut ends = std::iter::once(path.len()).chain(dots);
+                let (entry, tail) = ends.find_map(|end| {
+                    let (name, tail) = path.split_at(end);
+                    entries.get(name).map(|entry| (entry, tail))
+                })?;
+                (&entry.node, Some(entry.key), tail)
             }
             Kind::List(items) => {
                 let (index, tail) = path.strip_prefix('[')?.split_once(']')?;
-                let mut present = items.iter().enumerate().filter(|(_, item)| !item.is_hole());
-                let (index, node) = present.nth(index.parse().ok()?)?;
-                let path = format!("[{index}]");
-                Some((Located { node, key: None, complete: false, path }, without_dot(tail)))
+                (items.get(index.parse::<usize>().ok()?)?, None, tail)
             }
-            Kind::Scalar(_) | Kind::Block(_) | Kind::Hole => None,
-        }
-    }
-
-    /// Takes out what a path leads to; whether there was something.
-    pub fn remove(&mut self, path: &str) -> bool {
-        let located = self.locate(path);
-        let (complete, mark) = (located.complete && !path.is_empty(), located.node.mark);
-        complete && self.remove_at(std::ptr::from_ref(located.node), mark)
-    }
-
-    fn remove_at(&mut self, target: *const Self, mark: Mark) -> bool {
-        if std::ptr::eq(self, target) {
-            *self = Self { mark, kind: Kind::Hole };
-            return true;
-        }
-        match &mut self.kind {
-            Kind::List(items) => items.iter_mut().any(|item| item.remove_at(target, mark)),
-            Kind::Map(entries) => entries.iter_mut().any(|(_, node)| node.remove_at(target, mark)),
-            Kind::Scalar(_) | Kind::Block(_) | Kind::Hole => false,
-        }
+            Kind::Scalar(_) | Kind::Block(_) => return None,
+        };
+        Some((node, key, tail.strip_prefix('.').unwrap_or(tail)))
     }
 
     /// Moves every mark, for text that stands inside another.
@@ -154,12 +116,12 @@ impl Node {
         match &mut self.kind {
             Kind::List(items) => items.iter_mut().for_each(|item| item.remark(change)),
             Kind::Map(entries) => {
-                for (key, node) in entries {
-                    key.mark = change(key.mark);
-                    node.remark(change);
+                for entry in entries.values_mut() {
+                    entry.key = change(entry.key);
+                    entry.node.remark(change);
                 }
             }
-            Kind::Scalar(_) | Kind::Block(_) | Kind::Hole => {}
+            Kind::Scalar(_) | Kind::Block(_) => {}
         }
     }
 }
@@ -171,23 +133,12 @@ impl From<&Value> for Node {
             Value::Array(items) => Kind::List(items.iter().map(Self::from).collect()),
             Value::Object(fields) => {
                 let entry = |(name, value)| {
-                    (Key { text: String::clone(name), mark: Mark::default() }, Self::from(value))
+                    (String::clone(name), Entry { key: Mark::default(), node: Self::from(value) })
                 };
                 Kind::Map(fields.iter().map(entry).collect())
             }
             scalar => Kind::Scalar(scalar.clone()),
         };
         Self { mark: Mark::default(), kind }
-    }
-}
-
-impl Located<'_> {
-    /// Where to put the caret: on the value if it is one word, else on its key.
-    pub fn mark(&self, prefer_key: bool) -> Mark {
-        let one_word = matches!(self.node.kind, Kind::Scalar(_)) && self.node.mark.width > 0;
-        match self.key {
-            Some(key) if prefer_key || !one_word => key.mark,
-            _ => self.node.mark,
-        }
     }
 }

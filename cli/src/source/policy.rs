@@ -1,14 +1,16 @@
 //! A located configuration to a policy, with every problem at its place.
 
-use super::{File, Found, Mark, Node, find};
+use super::{
+    file::File,
+    find::{Found, find},
+    hints::hint,
+    node::{Mark, Node},
+};
 use crate::output::Usage;
 use genesys_mtls_filter::{
-    config::{self, ConfigError},
+    config::{self, ConfigError, ErrorKind},
     policy::Policy,
 };
-
-/// How many shape errors of one configuration are looked for.
-const MAX_ERRORS: usize = 50;
 
 /// One thing wrong, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,10 +20,7 @@ pub struct Problem {
     pub mark: Mark,
 }
 
-/// Loads a configuration with the filter's own code.
-///
-/// The filter stops at the first field of the wrong shape. Here that field is taken out and the rest looked at again, so
-/// that one run shows them all; what the fields mean together is judged once their shapes are right.
+/// Loads a configuration with the filter's own code. Problems come in the order of the file.
 pub fn load(found: &Found) -> Result<Policy, Vec<Problem>> {
     let node = match &found.configuration {
         Ok(node) => node,
@@ -29,42 +28,18 @@ pub fn load(found: &Found) -> Result<Policy, Vec<Problem>> {
             return Err(vec![Problem { path: String::new(), message: message.clone(), mark: *mark }]);
         }
     };
-    let problems = shape_problems(node);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
-    config::load(bytes(node))
-        .map_err(|errors| errors.iter().map(|error| locate(node, error)).collect::<Vec<_>>())
+    config::load(node.to_value().to_string().into_bytes()).map_err(|errors| {
+        let mut problems: Vec<Problem> = errors.into_iter().map(|error| problem(node, error)).collect();
+        problems.sort_by_key(|problem| (problem.mark.line, problem.mark.column));
+        problems
+    })
 }
 
-fn bytes(node: &Node) -> Vec<u8> {
-    node.to_value().to_string().into_bytes()
-}
-
-fn shape_problems(node: &Node) -> Vec<Problem> {
-    let mut rest = node.clone();
-    let mut problems: Vec<Problem> = Vec::new();
-    while problems.len() < MAX_ERRORS {
-        let Err(error) = config::parse(&bytes(&rest)) else { break };
-        // What is missing may be missing because it was taken out.
-        if !problems.is_empty() && error.message.starts_with("missing field") {
-            break;
-        }
-        problems.push(locate(&rest, &error));
-        if !rest.remove(&error.path) {
-            break;
-        }
-    }
-    problems
-}
-
-fn locate(node: &Node, error: &ConfigError) -> Problem {
-    // Its position is one in the bytes that were made of the file.
-    let message = error.message.clone();
-    let prefer_key = message.starts_with("unknown field") || message.starts_with("missing field");
-    let located = node.locate(&error.path);
-    let path = if located.complete { located.path.clone() } else { error.path.clone() };
-    Problem { path, message, mark: located.mark(prefer_key) }
+/// The error with its place in the file. Its own position is one in the bytes that were made of the file.
+fn problem(node: &Node, error: ConfigError) -> Problem {
+    let prefer_key = matches!(error.kind, ErrorKind::UnknownField { .. } | ErrorKind::MissingField);
+    let mark = node.locate(&error.path, prefer_key);
+    Problem { message: error.message + &hint(&error.kind), path: error.path, mark }
 }
 
 /// The one policy of a file, or the one of this name.

@@ -1,9 +1,7 @@
 //! YAML (and so JSON) text to [`Node`]s. Plain scalars mean what they mean to Envoy: `yes` and `off` are booleans.
 
-use super::{
-    Mark, Node, SyntaxError,
-    node::{Key, Kind},
-};
+use super::node::{Entry, Kind, Mark, Node, SyntaxError};
+use indexmap::IndexMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -113,28 +111,28 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn map(&mut self) -> Result<Vec<(Key, Node)>, SyntaxError> {
-        let mut entries: Vec<(Key, Node)> = Vec::new();
-        let mut lines = HashMap::new();
+    fn map(&mut self) -> Result<IndexMap<String, Entry>, SyntaxError> {
+        let mut entries = IndexMap::new();
         loop {
-            let key = match self.next()? {
+            let (name, key) = match self.next()? {
                 (Event::MappingEnd, _) => return Ok(entries),
-                (Event::Scalar(text, ..), mark) => Key { text: text.into_owned(), mark },
+                (Event::Scalar(text, ..), mark) => (text.into_owned(), mark),
                 (_, mark) => {
                     return Err(SyntaxError { mark, message: "a key has to be a single word".to_owned() });
                 }
             };
-            if let Some(first) = lines.insert(key.text.clone(), key.mark.line) {
-                let message = format!("`{}` stands twice, first in line {first}", key.text);
-                return Err(SyntaxError { mark: key.mark, message });
+            if let Some(Entry { key: first, .. }) = entries.get(&name) {
+                let message = format!("`{name}` is written twice, first in line {}", first.line);
+                return Err(SyntaxError { mark: key, message });
             }
             let (event, mark) = self.next()?;
-            entries.push((key, self.node(event, mark)?));
+            let node = self.node(event, mark)?;
+            entries.insert(name, Entry { key, node });
         }
     }
 }
 
-/// The parser's words, and what they mean to whoever wrote the file.
+/// The parser's words, and what they mean to the file's author.
 fn syntax(info: &str) -> String {
     let hint = if info.contains("tabs disallowed") {
         "; indent with spaces"
@@ -237,11 +235,14 @@ mod tests {
     #[test]
     fn a_path_leads_to_its_place() {
         let documents = parse("regions:\n  us-east-1:\n    digicert:\n      pins: [api, oops]\n").unwrap();
-        let located = documents[0].locate("regions.us-east-1.digicert.pins[1]");
-        assert!(located.complete);
-        assert_eq!(located.mark(false), Mark { line: 4, column: 18, width: 4 });
-        let partly = documents[0].locate("regions.us-east-1.genesys.ca_certificates");
-        assert!(!partly.complete);
-        assert_eq!(partly.mark(false), Mark { line: 2, column: 2, width: 9 });
+        let at = |path: &str| documents[0].locate(path, false);
+        assert_eq!(at("regions.us-east-1.digicert.pins[1]"), Mark { line: 4, column: 18, width: 4 });
+        // As far as it leads.
+        assert_eq!(at("regions.us-east-1.genesys.ca_certificates"), Mark { line: 2, column: 2, width: 9 });
+        let dotted = parse("discover:\n  crl.example: a\n  crl.example.b: {c: 1}\n").unwrap();
+        assert_eq!(
+            dotted[0].locate("discover.crl.example.b.c", true),
+            Mark { line: 3, column: 18, width: 1 }
+        );
     }
 }

@@ -12,3 +12,4 @@ mod pins;
 mod readme;
 mod run;
 mod schema;
+mod schema_agrees;

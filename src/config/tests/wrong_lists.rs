@@ -4,6 +4,7 @@ use crate::config::tests::{
     wrong::{assert_wrong, us, with},
     *,
 };
+use crate::policy::RevocationMode;
 use testbed_pki::{KeyType, KeyUsagePurpose, pem_block};
 
 fn revocation(revocation: Value) -> Value {
@@ -13,7 +14,7 @@ fn revocation(revocation: Value) -> Value {
 #[test]
 fn lists_without_a_mode_are_refused_since_nothing_would_be_checked() {
     let list = json!([{"region": "us-east-1", "authority": "genesys", "url": "http://crl.example/a", "cluster": "c"}]);
-    let expected = "revocation.mode: required beside `lists` or `discover`, since without it no list is consulted: give \
+    let expected = "revocation.mode: required with `lists` or `discover`, since without it no CRL is consulted: give \
                     `soft` or `hard`, or `off` if that is meant";
     for way in [json!({"lists": list}), json!({"discover": {"crl.example": "crl"}})] {
         assert_wrong(&revocation(way.clone()), &[expected]);
@@ -27,17 +28,11 @@ fn lists_without_a_mode_are_refused_since_nothing_would_be_checked() {
 #[test]
 fn hosts_that_no_url_can_have_are_refused() {
     let path = "revocation.discover";
-    let twice = "stands here twice, since letter case makes no other host: keep one";
-    let no_host = "is not a host as it stands in the URL of a list, port included";
+    let twice = "is written twice, since letter case makes no other host: keep one";
+    let no_host = "is not the host of a CRL's URL, port included";
     for (hosts, expected) in [
-        (
-            json!({"http://crl.example/": "crl"}),
-            vec![format!("`http://crl.example/` {no_host}; `crl.example` would be one")],
-        ),
-        (
-            json!({"crl.example:80/a.crl": "crl"}),
-            vec![format!("`crl.example:80/a.crl` {no_host}; `crl.example:80` would be one")],
-        ),
+        (json!({"http://crl.example/": "crl"}), vec![format!("`http://crl.example/` {no_host}")]),
+        (json!({"crl.example:80/a.crl": "crl"}), vec![format!("`crl.example:80/a.crl` {no_host}")]),
         (json!({"*.crl.example": "crl"}), vec![format!("`*.crl.example` {no_host}")]),
         (
             json!({"": ""}),
@@ -72,8 +67,8 @@ fn hard_revocation_takes_cas_that_sign_lists() {
     let digicert = json!({"pins": ["sha256:".to_owned() + &"0".repeat(64)], "issuers": silent.pem});
     let wrong = |path: &str| {
         format!(
-            "regions.us-east-1.{path}: `CN=unit-silent` may not sign revocation lists (keyUsage lacks cRLSign), and \
-             `revocation.mode: hard` refuses every certificate that no list covers: leave this CA out, or use `soft`"
+            "regions.us-east-1.{path}: `CN=unit-silent` may not sign CRLs (keyUsage lacks cRLSign), and \
+             `revocation.mode: hard` denies every certificate that no CRL covers: leave this CA out, or use `soft`"
         )
     };
     for (region, path) in [
@@ -88,5 +83,26 @@ fn hard_revocation_takes_cas_that_sign_lists() {
         };
         assert_wrong(&with_mode("hard"), &[&wrong(path)]);
         assert!(load(&with_mode("soft")).is_ok() && load(&with_mode("off")).is_ok(), "{path}");
+    }
+}
+
+#[test]
+fn off_is_off_also_where_yaml_makes_it_a_boolean() {
+    let mode = |mode: Value| {
+        let document = revocation(json!({"mode": mode, "discover": {"crl.example": "crl"}}));
+        load(&document).map(|policy| policy.revocation.mode).map_err(|errors| errors[0].message.clone())
+    };
+    assert_eq!(mode("off".into()), Ok(RevocationMode::Off));
+    assert_eq!(mode(false.into()), Ok(RevocationMode::Off));
+    assert_eq!(mode("hard".into()), Ok(RevocationMode::Hard));
+    for wrong in [true.into(), json!(1), "on".into()] {
+        assert!(mode(wrong).unwrap_err().contains("`soft`"));
+    }
+}
+
+#[test]
+fn no_list_may_be_larger_than_envoy_hands_over() {
+    for (size, fine) in [(1023, false), (1024, true), (32 << 20, true), ((32 << 20) + 1, false)] {
+        assert_eq!(load(&revocation(json!({"max_size": size}))).is_ok(), fine, "{size}");
     }
 }

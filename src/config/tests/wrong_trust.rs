@@ -17,8 +17,8 @@ fn regions_that_make_no_sense_are_told_with_the_way_out() {
         ),
         (
             json!({"regions": {"us-esat-1": genesys()}}),
-            "regions.us-esat-1: `us-esat-1` is not in the catalogue; did you mean `us-east-1`? Otherwise give \
-             certificate_name, the name in its client certificate",
+            "regions.us-esat-1: `us-esat-1` is not in the catalogue: give certificate_name, the name in its \
+             client certificate",
         ),
         (
             json!({"regions": {"mars-north-1": genesys()}}),
@@ -37,12 +37,12 @@ fn regions_that_make_no_sense_are_told_with_the_way_out() {
         ),
         (
             json!({"regions": {"US-East-1": genesys()}}),
-            "regions.US-East-1: a region id is 1 to 63 of a-z, 0-9 and -; did you mean `us-east-1`?",
+            "regions.US-East-1: a region id is 1 to 63 of a-z, 0-9 and -",
         ),
         (
             us(merged(&genesys(), &named("*.mypurecloud.com"))),
-            "regions.us-east-1.certificate_name: `*.mypurecloud.com` is not a host name: give the name as it \
-             stands in the client certificate, in full",
+            "regions.us-east-1.certificate_name: `*.mypurecloud.com` is not a host name: give the name in \
+             the client certificate, in full",
         ),
         (
             us(merged(&genesys(), &named(EU))),
@@ -73,7 +73,7 @@ fn regions_that_make_no_sense_are_told_with_the_way_out() {
         (
             us(merged(&by_api(), &json!({"refresh": {"oauth": {"client_id_env": ""}}}))),
             "regions.us-east-1.refresh.oauth.client_id_env: is not the name of an environment variable (capital \
-             letters, digits and _); what it holds never stands in the configuration",
+             letters, digits and _): give the variable's name, never what it holds",
         ),
         (
             us(merged(&by_api(), &json!({"refresh": {"clusters": {"api": "", "login": "x"}}}))),
@@ -86,7 +86,7 @@ fn regions_that_make_no_sense_are_told_with_the_way_out() {
         ),
         (
             merged(&us(by_api()), &json!({"refresh": {"oauth": "injected"}})),
-            "regions.us-east-1.digicert.issuers: required with `oauth: injected`: without a secret of its own the \
+            "regions.us-east-1.digicert.issuers: required with `oauth: injected`: without a secret the \
              filter can trust pins shared between workers only if it can verify who issued them",
         ),
     ] {
@@ -293,24 +293,24 @@ fn a_trusted_hop_is_configured_completely_or_not_at_all() {
         (
             hop(json!({"header": "x-cert", "peer": {"sha256": ["abc"]}})),
             format!(
-                "{path}.peer.sha256: `abc`: expected 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` \
+                "{path}.peer.sha256[0]: `abc`: expected 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` \
                  prints them (colons are fine)"
             ),
         ),
         (
             hop(json!({"header": "host", "peer": peer})),
-            format!("{path}.header: `host` has a meaning of its own; choose another header"),
+            format!("{path}.header: `host` already has a meaning: choose another header"),
         ),
         (
             hop(json!({"header": "", "peer": peer})),
-            format!("{path}.header: `` is not a header name of letters, digits and -"),
+            format!("{path}.header: `` is not a header name: use letters, digits and - only"),
         ),
         (
             with(json!({"peer_certificate": {
                 "source": "xfcc", "danger_trusted_hop": {"header": "x-cert", "peer": peer},
             }})),
             format!(
-                "{path}: cannot stand beside `source` or `filter_state_key`: the certificate is read from its header"
+                "{path}: excludes `source` and `filter_state_key`, since the certificate is read from its header: remove them"
             ),
         ),
         (
@@ -318,7 +318,7 @@ fn a_trusted_hop_is_configured_completely_or_not_at_all() {
                 "filter_state_key": "k", "danger_trusted_hop": {"header": "x-cert", "peer": peer},
             }})),
             format!(
-                "{path}: cannot stand beside `source` or `filter_state_key`: the certificate is read from its header"
+                "{path}: excludes `source` and `filter_state_key`, since the certificate is read from its header: remove them"
             ),
         ),
     ] {

@@ -1,7 +1,6 @@
-//! Bytes to a tree of values: JSON text or a protobuf `Struct`. Whatever is said of the tree, and in which words, does not
-//! depend on the form that it came in.
+//! Bytes to a tree of values: JSON text or a protobuf `Struct`. What is said of the tree does not depend on its form.
 
-use crate::config::ConfigError;
+use crate::config::error::ConfigError;
 use prost::Message as _;
 use prost_types::{Struct, Value as ProtobufValue, value::Kind};
 use serde::{
@@ -17,26 +16,24 @@ pub const MAX_CONFIGURATION: usize = 4 * 1024 * 1024;
 /// Envoy passes `StringValue` and `BytesValue` configurations as their bytes, and a plain YAML one as the serialized
 /// `Struct`. That begins with a line feed and a length, so it can pass for JSON until it is looked at as a whole: a
 /// first entry of 49 bytes reads as the number 1.
-pub fn tree(bytes: &[u8]) -> Result<Value, ConfigError> {
+pub fn tree(bytes: &[u8]) -> Result<Value, Vec<ConfigError>> {
     if bytes.is_empty() {
-        return Err(ConfigError::new(
-            "",
-            "it is empty; `regions` is required, see the README for an example",
-        ));
+        let message = "it is empty: `regions` is required, see the README for an example";
+        return Err(vec![ConfigError::new("", message)]);
     }
     if bytes.len() > MAX_CONFIGURATION {
-        return Err(ConfigError::new("", format!("larger than {MAX_CONFIGURATION} bytes")));
+        return Err(vec![ConfigError::new("", &format!("larger than {MAX_CONFIGURATION} bytes"))]);
     }
     let as_json = match serde_json::from_slice(bytes) {
         Ok(Json(object @ Value::Object(_))) => return Ok(object),
-        // It is JSON, with a name that stands twice.
-        Err(error) if error.is_data() => return Err(not_json(&error)),
+        // It is JSON, with a name that is written twice.
+        Err(error) if error.is_data() => return Err(vec![not_json(&error)]),
         other => other,
     };
     // Of two equal names in a `Struct` the last counts, as for Envoy and every other reader of protobuf.
     match Struct::decode(bytes) {
         Ok(fields) if !fields.fields.is_empty() => Ok(object(fields)),
-        _ => as_json.map(|Json(value)| value).map_err(|error| not_json(&error)),
+        _ => as_json.map(|Json(value)| value).map_err(|error| vec![not_json(&error)]),
     }
 }
 
@@ -49,10 +46,10 @@ fn not_json(error: &serde_json::Error) -> ConfigError {
     } else {
         format!("not valid JSON: {what}; to write YAML, make it a google.protobuf.Struct")
     };
-    ConfigError { position: Some((line, column)), ..ConfigError::new("", message) }
+    ConfigError { position: Some((line, column)), ..ConfigError::new("", &message) }
 }
 
-/// A JSON value in which no name stands twice: of two, [`Value`] would keep the later one, without a word.
+/// A JSON value in which no name is written twice: of two, [`Value`] would keep the later one, without a word.
 struct Json(Value);
 
 impl<'de> Deserialize<'de> for Json {
@@ -107,7 +104,7 @@ impl<'de> Deserialize<'de> for Json {
                         }
                         Entry::Occupied(first) => {
                             let name = first.key();
-                            return Err(de::Error::custom(format!("`{name}` stands twice")));
+                            return Err(de::Error::custom(format!("`{name}` is written twice")));
                         }
                     }
                 }
@@ -148,7 +145,7 @@ fn whole(number: f64) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::parse;
+    use crate::config::load;
     use std::collections::BTreeMap;
 
     fn text(text: &str) -> ProtobufValue {
@@ -173,9 +170,9 @@ mod tests {
             let bytes = fields.encode_to_vec();
             assert_eq!(bytes[0], b'\n');
             lengths.push(bytes[1]);
-            let read = parse(&bytes)
-                .unwrap_or_else(|error| panic!("{} ({:?}): {error}", bytes[1], bytes[1] as char));
-            assert_eq!(read.identity.map(|identity| identity.header), Some(header));
+            let read = tree(&bytes)
+                .unwrap_or_else(|error| panic!("{} ({:?}): {error:?}", bytes[1], bytes[1] as char));
+            assert_eq!(read["identity"]["header"], header);
         }
         // Those that could be taken for the beginning of JSON.
         for code in b"0123456789-[{\"tfn \r\t".iter().filter(|code| **code > b' ') {
@@ -186,10 +183,11 @@ mod tests {
     #[test]
     fn text_that_is_neither_an_object_nor_a_struct_is_refused_as_json() {
         for (bytes, message) in
-            [("7", "invalid type: integer"), ("\n2", "invalid type: integer"), ("{", "not valid JSON")]
+            [("7", "invalid type: number"), ("\n2", "invalid type: number"), ("{", "not valid JSON")]
         {
-            let error = parse(bytes.as_bytes()).expect_err(bytes).to_string();
-            assert!(error.contains(message), "{bytes:?}: {error}");
+            let errors = load(bytes).expect_err(bytes);
+            let [error] = errors.as_slice() else { panic!("{bytes:?}: {errors:?}") };
+            assert!(error.message.contains(message), "{bytes:?}: {error}");
         }
     }
 }

@@ -1,0 +1,90 @@
+//! What is wrong with a configuration: where, what, and what to do about it.
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Path of the field, such as `regions.us-east-1.genesys.ca_certificates`; empty for the document as a whole.
+    pub path: String,
+    pub message: String,
+    /// Line and column, both from 1, of JSON text that cannot be read. The message leaves them out: a tool that made the
+    /// text from another one knows better.
+    pub position: Option<(usize, usize)>,
+    pub kind: ErrorKind,
+}
+
+/// What a tool needs to say more than the message, such as which name was meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ErrorKind {
+    #[default]
+    Other,
+    /// The object at the path lacks a required field.
+    MissingField,
+    /// The object has no field of this name, only the expected ones.
+    UnknownField { name: String, expected: Vec<&'static str> },
+    /// The value is none of the expected ones.
+    UnknownValue { name: String, expected: Vec<&'static str> },
+    /// The text lacks the form that is needed.
+    Malformed { text: String, form: Form },
+}
+
+/// Forms of text that a tool can propose a correction for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    PolicyName,
+    HeaderName,
+    CrlHost,
+}
+
+impl ConfigError {
+    pub fn new(path: &str, message: &str) -> Self {
+        Self { path: fit_path(path), message: fit_message(message), position: None, kind: ErrorKind::Other }
+    }
+
+    /// A name that could be a key is left out. No name that is worth a proposal is that long.
+    #[must_use]
+    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = match kind {
+            ErrorKind::UnknownField { name: text, .. }
+            | ErrorKind::UnknownValue { name: text, .. }
+            | ErrorKind::Malformed { text, .. }
+                if unfit(&text) || text.len() > 64 =>
+            {
+                ErrorKind::Other
+            }
+            kind => kind,
+        };
+        self
+    }
+}
+
+/// Messages quote the operator's text between backticks. Nothing that could be a key or a certificate is shown, and nothing
+/// that breaks the line; outside the quotes neither, where the rest of a name with a backtick in it is.
+fn fit_message(message: &str) -> String {
+    let parts = message.split('`').enumerate();
+    let parts =
+        parts.map(|(n, part)| if unfit(part) || n % 2 == 1 && part.len() > 200 { "..." } else { part });
+    parts.collect::<Vec<_>>().join("`")
+}
+
+/// Paths consist of names that the operator chose.
+fn fit_path(path: &str) -> String {
+    let names = path.split('.').map(|name| if unfit(name) || name.len() > 200 { "..." } else { name });
+    names.collect::<Vec<_>>().join(".")
+}
+
+fn unfit(text: &str) -> bool {
+    text.contains(char::is_control) || text.len() > 40 && text.contains("-----")
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let path = if self.path.is_empty() { "configuration" } else { &self.path };
+        write!(f, "{path}: {}", self.message)?;
+        match self.position {
+            Some((line, column)) => write!(f, " (line {line}, column {column})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
