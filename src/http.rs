@@ -19,6 +19,23 @@ pub struct HttpCall {
     pub max_body: usize,
 }
 
+impl HttpCall {
+    /// The failure of a call that the host could not begin. `status` is the host's word for why.
+    pub fn not_dispatched(&self, status: &str) -> Failure {
+        let cluster = &self.cluster;
+        let detail = if status == "BadArgument" {
+            format!("Envoy has no cluster `{cluster}`")
+        } else {
+            // The call ended before it began, so its answer cannot be read.
+            format!(
+                "Envoy could not begin the call to cluster `{cluster}` ({status}): it has no address, since its host does not \
+                 resolve (cluster.{cluster}.membership_total is 0), or a filter on it has no credentials to add"
+            )
+        };
+        Failure::new(FailureCode::DispatchFailed, detail)
+    }
+}
+
 /// Envoy reports refused connections and timeouts as responses with status 503 and 504.
 #[derive(Clone, PartialEq, Eq)]
 pub struct HttpResponse {
@@ -135,6 +152,11 @@ macro_rules! failure_codes {
 
         impl FailureCode {
             pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// Whether it concerns the login host.
+            pub fn is_login(self) -> bool {
+                self.code().starts_with("login_")
+            }
 
             /// Stable: it labels metrics.
             pub fn code(self) -> &'static str {

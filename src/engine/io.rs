@@ -15,6 +15,7 @@ pub trait Environment {
 }
 
 /// Access to the surroundings, for one event.
+#[allow(missing_debug_implementations)]
 pub struct Io<'a> {
     pub store: &'a mut dyn SharedStore,
     pub verifier: &'a dyn SignatureVerifier,

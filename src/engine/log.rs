@@ -5,7 +5,7 @@ use crate::{
     decision::Reason,
     engine::effect::Effect,
     peer::digest::Digest,
-    pins::{Event, PinChange, PinStatus},
+    pins::{Event, PinChange, PinStatus, SkippedEntities},
     policy::{CrlSource, Mode, Policy},
     time::{Monotonic, UnixSeconds},
     x509::{ca::CaCertificate, certificate::Summary},
@@ -120,15 +120,16 @@ pub fn refresh(policy: &str, region: &str, event: &Event) -> Option<Effect> {
                 next_in.as_secs_f64()
             ),
         ),
-        Event::Skipped { codes } => {
+        Event::Skipped(SkippedEntities { reasons, unreadable }) => {
             let mut counts = BTreeMap::<&str, u32>::new();
-            for code in codes {
-                *counts.entry(code).or_default() += 1;
+            for reason in reasons {
+                *counts.entry(reason.code()).or_default() += 1;
             }
             line(
                 Level::Info,
                 format!(
-                    "not pinned from the API's answer policy={policy} region={region} entities={counts:?}"
+                    "not pinned from the API's answer policy={policy} region={region} entities={counts:?} \
+                     unreadable={unreadable:?}"
                 ),
             )
         }

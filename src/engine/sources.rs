@@ -109,7 +109,7 @@ impl TrustSources {
             report(&self.policy.name, id, step, effects);
         }
         self.crls.tick(io, now, effects);
-        self.gather(io, now, effects);
+        self.gather(io, effects);
         if now.mono >= self.gauges_written + GAUGES {
             self.gauges_written = now.mono;
             self.write_gauges(io.environment, now, effects);
@@ -135,7 +135,7 @@ impl TrustSources {
             }
             CallId::Crl(id) => self.crls.on_response(id, response, io, now, effects),
         }
-        self.gather(io, now, effects);
+        self.gather(io, effects);
     }
 
     /// Reads what other workers have fetched since the last tick.
@@ -145,18 +145,18 @@ impl TrustSources {
             source.refresher.sync(io.store, now);
         }
         self.crls.sync(io, now);
-        self.gather(io, now, effects);
+        self.gather(io, effects);
     }
 
     /// Gives the decision what is new, under a new version: a verdict could change by it, or at least its reason.
-    fn gather(&mut self, io: &mut Io<'_>, now: Now, effects: &mut Vec<Effect>) {
+    fn gather(&mut self, io: &mut Io<'_>, effects: &mut Vec<Effect>) {
         for (id, source) in self.regions.iter_mut().flatten() {
             if source.version == source.refresher.version() {
                 continue;
             }
             source.version = source.refresher.version();
             self.trust.version += 1;
-            let changes = source.pins.follow(source.refresher.pins(now.mono), io.store);
+            let changes = source.pins.follow(source.refresher.pins(), io.store);
             log::pins(&self.policy, id, &changes, effects);
             self.trust.regions.insert(id.clone(), source.refresher.trust().clone());
         }
@@ -207,8 +207,8 @@ impl TrustSources {
         for region in &self.policy.regions {
             gauges.configured(region, self.pinned.get(&region.id));
             let source = self.regions.as_ref().and_then(|regions| regions.get(&region.id));
-            if let Some(RegionSource { refresher, pins, .. }) = source {
-                gauges.fetched(region, pins.pins(), refresher.failures(), refresher.age(now.mono));
+            if let Some(RegionSource { refresher, .. }) = source {
+                gauges.fetched(region, refresher.pins(), refresher.failures(), refresher.age(now.mono));
             }
         }
         self.crls.write_gauges(&mut gauges, environment.memory());
@@ -233,7 +233,7 @@ fn report(policy: &str, region: &str, step: Step, effects: &mut Vec<Effect>) {
             Event::Failed { failure, .. } => {
                 effects.push(metrics::refreshed(policy, region, failure.code.code()));
             }
-            Event::Skipped { .. } => {}
+            Event::Skipped(_) => {}
         }
         effects.extend(log::refresh(policy, region, &event));
     }

@@ -39,7 +39,7 @@ pub struct CrlSource {
 }
 
 /// Which of a region's authorities vouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Authority {
     Genesys,
     Digicert,
