@@ -108,7 +108,7 @@ impl CurrentCrl {
             || !known.distribution_points.is_empty()
                 && known.distribution_points.iter().all(|point| new.concerns(point));
         // What an expired CRL revoked stays revoked, but a CA that begins to partition its CRL has to be heard.
-        if !covers_all && !(has_expired && new.concerns(url)) {
+        if !(covers_all || has_expired && new.concerns(url)) {
             return Err(Failure::new(
                 FailureCode::CrlOtherScope,
                 "the CRL is about other distribution points than the one of its CA in use, which stays in use",

@@ -59,7 +59,7 @@ struct HeldRequest {
     stream: u32,
     request_id: Option<String>,
     digest: Digest,
-    certificate: ClientCertificate,
+    certificate: Box<ClientCertificate>,
     /// The region whose API is asked.
     region: String,
     /// The version of trust it was last decided under. Its signature is not verified again before there is news.
@@ -133,7 +133,7 @@ impl RequestHandler {
                     stream,
                     request_id,
                     digest,
-                    certificate,
+                    certificate: Box::new(certificate),
                     region,
                     version,
                     deadline,

@@ -48,7 +48,9 @@ impl RootContext for Plugin {
             Ok(policy) => {
                 host::declare_string(&format!("genesys_mtls.{}", policy.name));
                 let before = self.running.replace(Rc::new(Running::new(policy)));
-                before.iter().for_each(|running| running.end());
+                if let Some(before) = before {
+                    before.end();
+                }
                 true
             }
             Err(errors) => {
@@ -87,7 +89,9 @@ impl Context for Plugin {
 /// for every request. It goes on ticking a deleted context as long as the VM lives, unless the period is zero.
 impl Drop for Plugin {
     fn drop(&mut self) {
-        self.running.iter().for_each(|running| running.end());
+        if let Some(running) = &self.running {
+            running.end();
+        }
         host::set_tick(Duration::ZERO);
     }
 }
