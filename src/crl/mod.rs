@@ -15,3 +15,6 @@ mod record;
 
 pub use fetcher::{CrlEvent, CrlFetcher};
 pub use index::SerialIndex;
+
+#[cfg(test)]
+mod tests;

@@ -254,25 +254,25 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn read(der: &'a [u8]) -> Result<Self, CrlError> {
-        let (after_end, outer) = any(der)?;
+        let (after_end, outer) = element(der)?;
         if !after_end.is_empty() {
             return Err(CrlError::Malformed("bytes after its end"));
         }
-        let (behind, tbs) = any(outer.data)?;
+        let (behind, tbs) = element(outer.data)?;
         let signed = outer.data.get(..outer.data.len() - behind.len()).ok_or(BROKEN)?;
-        let (bits, algorithm) = any(behind)?;
+        let (bits, algorithm) = element(behind)?;
         // A signature is whole bytes: no unused bits.
-        let signature = any(bits)?.1.data.strip_prefix(&[0]).ok_or(BROKEN)?;
+        let signature = element(bits)?.1.data.strip_prefix(&[0]).ok_or(BROKEN)?;
 
-        let (rest, _version) = any(tbs.data)?;
-        let (rest, _algorithm) = any(rest)?;
-        let (after_issuer, _) = any(rest)?;
+        let (rest, _version) = element(tbs.data)?;
+        let (rest, _algorithm) = element(rest)?;
+        let (after_issuer, _) = element(rest)?;
         let issuer = rest.get(..rest.len() - after_issuer.len()).ok_or(BROKEN)?;
         let (rest, this_update) = ASN1Time::from_der(after_issuer).map_err(|_| BROKEN)?;
         let (rest, next_update) = ASN1Time::from_der(rest).map_err(|_| BROKEN)?;
         // The entries are left out if there are none; the extensions follow, under [0].
-        let (after_entries, next) = any(rest)?;
-        let extensions = if next.header.is_contextspecific() { next } else { any(after_entries)?.1 };
+        let (after_entries, next) = element(rest)?;
+        let extensions = if next.header.is_contextspecific() { next } else { element(after_entries)?.1 };
         let metadata = CrlMetadata {
             signer: String::new(),
             this_update: this_update.timestamp(),
@@ -283,7 +283,7 @@ impl<'a> Fields<'a> {
         let mut fields =
             Self { signed, issuer, algorithm: algorithm.data, signature, metadata, users_only: None };
         // They are the last that is signed.
-        fields.read_extensions(any(extensions.data)?.1.data, der.len() - behind.len())?;
+        fields.read_extensions(element(extensions.data)?.1.data, der.len() - behind.len())?;
         Ok(fields)
     }
 
@@ -334,10 +334,10 @@ impl<'a> Fields<'a> {
 /// place and skips the others, while webpki takes them as they come: out of order they say to one of them that a CRL is
 /// about all certificates, and to the other that it is not.
 fn is_in_order(structure: &[u8]) -> Result<bool, CrlError> {
-    let mut rest = any(structure)?.1.data;
+    let mut rest = element(structure)?.1.data;
     let mut last = None;
     while !rest.is_empty() {
-        let (after, field) = any(rest)?;
+        let (after, field) = element(rest)?;
         let tag = Some(field.header.tag().0);
         if tag <= last {
             return Ok(false);
@@ -349,10 +349,13 @@ fn is_in_order(structure: &[u8]) -> Result<bool, CrlError> {
 
 const BROKEN: CrlError = CrlError::Malformed("its DER is broken, cut off, or that of something else");
 
-fn any(der: &[u8]) -> Result<(&[u8], Any<'_>), CrlError> {
+fn element(der: &[u8]) -> Result<(&[u8], Any<'_>), CrlError> {
     Any::from_der(der).map_err(|_| BROKEN)
 }
 
 fn url(name: &GeneralName<'_>) -> Option<String> {
     if let GeneralName::URI(url) = name { Some((*url).to_owned()) } else { None }
 }
+
+#[cfg(test)]
+mod tests;
