@@ -1,5 +1,6 @@
 //! The two clocks, and for how long an answer that depended on the time stays true.
 
+use serde::{Deserialize, Serialize};
 use std::{
     ops::{Add, AddAssign},
     time::Duration,
@@ -8,30 +9,29 @@ use std::{
 /// Wall-clock time in seconds since 1970 (X.509 knows nothing finer).
 pub type UnixSeconds = i64;
 
-/// Monotonic time since an origin that all VMs of one proxy share.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Monotonic(Duration);
+/// Monotonic time in milliseconds since an origin that all VMs of one proxy share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Monotonic(u64);
 
 impl Monotonic {
-    pub const ZERO: Self = Self(Duration::ZERO);
-    pub const MAX: Self = Self(Duration::MAX);
+    pub const ZERO: Self = Self(0);
+    pub const MAX: Self = Self(u64::MAX);
 
-    pub const fn new(since_origin: Duration) -> Self {
-        Self(since_origin)
+    pub fn new(since_origin: Duration) -> Self {
+        Self::ZERO + since_origin
     }
 
     pub const fn from_millis(millis: u64) -> Self {
-        Self(Duration::from_millis(millis))
+        Self(millis)
     }
 
-    /// As an instant is shared between workers.
-    pub fn millis(self) -> u64 {
-        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    pub const fn millis(self) -> u64 {
+        self.0
     }
 
     /// Zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
@@ -39,7 +39,7 @@ impl Add<Duration> for Monotonic {
     type Output = Self;
 
     fn add(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(span))
+        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 
