@@ -149,7 +149,6 @@ impl From<WebpkiError> for CrlError {
             WebpkiError::UnsupportedCriticalExtension => "an unknown critical extension",
             WebpkiError::UnsupportedCrlIssuingDistributionPoint => "a distribution point without a full name",
             WebpkiError::UnsupportedCrlVersion => "a CRL before version 2",
-            WebpkiError::TrailingData(_) => return Self::Malformed("bytes after its end"),
             _ => return BROKEN,
         })
     }
@@ -164,11 +163,16 @@ impl<'a> Crl<'a> {
         verifier: &dyn SignatureVerifier,
     ) -> Result<Self, CrlError> {
         let der = decode(bytes)?;
-        match BorrowedCertRevocationList::from_der(&der) {
-            Ok(_) | Err(WebpkiError::UnsupportedCrlIssuingDistributionPoint) => {}
-            Err(error) => return Err(error.into()),
+        if !element(&der)?.0.is_empty() {
+            return Err(CrlError::Malformed("bytes after its end"));
         }
-        let Fields { signed, issuer, algorithm, signature, mut metadata, users_only } = Fields::read(&der)?;
+        let refused = match BorrowedCertRevocationList::from_der(&der) {
+            Ok(_) => None,
+            Err(error @ WebpkiError::UnsupportedCrlIssuingDistributionPoint) => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        let fields = Fields::read(&der).map_err(|error| refused.map_or(error, CrlError::from))?;
+        let Fields { signed, issuer, algorithm, signature, mut metadata, users_only } = fields;
         let readable = users_only.map(|at| {
             let (before, after) = (der.get(..at), der.get(at + UNREAD.len()..));
             [before.unwrap_or_default(), UNREAD, after.unwrap_or_default()].concat()
@@ -254,12 +258,9 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn read(der: &'a [u8]) -> Result<Self, CrlError> {
-        let (after_end, outer) = element(der)?;
-        if !after_end.is_empty() {
-            return Err(CrlError::Malformed("bytes after its end"));
-        }
-        let (behind, tbs) = element(outer.data)?;
-        let signed = outer.data.get(..outer.data.len() - behind.len()).ok_or(BROKEN)?;
+        let outer = element(der)?.1.data;
+        let (behind, tbs) = element(outer)?;
+        let signed = outer.get(..outer.len() - behind.len()).ok_or(BROKEN)?;
         let (bits, algorithm) = element(behind)?;
         // A signature is whole bytes: no unused bits.
         let signature = element(bits)?.1.data.strip_prefix(&[0]).ok_or(BROKEN)?;
@@ -315,9 +316,10 @@ impl<'a> Fields<'a> {
                     if point.only_contains_ca_certs || point.only_contains_attribute_certs {
                         return Err(CrlError::Unsupported("a CRL of CA or attribute certificates"));
                     }
-                    if let Some(DistributionPointName::FullName(names)) = &point.distribution_point {
-                        metadata.distribution_points = names.iter().filter_map(url).collect();
-                    }
+                    let Some(DistributionPointName::FullName(names)) = &point.distribution_point else {
+                        return Err(BROKEN);
+                    };
+                    metadata.distribution_points = names.iter().filter_map(url).collect();
                     if metadata.distribution_points.is_empty() {
                         return Err(CrlError::Unsupported("a CRL for a distribution point without a URL"));
                     }
