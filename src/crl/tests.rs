@@ -18,7 +18,7 @@ use std::{
     sync::LazyLock,
     time::{Duration, SystemTime},
 };
-use testbed::pki::{Ca, Leaf, Pki, serial_of};
+use testbed_pki::{Ca, Leaf, Pki, serial_of};
 
 static PKI: LazyLock<Pki> = LazyLock::new(Pki::standard);
 const URL: &str = "http://crl.example/us.crl";

@@ -10,3 +10,4 @@ pub mod pem;
 pub mod rust_crypto;
 pub mod signature;
 pub mod uri;
+pub mod verify_signature;

@@ -4,6 +4,7 @@ use crate::{
     output::{self, Usage},
     times,
 };
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     decision::Revocations,
     policy::{Authority, Policy, RegionPolicy},
@@ -12,7 +13,6 @@ use genesys_mtls_filter::{
         ca::CaCertificate,
         certificate::ClientCertificate,
         crl::{Crl, CrlError, CrlMetadata, RevocationStatus, significant},
-        rust_crypto::RustCrypto,
     },
 };
 use serde_json::{Value, json};
@@ -71,7 +71,7 @@ impl Lists {
         cas: &[CaCertificate],
         certificate: &ClientCertificate,
     ) -> Result<Said, CrlError> {
-        let crl = Crl::verify(&file.bytes, cas, &RustCrypto)?;
+        let crl = Crl::verify(&file.bytes, cas, &AwsLcVerifier)?;
         let metadata = &crl.metadata;
         if metadata.this_update > self.at.saturating_add(self.skew) {
             return Err(CrlError::NotYetValid);

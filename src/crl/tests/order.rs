@@ -2,7 +2,7 @@
 
 use super::*;
 use RevocationStatus::{Good, Revoked};
-use testbed::pki::CrlBuilder;
+use testbed_pki::CrlBuilder;
 use time::Duration as Span;
 
 #[test]

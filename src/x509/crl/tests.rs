@@ -3,7 +3,7 @@ use crate::test_support::VERIFIER;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proptest::{prelude::*, sample};
 use std::sync::LazyLock;
-use testbed::pki::{
+use testbed_pki::{
     Ca, KeyType, KeyUsagePurpose, Leaf, Pki,
     der::{sequence, tlv},
     serial_of,

@@ -7,8 +7,8 @@
 
 mod cases;
 
+use aws_lc_verifier::AwsLcVerifier;
 use cases::{CASES, EXCEPTIONS, POLICIES, REFUSED_CAS, REFUSED_LISTS, Section};
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     config,
     crl::{CrlEvent, CrlFetcher},
@@ -82,9 +82,9 @@ impl World {
         let mut store = MemoryStore::default();
         for (source, (name, der)) in policy.revocation.lists.iter().zip(crls) {
             let mut list = CrlFetcher::new(policy, source.clone(), None, 1).unwrap();
-            assert!(list.tick(&RustCrypto, &mut store, now).0.is_some(), "{name} is fetched");
+            assert!(list.tick(&AwsLcVerifier, &mut store, now).0.is_some(), "{name} is fetched");
             let response = HttpResponse { status: 200, body: Some(der), retry_after: None };
-            match list.on_response(Ok(response), &RustCrypto, &mut store, now).unwrap() {
+            match list.on_response(Ok(response), &AwsLcVerifier, &mut store, now).unwrap() {
                 CrlEvent::Fetched { .. } => self.lists.push(list),
                 CrlEvent::Failed { failure, .. } => {
                     self.refused_lists.insert(name, failure.code.code());
@@ -109,7 +109,7 @@ impl World {
         self.policy.regions[US_EAST_1].certificate_name = name;
         self.policy.region_names = super::names(&self.policy);
         let verdict =
-            decide(&certificate, &self.policy, &Trust::default(), self, &RustCrypto, AT, Monotonic::ZERO);
+            decide(&certificate, &self.policy, &Trust::default(), self, &AwsLcVerifier, AT, Monotonic::ZERO);
         match verdict.outcome {
             Outcome::Allow { .. } => "allow",
             Outcome::Deny(reason) => reason.code(),
