@@ -214,7 +214,7 @@ pub struct ListSource {
 }
 
 /// Which of a region's authorities vouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, Deserialize)]
 pub enum Authority {
     Genesys,
     Digicert,

@@ -8,7 +8,7 @@ use genesys_mtls_filter::{
     decision::{Outcome, Reason, decide, trust::Trust},
     peer::{self, Shown},
     policy::{NameRule, Policy},
-    time::Mono,
+    time::Monotonic,
     x509::{
         ca::CaCertificate,
         certificate::ClientCertificate,
@@ -87,7 +87,7 @@ fn decision(certificate: &ClientCertificate, policy: &mut Policy) -> String {
     policy.regions[0].certificate_name = names.clone().next().cloned().unwrap_or_default();
     policy.region_names = super::names(policy);
     let at = certificate.not_after;
-    match decide(certificate, policy, &Trust::default(), &(), &RustCrypto, at, Mono::ZERO).outcome {
+    match decide(certificate, policy, &Trust::default(), &(), &RustCrypto, at, Monotonic::ZERO).outcome {
         Outcome::Allow { .. } => panic!("let in: {}", certificate.summary.subject),
         Outcome::Deny(reason) => reason.to_string(),
     }

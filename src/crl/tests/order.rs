@@ -4,6 +4,7 @@ use crate::crl::tests::{
     PKI, URL, authority, now,
     workers::{BOTH, Shared, Worker, list, moment},
 };
+use crate::time::Monotonic;
 use crate::{crl::RevocationStatus, time::Now};
 use std::time::Duration;
 use testbed::pki::{Ca, CrlBuilder, serial_of};
@@ -174,9 +175,9 @@ fn a_list_that_has_run_out_gives_way_to_any_that_its_ca_issued_later() {
             "crl_rollback",
             "while it is current"
         );
-        let long_after = Now { mono: Duration::from_hours(250), ..later };
+        let long_after = Now { mono: Monotonic::new(Duration::from_hours(250)), ..later };
         assert_eq!(worker.fetch_at(&mut shared, long_after, &anew(-48)), "crl_rollback", "issued earlier");
-        let longer_after = Now { mono: Duration::from_hours(275), ..later };
+        let longer_after = Now { mono: Monotonic::new(Duration::from_hours(275)), ..later };
         assert_eq!(worker.fetch_at(&mut shared, longer_after, &anew(0)), "ok");
         assert_eq!(worker.standing(&shared, &PKI.us.genesys, later.wall), Some(RevocationStatus::Good));
     }

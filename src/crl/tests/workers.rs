@@ -244,7 +244,7 @@ fn workers_with_other_settings_fetch_in_turns_of_their_own() {
         }
         // An interval that stays what it was begins with the last fetch.
         let mut same = Worker::under(&policy, 3, secret);
-        after.list.leave(&mut shared, Duration::from_secs(172));
+        after.list.leave(&mut shared, Monotonic::from_millis(172000));
         assert_eq!(same.fetch(&mut shared, 220, &[]), "nothing");
         assert_eq!(same.fetch(&mut shared, 237, &list(3, &[revoked])), "ok");
     }

@@ -123,7 +123,7 @@ fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
     let (not_loaded, unrefreshed) = (Reason::TrustNotLoaded, Reason::TrustUnrefreshed);
     let leaf = client(&us_leaf(&cast().digicert_ca));
     let loaded = Some(Monotonic::ZERO);
-    let later = Some(Monotonic::from_secs(1));
+    let later = Some(Monotonic::from_millis(1000));
     for (state, refreshed, good, on_the_list) in [
         (ApiState::NotLoaded, None, not_loaded, revoked),
         (ApiState::Stale, loaded, Reason::TrustStale, revoked),

@@ -6,7 +6,6 @@
 //! reason. An exception that is not needed any more fails, like a case that comes out otherwise.
 
 mod cases;
-mod store;
 
 use cases::{CASES, EXCEPTIONS, POLICIES, REFUSED_CAS, REFUSED_LISTS, Section};
 use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
@@ -16,7 +15,7 @@ use genesys_mtls_filter::{
     decision::{Outcome, Reason, Revocations, decide, trust::Trust},
     http::HttpResponse,
     policy::{Authority, NameRule, Policy, RegionPolicy},
-    time::{Clock, Mono, Now, UnixSeconds},
+    time::{Clock, Monotonic, Now, UnixSeconds},
     x509::{
         ca::{CaCertificate, CaError},
         certificate::ClientCertificate,
@@ -28,7 +27,6 @@ use std::{
     fs,
     path::Path,
 };
-use store::Memory;
 use testbed::{document, paths, vectors};
 
 /// 2020-01-01: the suite's certificates and lists are current, but for those that are not meant to be.
@@ -40,7 +38,7 @@ const US_EAST_1: usize = 0;
 struct World {
     policy: Policy,
     lists: Vec<RevocationList>,
-    shared: Memory,
+    shared: MemoryStore,
     /// What kept a CA certificate out of the configuration, by file.
     refused_cas: BTreeMap<String, &'static str>,
     /// What was wrong with a list, by file.
@@ -67,7 +65,7 @@ impl World {
         let mut world = Self {
             policy: policy(&crls, authorities),
             lists: Vec::new(),
-            shared: Memory::default(),
+            shared: MemoryStore::default(),
             refused_cas,
             refused_lists: BTreeMap::new(),
             end_entities,
@@ -78,7 +76,7 @@ impl World {
 
     /// Has one worker fetch each list.
     fn follow(&mut self, crls: Vec<File>) {
-        let now = Now { mono: Mono::from_secs(1), wall: AT, roll: 0.5 };
+        let now = Now { mono: Monotonic::from_millis(1000), wall: AT, random: 0.5 };
         let cas = &self.policy.regions[US_EAST_1].genesys;
         for (source, (name, der)) in self.policy.revocation.lists.iter().zip(crls) {
             let mut list = RevocationList::new(&self.policy, source, cas, None, 1).unwrap();
@@ -86,7 +84,9 @@ impl World {
             let response = HttpResponse { status: 200, body: Some(der), retry_after: None };
             match list.answered(Ok(response), &mut self.shared, now).unwrap() {
                 ListEvent::Fetched { .. } => self.lists.push(list),
-                ListEvent::Failed { failure, .. } => drop(self.refused_lists.insert(name, failure.code)),
+                ListEvent::Failed { failure, .. } => {
+                    drop(self.refused_lists.insert(name, failure.code.code()))
+                }
             }
         }
     }
@@ -107,7 +107,7 @@ impl World {
         self.policy.regions[US_EAST_1].certificate_name = name;
         self.policy.region_names = super::names(&self.policy);
         let verdict =
-            decide(&certificate, &self.policy, &Trust::default(), self, &RustCrypto, AT, Mono::ZERO);
+            decide(&certificate, &self.policy, &Trust::default(), self, &RustCrypto, AT, Monotonic::ZERO);
         match verdict.outcome {
             Outcome::Allow { .. } => "allow",
             Outcome::Deny(reason) => reason.code(),
