@@ -1,6 +1,7 @@
 //! Project Wycheproof's signature vectors, against the algorithms that certificates are verified with.
 
-use genesys_mtls_filter::x509::{rust_crypto::RustCrypto, signature::with_algorithms};
+use aws_lc_verifier::AwsLcVerifier;
+use genesys_mtls_filter::x509::signature::with_algorithms;
 use rustls_pki_types::{AlgorithmIdentifier, SignatureVerificationAlgorithm, alg_id};
 use std::{collections::BTreeMap, fmt::Debug};
 use wycheproof::{
@@ -44,7 +45,7 @@ fn run(kinds: Kinds<'_>, key: &[u8], message: &[u8], signature: &[u8]) -> Verdic
         kinds.contains(&(one.public_key_alg_id(), one.signature_alg_id()))
             && one.verify_signature(key, message, signature).is_ok()
     };
-    let accepted = with_algorithms(&RustCrypto, |algorithms| algorithms.iter().any(|one| accepts(*one)));
+    let accepted = with_algorithms(&AwsLcVerifier, |algorithms| algorithms.iter().any(|one| accepts(*one)));
     if accepted.expect("a verifier") { Verdict::Accepted } else { Verdict::Refused }
 }
 
@@ -146,7 +147,7 @@ fn the_algorithms_agree_with_every_vector_of_their_kind() {
 /// Other hashes, other curves, other encodings, larger keys: however valid, no algorithm takes them for its own.
 #[test]
 fn no_vector_of_another_kind_is_accepted_by_any_algorithm() {
-    let all: Vec<_> = with_algorithms(&RustCrypto, |algorithms| {
+    let all: Vec<_> = with_algorithms(&AwsLcVerifier, |algorithms| {
         algorithms.iter().map(|one| (one.public_key_alg_id(), one.signature_alg_id())).collect()
     })
     .expect("a verifier");

@@ -1,6 +1,8 @@
 //! Envoy's side of the ABI, played from a script. Clock and randomness are part of it, so every run is the same.
 
 use crate::vm::Guest;
+use aws_lc_verifier::AwsLcVerifier;
+use genesys_mtls_filter::x509::signature::{Hash, SignatureVerifier as _};
 use std::collections::BTreeMap;
 
 const OK: i32 = 0;
@@ -75,6 +77,21 @@ fn header<'a>(map: &'a [u8], name: &str) -> Option<&'a str> {
     None
 }
 
+/// What Envoy's function `verify_signature` says of a request: hash, key, signature and message, each with tag and length.
+fn verifies(mut request: &[u8]) -> Option<bool> {
+    let mut fields = Vec::new();
+    while let Some((_tag, mut rest)) = request.split_first() {
+        let length = prost::decode_length_delimiter(&mut rest).ok()?;
+        let (field, after) = rest.split_at_checked(length)?;
+        fields.push(field);
+        request = after;
+    }
+    let [hash, key, signature, message] = fields[..] else { return None };
+    let hash =
+        [Hash::Sha256, Hash::Sha384, Hash::Sha512].into_iter().find(|one| one.name().as_bytes() == hash)?;
+    AwsLcVerifier.verify(hash, key, signature, message).ok()
+}
+
 /// Answers one host call: the status to return, or nothing if the script does not know it.
 pub fn answer(name: &str, guest: &mut Guest<'_, '_>) -> Option<i32> {
     match name {
@@ -130,6 +147,14 @@ pub fn answer(name: &str, guest: &mut Guest<'_, '_>) -> Option<i32> {
         "proxy_send_local_response" => {
             let reply = (guest.number(0), text(&guest.bytes(1)));
             guest.script().replies.push(reply);
+        }
+        "proxy_call_foreign_function" => {
+            let (function, request) = (text(&guest.bytes(0)), guest.bytes(2));
+            if function != "verify_signature" {
+                return Some(NOT_FOUND);
+            }
+            let answer: &[u8] = if verifies(&request)? { &[8, 1] } else { &[0x12, 2, b'n', b'o'] };
+            guest.give(4, answer);
         }
         "proxy_define_metric" => {
             let name = text(&guest.bytes(1));

@@ -1,7 +1,7 @@
 //! Authorities and certificates, the same in every process: keys come from labels, signatures need no randomness.
 
 use crate::{NOW, der, text};
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     config,
     decision::{self, Outcome, Reason, trust::Trust},
@@ -283,7 +283,7 @@ pub fn by_api(issuers: bool) -> Policy {
 pub fn outcome(der: &[u8], policy: &Policy, trust: &Trust) -> Outcome {
     match ClientCertificate::parse(der) {
         Ok(certificate) => {
-            decision::decide(&certificate, policy, trust, &(), &RustCrypto, NOW, Mono::ZERO).outcome
+            decision::decide(&certificate, policy, trust, &(), &AwsLcVerifier, NOW, Mono::ZERO).outcome
         }
         Err(error) => Outcome::Deny(Reason::from(&error)),
     }

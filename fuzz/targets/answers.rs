@@ -6,7 +6,7 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     decision::{Outcome, trust::Trust},
     http::{HttpCall, HttpResponse},
@@ -167,7 +167,7 @@ struct Asked<'a> {
 impl Asked<'_> {
     fn refresh(&mut self, refresh: &Refresh, shared: &mut Shared, now: Now) {
         let Some(digicert) = &self.region.digicert else { return };
-        let mut call = self.worker.tick(&RustCrypto, shared, now).0;
+        let mut call = self.worker.tick(&AwsLcVerifier, shared, now).0;
         for _ in 0..20 {
             let Some(HttpCall { headers, .. }) = call else { return };
             let path =
@@ -178,7 +178,7 @@ impl Asked<'_> {
                 path => refresh.current.page(path.contains("pageNumber"), &mut self.named),
             };
             let response = HttpResponse { status, body: Some(body.into_bytes()), retry_after: None };
-            call = self.worker.answered(&Ok(response), digicert, &RustCrypto, shared, now).0;
+            call = self.worker.answered(&Ok(response), digicert, &AwsLcVerifier, shared, now).0;
         }
         panic!("a conversation without an end");
     }

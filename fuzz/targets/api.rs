@@ -2,7 +2,7 @@
 //! and path. Answers are separated by 0xFF, which no JSON holds.
 #![no_main]
 
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     http::HttpResponse,
     pins::{Client, Criteria, Fetch, Progress, Upstreams, select},
@@ -47,7 +47,7 @@ fuzz_target!(|data: &[u8]| {
                     names: POLICY.names,
                     issuers: &[],
                     known: &[],
-                    verifier: &RustCrypto,
+                    verifier: &AwsLcVerifier,
                     now: NOW,
                 };
                 let selection = select(entities.iter().copied(), criteria);

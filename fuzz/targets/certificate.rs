@@ -2,7 +2,7 @@
 //! check of a signature end otherwise than with an answer.
 #![no_main]
 
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     decision::{Outcome, trust::Trust},
     policy::Policy,
@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
             let authorities = [authority];
             let mut clock = Clock::at(NOW);
             if let Ok(leaf) = ClientCertificate::parse(leaf) {
-                let _ = verify_issuer(&authorities, &leaf, &RustCrypto, &mut clock);
+                let _ = verify_issuer(&authorities, &leaf, &AwsLcVerifier, &mut clock);
             }
             let _ = CertificateList::verify(&LIST, &authorities, NOW, 60);
         }

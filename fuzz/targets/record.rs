@@ -2,7 +2,7 @@
 //! the issuer did not sign for that region; with a secret it changes nothing at all. The three are separated by 0xFF.
 #![no_main]
 
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     decision::{
         Outcome,
@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
     let mut shared = Shared::default();
     // The first tick tells under which keys it looks.
     let mut now = Now { mono: Duration::from_secs(10), wall: NOW, roll: 0.5 };
-    let (call, _) = worker.tick(&RustCrypto, &mut shared, now);
+    let (call, _) = worker.tick(&AwsLcVerifier, &mut shared, now);
     assert!(call.is_some());
     let Some(lease) = shared.key("/lease") else { return };
     let record = format!("{}/record", lease.split("/turns/").next().unwrap());
@@ -72,9 +72,9 @@ fuzz_target!(|data: &[u8]| {
             let _ = (worker.pins(now.mono), worker.age(now.mono), worker.is_starting(), worker.failures());
             worker.ask_early(&mut shared, now.mono);
             let _ = worker.expects_news(now.mono + Duration::from_secs(2), now.mono);
-            if let (Some(_), _) = worker.tick(&RustCrypto, &mut shared, now) {
+            if let (Some(_), _) = worker.tick(&AwsLcVerifier, &mut shared, now) {
                 let response = HttpResponse { status: 503, body: Some(Vec::new()), retry_after: None };
-                worker.answered(&Ok(response), digicert, &RustCrypto, &mut shared, now);
+                worker.answered(&Ok(response), digicert, &AwsLcVerifier, &mut shared, now);
             }
         }
         now.mono += Duration::from_hours(1);

@@ -10,7 +10,7 @@ use crate::{
 };
 use proptest::{prelude::*, sample};
 use std::sync::LazyLock;
-use testbed::pki::{Ca, KeyType, KeyUsagePurpose, Leaf, Pki};
+use testbed_pki::{Ca, KeyType, KeyUsagePurpose, Leaf, Pki};
 use time::Duration as Span;
 
 static PKI: LazyLock<Pki> = LazyLock::new(Pki::standard);

@@ -7,7 +7,7 @@ use crate::{
     x509::fingerprint::Fingerprint,
 };
 use serde_json::{Value, json};
-use testbed::pki::{Leaf, LeafBuilder};
+use testbed_pki::{Leaf, LeafBuilder};
 
 mod authorities;
 mod missing_trust;

@@ -13,7 +13,7 @@ mod metrics;
 mod sources;
 mod stream;
 
-use crate::{config, host};
+use crate::{config, host, x509::signature::self_test};
 use gate::Gate;
 use log::error;
 use proxy_wasm::{
@@ -42,13 +42,21 @@ struct Running {
 }
 
 impl RootContext for Plugin {
-    /// Only parses. An answer that a throw-away VM and a worker could disagree on would make Envoy skip the filter in
-    /// that worker, so nothing that may fail later is tried here.
+    /// Parses, and sees that Envoy verifies signatures. An answer that a throw-away VM and a worker could disagree on would make
+    /// Envoy skip the filter in that worker, so nothing else that may fail later is tried here: what Envoy offers is
+    /// the same in both.
     fn on_configure(&mut self, size: usize) -> bool {
         let Some(bytes) = host::configuration(size) else {
             error!("genesys_mtls: the configuration of {size} bytes is too large");
             return false;
         };
+        if !self_test(host::VERIFIER) {
+            error!(
+                "genesys_mtls: Envoy verifies no signatures for this module: capability_restriction_config has to allow \
+                 proxy_call_foreign_function, and this Envoy to have the function verify_signature"
+            );
+            return false;
+        }
         match config::load(bytes) {
             Ok(policy) => {
                 let policy = Rc::new(policy);

@@ -4,6 +4,7 @@
 
 mod metrics;
 mod raw;
+mod signature;
 
 pub use metrics::{count, gauge, raise_gauge};
 
@@ -12,7 +13,7 @@ use crate::{
     http::{HttpCall, HttpResponse},
     shared::SharedStore,
     time::{Monotonic, Now, UnixSeconds},
-    x509::{rust_crypto::RustCrypto, signature::SignatureVerifier},
+    x509::signature::SignatureVerifier,
 };
 
 use proxy_wasm::{
@@ -28,7 +29,7 @@ use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
 static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
 
 /// What verifies signatures.
-pub const VERIFIER: &dyn SignatureVerifier = &RustCrypto;
+pub const VERIFIER: &dyn SignatureVerifier = &signature::EnvoyVerifier;
 
 /// The configuration of this plugin; nothing if it is larger than any that is read.
 pub fn configuration(size: usize) -> Option<Vec<u8>> {

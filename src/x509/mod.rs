@@ -9,3 +9,4 @@ pub mod pem;
 #[doc(hidden)]
 pub mod rust_crypto;
 pub mod signature;
+pub mod verify_signature;

@@ -28,7 +28,7 @@ pub fn text(name: &X509Name<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use testbed::pki::der::tlv;
+    use testbed_pki::der::tlv;
     use x509_parser::prelude::FromDer as _;
 
     const UTF8: u8 = 0x0c;

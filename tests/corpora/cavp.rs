@@ -1,7 +1,8 @@
 //! NIST's CAVP vectors for signature verification, for what Wycheproof lacks: P-256 with SHA-384, and the same hashes on
 //! keys of another origin.
 
-use genesys_mtls_filter::x509::{rust_crypto::RustCrypto, signature::with_algorithms};
+use aws_lc_verifier::AwsLcVerifier;
+use genesys_mtls_filter::x509::signature::with_algorithms;
 use rsa::{BigUint, RsaPublicKey, pkcs1::EncodeRsaPublicKey as _};
 use rustls_pki_types::{AlgorithmIdentifier, alg_id};
 use std::{collections::BTreeMap, fs, path::Path};
@@ -50,7 +51,7 @@ fn verifies(
     message: &[u8],
     signature: &[u8],
 ) -> bool {
-    with_algorithms(&RustCrypto, |algorithms| {
+    with_algorithms(&AwsLcVerifier, |algorithms| {
         let mut algorithms = algorithms.iter();
         let fits = algorithms
             .find(|one| one.public_key_alg_id() == key_id && one.signature_alg_id() == signature_id);

@@ -1,8 +1,8 @@
 //! Whatever the collection holds, certificate or not, through every parser that a caller, an API or a list's host can
 //! reach: a typed answer, never a panic, and nobody is let in.
 
+use aws_lc_verifier::AwsLcVerifier;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     config,
     decision::{Outcome, Reason, decide, trust::Trust},
@@ -87,7 +87,7 @@ fn decision(certificate: &ClientCertificate, policy: &mut Policy) -> String {
     policy.regions[0].certificate_name = names.clone().next().cloned().unwrap_or_default();
     policy.region_names = super::names(policy);
     let at = certificate.not_after;
-    match decide(certificate, policy, &Trust::default(), &(), &RustCrypto, at, Monotonic::ZERO).outcome {
+    match decide(certificate, policy, &Trust::default(), &(), &AwsLcVerifier, at, Monotonic::ZERO).outcome {
         Outcome::Allow { .. } => panic!("let in: {}", certificate.summary.subject),
         Outcome::Deny(reason) => reason.to_string(),
     }

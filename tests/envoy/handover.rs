@@ -5,7 +5,7 @@ use crate::{
     setup::{asked, digicert, with, world},
     stage::{Doors, Stage},
 };
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     config::load,
     http::HttpResponse,
@@ -206,7 +206,7 @@ impl Shared {
         let now = Now { mono: Duration::from_hours(1_000_000), wall, roll: 0.5 };
         let digicert = region.digicert.as_ref().expect("DigiCert");
         worker.ask_early(&mut shared, now.mono);
-        let (mut call, _) = worker.tick(&RustCrypto, &mut shared, now);
+        let (mut call, _) = worker.tick(&AwsLcVerifier, &mut shared, now);
         let entity = json!({"signingAuthority": "DigiCert", "certificate": leaf.chain_pem});
         while let Some(made) = call {
             let is_login = made.headers.iter().any(|(_, value)| value == "/oauth/token");
@@ -217,7 +217,7 @@ impl Shared {
             };
             let response =
                 HttpResponse { status: 200, body: Some(body.to_string().into_bytes()), retry_after: None };
-            (call, _) = worker.answered(&Ok(response), digicert, &RustCrypto, &mut shared, now);
+            (call, _) = worker.answered(&Ok(response), digicert, &AwsLcVerifier, &mut shared, now);
         }
         assert!(worker.trust(now.mono).pins.len() == 1, "the forged answer is a good one");
         shared

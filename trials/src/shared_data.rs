@@ -4,7 +4,7 @@ use crate::{
     Failure,
     stage::{REGION, secret_of},
 };
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{config::load, crl::RevocationList, pins::Refresher, shared::Store, time::Now};
 use serde_json::Value;
 use std::{cell::RefCell, collections::BTreeSet, time::Duration};
@@ -43,7 +43,7 @@ pub fn pin_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
     let mut worker = Refresher::new(&policy, source, Some(client), 7).ok_or("no refresher")?;
     let mut asked = Asked::default();
     worker.ask_early(&mut asked, NOW.mono);
-    worker.tick(&RustCrypto, &mut asked, NOW);
+    worker.tick(&AwsLcVerifier, &mut asked, NOW);
     // Reads of all three, and what the log has announced.
     let mut keys = asked.0.into_inner();
     let lease = keys.iter().find(|key| key.ends_with("/lease")).ok_or("no lease")?.clone();

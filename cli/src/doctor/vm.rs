@@ -25,12 +25,13 @@ const CALLBACKS: [(&str, &str); 6] = [
     ("proxy_on_http_call_response", "it never learns what the API answers"),
     ("proxy_on_delete", "every request leaks memory, and a reload waits for its lease to run out"),
 ];
-const CALLS: [&str; 22] = [
+const CALLS: [&str; 23] = [
     "proxy_log",
     "proxy_get_property",
     "proxy_set_property",
     "proxy_send_local_response",
     "proxy_http_call",
+    "proxy_call_foreign_function",
     "proxy_get_buffer_bytes",
     "proxy_get_header_map_value",
     "proxy_add_header_map_value",

@@ -11,8 +11,8 @@ use crate::{
     output::{BAD, GOOD, Report, STRONG, Usage, foreign, paint},
     source, times,
 };
+use aws_lc_verifier::AwsLcVerifier;
 use clap::ArgGroup;
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     decision::{Outcome, Reason, Verdict, decide},
     policy::Policy,
@@ -119,7 +119,7 @@ fn explain(
         Err(reason) => (refusal(reason, presented.note.clone()), None),
         Ok(Err(error)) => (refusal(Reason::from(&error), error.to_string()), None),
         Ok(Ok(certificate)) => (
-            decide(&certificate, policy, &trust.trust, lists, &RustCrypto, at, Mono::ZERO),
+            decide(&certificate, policy, &trust.trust, lists, &AwsLcVerifier, at, Mono::ZERO),
             Some(certificate),
         ),
     };

@@ -4,7 +4,7 @@
 
 use super::{lists::Told, shown::Presented, trust::Assumed};
 use crate::times;
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     decision::{Outcome, Verdict},
     policy::{Policy, RegionPolicy, RevocationMode, names as name},
@@ -167,7 +167,7 @@ fn vouchers(
     let signed = |authorities: &[CaCertificate]| match verify_issuer(
         authorities,
         certificate,
-        &RustCrypto,
+        &AwsLcVerifier,
         &mut Clock::at(at),
     ) {
         Ok(_) => "issued it, signature verified",

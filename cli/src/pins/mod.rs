@@ -7,8 +7,8 @@ use crate::{
     output::{self, Report, Usage},
     times,
 };
+use aws_lc_verifier::AwsLcVerifier;
 use clap::ValueEnum;
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     http::Failure,
     pins::{Client, Criteria, Fetch, FetchResult, Progress, Selection, Upstreams, select},
@@ -116,7 +116,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         names: NameRule::default(),
         issuers: &issuers,
         known: &[],
-        verifier: &RustCrypto,
+        verifier: &AwsLcVerifier,
         now: times::now(),
     };
     let selection = select(current.iter().chain(&upcoming), criteria);

@@ -5,7 +5,7 @@ use crate::x509::fingerprint::Fingerprint;
 use proptest::{collection, option, prelude::*, sample};
 use prost::Message as _;
 use prost_types::{ListValue, Struct, value::Kind};
-use testbed::pki::{KeyType, key_pem};
+use testbed_pki::{KeyType, key_pem};
 
 /// What Envoy makes of plain YAML.
 pub fn as_struct(document: &Value) -> Vec<u8> {

@@ -4,7 +4,7 @@ use crate::config::tests::{
     wrong::{assert_wrong, us, with},
     *,
 };
-use testbed::pki::{KeyType, KeyUsagePurpose, pem_block};
+use testbed_pki::{KeyType, KeyUsagePurpose, pem_block};
 
 fn revocation(revocation: Value) -> Value {
     with(json!({"revocation": revocation}))

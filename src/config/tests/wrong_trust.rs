@@ -5,7 +5,7 @@ use crate::config::tests::{
     *,
 };
 use crate::test_support::{EU, US};
-use testbed::pki::{DistinguishedName, GeneralSubtree, KeyUsagePurpose, pem_block};
+use testbed_pki::{DistinguishedName, GeneralSubtree, KeyUsagePurpose, pem_block};
 
 #[test]
 fn regions_that_make_no_sense_are_told_with_the_way_out() {

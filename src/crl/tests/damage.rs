@@ -11,7 +11,7 @@ use crate::{
     time::Now,
 };
 use std::time::Duration;
-use testbed::pki::{Ca, serial_of};
+use testbed_pki::{Ca, serial_of};
 use time::Duration as Span;
 
 #[test]

@@ -7,7 +7,7 @@ use crate::crl::tests::{
 use crate::time::Monotonic;
 use crate::{crl::RevocationStatus, time::Now};
 use std::time::Duration;
-use testbed::pki::{Ca, CrlBuilder, serial_of};
+use testbed_pki::{Ca, CrlBuilder, serial_of};
 use time::Duration as Span;
 
 #[test]

@@ -11,7 +11,7 @@ use crate::{
     x509::ca::CaCertificate,
 };
 use std::{collections::HashMap, time::Duration};
-use testbed::pki::{Ca, Leaf, serial_of};
+use testbed_pki::{Ca, Leaf, serial_of};
 use time::Duration as Span;
 
 /// Shared data in memory; a key can be spoilt.

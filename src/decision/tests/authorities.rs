@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::test_support::{CA_BEGIN, ca, merged};
-use testbed::pki::Ca;
+use testbed_pki::Ca;
 
 use Reason::{BadSignature, NotPinned, UnknownIssuer};
 
@@ -31,7 +31,7 @@ fn a_genesys_ca_vouches_by_name_and_signature() {
 
 #[test]
 fn the_published_shape_passes_rsa_4096_by_the_root_itself() {
-    let pki = testbed::Pki::standard();
+    let pki = testbed_pki::Pki::standard();
     let region = json!({
         "genesys": {"ca_certificates": pki.us.root.pem},
         "digicert": {"pins": [pki.us.digicert.pin()], "issuers": pki.digicert_ca.pem},

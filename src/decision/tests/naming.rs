@@ -13,7 +13,7 @@ fn us(names: &str) -> Policy {
 
 /// A certificate of us-east-1's CA with these DNS names and these common names (two at most).
 fn certificate(dns: &[&str], common: &[&str]) -> Leaf {
-    let leaf = dns.iter().fold(leaf(&cast().us_ca), testbed::pki::LeafBuilder::dns);
+    let leaf = dns.iter().fold(leaf(&cast().us_ca), testbed_pki::LeafBuilder::dns);
     common.iter().fold(leaf, |leaf, name| leaf.cn(name)).issue()
 }
 

@@ -12,7 +12,7 @@ use crate::{
 use proptest::{collection, option, prelude::*, sample};
 use serde_json::json;
 use std::sync::{LazyLock, OnceLock};
-use testbed::pki::{Ca, Eku, Leaf, pem_block};
+use testbed_pki::{Ca, Eku, Leaf, pem_block};
 
 static REGIONS: LazyLock<RegionNames> = LazyLock::new(|| RegionNames::new([(US, "us-east-1")]));
 
@@ -203,8 +203,8 @@ fn a_pin_is_made_of_those_that_it_lets_in() {
     let leaves: Vec<Leaf> = sans
         .flat_map(|dns| [None, Some("new.example"), Some(US), Some(EU)].map(|cn| (dns.clone(), cn)))
         .map(|(dns, cn)| {
-            let by = dns.into_iter().fold(leaf(&cast().digicert_ca), testbed::pki::LeafBuilder::dns);
-            cn.into_iter().fold(by, testbed::pki::LeafBuilder::cn).issue()
+            let by = dns.into_iter().fold(leaf(&cast().digicert_ca), testbed_pki::LeafBuilder::dns);
+            cn.into_iter().fold(by, testbed_pki::LeafBuilder::cn).issue()
         })
         .collect();
     let api = json!({"pins": ["api"]});

@@ -14,7 +14,7 @@ use crate::{
 };
 use serde_json::json;
 use std::time::Duration;
-use testbed::pki::Leaf;
+use testbed_pki::Leaf;
 use time::OffsetDateTime;
 
 const MINUTE: Duration = Duration::from_mins(1);

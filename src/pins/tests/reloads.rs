@@ -3,7 +3,7 @@
 use crate::pins::tests::{PKI, Proxy, TICK, fingerprint};
 use serde_json::json;
 use std::time::Duration;
-use testbed::pki::{Ca, pem_block};
+use testbed_pki::{Ca, pem_block};
 
 const MINUTE: Duration = Duration::from_mins(1);
 

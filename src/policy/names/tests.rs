@@ -7,7 +7,7 @@ use NameRule::{Cn, San, SanOrCn};
 
 /// A certificate with these DNS names and these common names (two at most).
 fn certificate(dns: &[&str], common: &[&str]) -> ClientCertificate {
-    let leaf = dns.iter().fold(leaf(&cast().us_ca), testbed::pki::LeafBuilder::dns);
+    let leaf = dns.iter().fold(leaf(&cast().us_ca), testbed_pki::LeafBuilder::dns);
     client(&common.iter().fold(leaf, |leaf, name| leaf.cn(name)).issue())
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::test_support::{BEGIN, END, US, ca, cast, client, date, leaf, us_leaf};
 use proptest::prelude::*;
-use testbed::pki::{
+use testbed_pki::{
     Eku, KeyType, KeyUsagePurpose, LeafBuilder,
     der::{self, SanTag},
 };

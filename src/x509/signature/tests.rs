@@ -1,8 +1,10 @@
 use super::*;
 use crate::test_support::VERIFIER;
-use ::rsa::{Pkcs1v15Sign, pkcs8::DecodePrivateKey as _};
 use sha2::{Digest, Sha256, Sha384, Sha512};
-use testbed::pki::{KeyType, der, key_pem};
+use testbed_pki::{
+    KeyType, der, key_pem, p256, p384,
+    rsa::{self, Pkcs1v15Sign, pkcs8::DecodePrivateKey as _},
+};
 
 const MESSAGE: &[u8] = b"to be signed";
 
@@ -15,18 +17,18 @@ struct Signed {
     signature: Vec<u8>,
 }
 
-fn rsa_key() -> ::rsa::RsaPrivateKey {
+fn rsa_key() -> rsa::RsaPrivateKey {
     use rustls_pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
     let pem = key_pem("unit-signature", KeyType::Rsa2048);
     let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).unwrap();
-    ::rsa::RsaPrivateKey::from_pkcs8_der(der.secret_pkcs8_der()).unwrap()
+    rsa::RsaPrivateKey::from_pkcs8_der(der.secret_pkcs8_der()).unwrap()
 }
 
-fn by_rsa<D: Digest + ::rsa::pkcs8::AssociatedOid>(
+fn by_rsa<D: Digest + rsa::pkcs8::AssociatedOid>(
     what: &'static str,
     signature_id: AlgorithmIdentifier,
 ) -> Signed {
-    use ::rsa::pkcs1::EncodeRsaPublicKey as _;
+    use rsa::pkcs1::EncodeRsaPublicKey as _;
     let private = rsa_key();
     Signed {
         what,
@@ -38,7 +40,7 @@ fn by_rsa<D: Digest + ::rsa::pkcs8::AssociatedOid>(
 }
 
 fn by_p256<D: Digest>(what: &'static str, signature_id: AlgorithmIdentifier) -> Signed {
-    use ::p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
+    use p256::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
     let private = SigningKey::from_slice(&[7; 32]).unwrap();
     let signature: Signature = private.sign_prehash(&D::digest(MESSAGE)).unwrap();
     Signed {
@@ -51,7 +53,7 @@ fn by_p256<D: Digest>(what: &'static str, signature_id: AlgorithmIdentifier) -> 
 }
 
 fn by_p384<D: Digest>(what: &'static str, signature_id: AlgorithmIdentifier) -> Signed {
-    use ::p384::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
+    use p384::ecdsa::{Signature, SigningKey, signature::hazmat::PrehashSigner as _};
     let private = SigningKey::from_slice(&[7; 48]).unwrap();
     let signature: Signature = private.sign_prehash(&D::digest(MESSAGE)).unwrap();
     Signed {
@@ -194,7 +196,7 @@ impl SignatureVerifier for Scripted {
 
 #[test]
 fn verifier_is_asked_with_the_whole_key_and_only_a_yes_counts() {
-    use ::rsa::pkcs8::EncodePublicKey as _;
+    use rsa::pkcs8::EncodePublicKey as _;
     let key = rsa_key().to_public_key();
     let spki = key.to_public_key_der().unwrap();
     let Signed { key, signature, .. } = by_rsa::<Sha256>("", alg_id::RSA_PKCS1_SHA256);
@@ -211,6 +213,14 @@ fn verifier_is_asked_with_the_whole_key_and_only_a_yes_counts() {
         });
         assert_eq!(format!("{found:?}"), format!("{expected:?}"));
         assert_eq!(verifier.1.into_inner().unwrap(), [(Hash::Sha384, spki.as_bytes().to_vec())]);
+    }
+}
+
+#[test]
+fn self_test_passes_only_where_signatures_are_verified() {
+    assert!(self_test(VERIFIER));
+    for answer in [Ok(false), Err(VerifierUnavailable)] {
+        assert!(!self_test(&Scripted(answer, std::sync::Mutex::default())));
     }
 }
 

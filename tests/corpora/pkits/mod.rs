@@ -7,8 +7,8 @@
 
 mod cases;
 
+use aws_lc_verifier::AwsLcVerifier;
 use cases::{CASES, EXCEPTIONS, POLICIES, REFUSED_CAS, REFUSED_LISTS, Section};
-use genesys_mtls_filter::x509::rust_crypto::RustCrypto;
 use genesys_mtls_filter::{
     config,
     crl::{ListEvent, RevocationList, RevocationStatus},
@@ -107,7 +107,7 @@ impl World {
         self.policy.regions[US_EAST_1].certificate_name = name;
         self.policy.region_names = super::names(&self.policy);
         let verdict =
-            decide(&certificate, &self.policy, &Trust::default(), self, &RustCrypto, AT, Monotonic::ZERO);
+            decide(&certificate, &self.policy, &Trust::default(), self, &AwsLcVerifier, AT, Monotonic::ZERO);
         match verdict.outcome {
             Outcome::Allow { .. } => "allow",
             Outcome::Deny(reason) => reason.code(),

@@ -57,7 +57,7 @@ pub async fn strict(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
 }
 
 /// What the filter needs of Envoy, but for the callback that decides.
-const CAPABILITIES: [&str; 32] = [
+const CAPABILITIES: [&str; 33] = [
     "proxy_on_context_create",
     "proxy_on_configure",
     "proxy_on_tick",
@@ -69,6 +69,7 @@ const CAPABILITIES: [&str; 32] = [
     "proxy_set_property",
     "proxy_send_local_response",
     "proxy_http_call",
+    "proxy_call_foreign_function",
     "proxy_get_buffer_bytes",
     "proxy_get_header_map_value",
     "proxy_add_header_map_value",

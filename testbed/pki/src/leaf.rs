@@ -4,7 +4,7 @@ use rcgen::{
     CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose,
 };
-use rustls::pki_types::{
+use rustls_pki_types::{
     CertificateDer,
     pem::{self, PemObject as _},
 };

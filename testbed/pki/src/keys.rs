@@ -5,13 +5,19 @@
 
 use std::{
     collections::HashMap,
+    env,
     fs::{self, File},
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use rcgen::{KeyPair, RsaKeySize, SignatureAlgorithm};
+use rcgen::{KeyPair, SignatureAlgorithm};
+use rsa::{
+    RsaPrivateKey,
+    pkcs8::{EncodePrivateKey as _, LineEnding},
+    rand_core::OsRng,
+};
 
 /// What kind of key to make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,8 +32,6 @@ pub enum KeyType {
     P256,
     /// ECDSA on P-384 with SHA-384.
     P384,
-    /// ECDSA on P-521 with SHA-512 (for showing that it is refused).
-    P521,
     /// Ed25519 (for showing that it is refused).
     Ed25519,
 }
@@ -40,7 +44,6 @@ impl KeyType {
             Self::Rsa4096 => "rsa4096",
             Self::P256 => "p256",
             Self::P384 => "p384",
-            Self::P521 => "p521",
             Self::Ed25519 => "ed25519",
         }
     }
@@ -51,20 +54,22 @@ impl KeyType {
             Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &rcgen::PKCS_RSA_SHA256,
             Self::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
             Self::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
-            Self::P521 => &rcgen::PKCS_ECDSA_P521_SHA512,
             Self::Ed25519 => &rcgen::PKCS_ED25519,
         }
     }
 
-    fn generate(self) -> KeyPair {
-        let algorithm = self.algorithm();
-        match self {
-            Self::Rsa2048 => KeyPair::generate_rsa_for(algorithm, RsaKeySize::_2048),
-            Self::Rsa3072 => KeyPair::generate_rsa_for(algorithm, RsaKeySize::_3072),
-            Self::Rsa4096 => KeyPair::generate_rsa_for(algorithm, RsaKeySize::_4096),
-            Self::P256 | Self::P384 | Self::P521 | Self::Ed25519 => KeyPair::generate_for(algorithm),
-        }
-        .expect("key generation")
+    /// A new key as PKCS#8 PEM.
+    fn generate(self) -> String {
+        let bits = match self {
+            Self::Rsa2048 => 2048,
+            Self::Rsa3072 => 3072,
+            Self::Rsa4096 => 4096,
+            Self::P256 | Self::P384 | Self::Ed25519 => {
+                return KeyPair::generate_for(self.algorithm()).expect("key generation").serialize_pem();
+            }
+        };
+        let key = RsaPrivateKey::new(&mut OsRng, bits).expect("key generation");
+        key.to_pkcs8_pem(LineEnding::LF).expect("an encoding").to_string()
     }
 }
 
@@ -84,14 +89,20 @@ pub fn key_pem(name: &str, kind: KeyType) -> Arc<String> {
         .entry(file.clone())
         .or_default()
         .clone();
-    slot.get_or_init(|| Arc::new(load_or_make(&crate::paths::target_dir().join("testbed-keys"), &file, kind)))
-        .clone()
+    slot.get_or_init(|| Arc::new(load_or_make(&directory(), &file, kind))).clone()
 }
 
 /// The key called `name` with its usual signature algorithm.
 pub(super) fn key(name: &str, kind: KeyType, algorithm: &'static SignatureAlgorithm) -> KeyPair {
     KeyPair::from_pkcs8_pem_and_sign_algo(&key_pem(name, kind), algorithm)
         .unwrap_or_else(|e| panic!("the cached key {name} is unusable ({e}): delete target/testbed-keys"))
+}
+
+/// `testbed-keys` in Cargo's target directory: that of `CARGO_TARGET_DIR`, else `target` of the workspace.
+fn directory() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    workspace.join(target).join("testbed-keys")
 }
 
 fn load_or_make(dir: &Path, file: &str, kind: KeyType) -> String {
@@ -105,7 +116,7 @@ fn load_or_make(dir: &Path, file: &str, kind: KeyType) -> String {
     if let Ok(pem) = fs::read_to_string(&path) {
         return pem;
     }
-    let pem = kind.generate().serialize_pem();
+    let pem = kind.generate();
     let mut new = tempfile::NamedTempFile::new_in(dir).expect("a temporary key file");
     new.write_all(pem.as_bytes()).expect("writing a key");
     new.persist(&path).expect("renaming a key into place");

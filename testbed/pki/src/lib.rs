@@ -1,6 +1,8 @@
 //! Certificates for tests: the builders, and the standard cast.
 //!
 //! Keys are cached (see [`key_pem`]), certificates are made afresh on each run, so validity can be relative to now.
+#![allow(clippy::missing_panics_doc, reason = "a test library: a broken set-up ends the test")]
+#![allow(clippy::doc_markdown, reason = "names of the field such as DigiCert or UTF8String")]
 
 mod ca;
 mod crl;
@@ -8,6 +10,7 @@ pub mod der;
 mod keys;
 mod leaf;
 mod standard;
+mod verify;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -26,6 +29,8 @@ pub use rcgen::{
     PKCS_RSA_SHA512,
 };
 pub use standard::{EU_CENTRAL_1, Pki, Region, RegionPki, US_EAST_1};
+pub use verify::verify;
+pub use {p256, p384, rsa};
 
 /// A certificate as a PEM block: 64 columns, `\n`.
 pub fn pem_block(der: &[u8]) -> String {
