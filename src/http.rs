@@ -136,6 +136,11 @@ macro_rules! failure_codes {
         impl FailureCode {
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
+            /// Whether it concerns the login host.
+            pub fn is_login(self) -> bool {
+                self.code().starts_with("login_")
+            }
+
             /// Stable: it labels metrics.
             pub fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code),* }

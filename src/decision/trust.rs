@@ -3,9 +3,8 @@
 use crate::{
     time::Monotonic,
     time::UnixSeconds,
-    x509::{ca::CaCertificate, fingerprint::Fingerprint},
+    x509::{ca::CaCertificate, certificate::ClientCertificate, fingerprint::Fingerprint},
 };
-use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, rc::Rc};
 
 /// The API's word on every region of a policy, in the policy's order.
@@ -17,7 +16,7 @@ pub struct Trust {
 }
 
 /// One region's pins as its API delivered them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiTrust {
     pub state: ApiState,
     pub pins: HashMap<Fingerprint, ApiPin>,
@@ -40,10 +39,16 @@ pub enum ApiState {
 }
 
 /// A certificate that the API names as Genesys Cloud's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiPin {
     pub not_before: UnixSeconds,
     pub not_after: UnixSeconds,
+}
+
+impl ApiPin {
+    pub fn of(certificate: &ClientCertificate) -> Self {
+        Self { not_before: certificate.not_before, not_after: certificate.not_after }
+    }
 }
 
 impl ApiTrust {

@@ -198,7 +198,7 @@ impl Gate {
         }
         if let Some(region) = verdict.worth_asking {
             let mut sources = self.sources.borrow_mut();
-            sources.ask_early(region, now);
+            sources.request_early(region, certificate.fingerprint, now);
             let settings = &self.policy.refresh.on_unknown_certificate;
             let mut state = self.state.borrow_mut();
             let room = state.held.len() < settings.max_held;
@@ -345,7 +345,7 @@ impl Gate {
         };
         if may_wait && held.version == version {
             // A refresh that was under way when it was first asked for may have come too early.
-            self.sources.borrow_mut().ask_early(held.region, now);
+            self.sources.borrow_mut().request_early(held.region, held.certificate.fingerprint, now);
             return Some(held);
         }
         held.version = version;

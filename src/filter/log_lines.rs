@@ -6,7 +6,7 @@ use crate::{
     crl::{CrlEvent, CrlFetcher},
     decision::Reason,
     host::SharedData,
-    pins::{Event, PinChange, PinStatus},
+    pins::{Event, PinChange, PinStatus, SkippedEntities},
     policy::{CrlSource, Mode, Policy},
     shared::claim,
     time::{Monotonic, UnixSeconds},
@@ -93,13 +93,14 @@ pub fn refresh(policy: &str, region: &str, event: &Event) {
             failure.detail,
             next_in.as_secs_f64()
         ),
-        Event::Skipped { codes } => {
+        Event::Skipped(SkippedEntities { reasons, unreadable }) => {
             let mut counts = BTreeMap::<&str, u32>::new();
-            for code in codes {
-                *counts.entry(code).or_default() += 1;
+            for reason in reasons {
+                *counts.entry(reason.code()).or_default() += 1;
             }
             info!(
-                "genesys_mtls: not pinned from the API's answer policy={policy} region={region} entities={counts:?}"
+                "genesys_mtls: not pinned from the API's answer policy={policy} region={region} entities={counts:?} \
+                 unreadable={unreadable:?}"
             );
         }
         Event::Refreshed { .. } | Event::Failed { .. } => {}

@@ -233,7 +233,7 @@ pub struct CrlSource {
 }
 
 /// Which of a region's authorities vouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, Deserialize)]
 pub enum Authority {
     Genesys,
     Digicert,

@@ -21,7 +21,7 @@ use x509_parser::{
 
 /// One CA certificate, fit to issue client certificates. webpki takes any anchor as it comes; the checks that it
 /// leaves to its caller are made in [`Authority::parse`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaCertificate {
     anchor: TrustAnchor<'static>,
     subject: Vec<u8>,
