@@ -15,3 +15,7 @@ mod record;
 
 pub use fetcher::{CrlEvent, CrlFetcher};
 pub use index::SerialIndex;
+pub use record::FetchRecord;
+
+#[cfg(test)]
+mod tests;

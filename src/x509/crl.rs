@@ -149,7 +149,6 @@ impl From<WebpkiError> for CrlError {
             WebpkiError::UnsupportedCriticalExtension => "an unknown critical extension",
             WebpkiError::UnsupportedCrlIssuingDistributionPoint => "a distribution point without a full name",
             WebpkiError::UnsupportedCrlVersion => "a CRL before version 2",
-            WebpkiError::TrailingData(_) => return Self::Malformed("bytes after its end"),
             _ => return BROKEN,
         })
     }
@@ -164,11 +163,16 @@ impl<'a> Crl<'a> {
         verifier: &dyn SignatureVerifier,
     ) -> Result<Self, CrlError> {
         let der = decode(bytes)?;
-        match BorrowedCertRevocationList::from_der(&der) {
-            Ok(_) | Err(WebpkiError::UnsupportedCrlIssuingDistributionPoint) => {}
-            Err(error) => return Err(error.into()),
+        if !element(&der)?.0.is_empty() {
+            return Err(CrlError::Malformed("bytes after its end"));
         }
-        let Fields { signed, issuer, algorithm, signature, mut metadata, users_only } = Fields::read(&der)?;
+        let refused = match BorrowedCertRevocationList::from_der(&der) {
+            Ok(_) => None,
+            Err(error @ WebpkiError::UnsupportedCrlIssuingDistributionPoint) => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        let fields = Fields::read(&der).map_err(|error| refused.map_or(error, CrlError::from))?;
+        let Fields { signed, issuer, algorithm, signature, mut metadata, users_only } = fields;
         let readable = users_only.map(|at| {
             let (before, after) = (der.get(..at), der.get(at + UNREAD.len()..));
             [before.unwrap_or_default(), UNREAD, after.unwrap_or_default()].concat()
@@ -254,25 +258,22 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn read(der: &'a [u8]) -> Result<Self, CrlError> {
-        let (after_end, outer) = any(der)?;
-        if !after_end.is_empty() {
-            return Err(CrlError::Malformed("bytes after its end"));
-        }
-        let (behind, tbs) = any(outer.data)?;
-        let signed = outer.data.get(..outer.data.len() - behind.len()).ok_or(BROKEN)?;
-        let (bits, algorithm) = any(behind)?;
+        let outer = element(der)?.1.data;
+        let (behind, tbs) = element(outer)?;
+        let signed = outer.get(..outer.len() - behind.len()).ok_or(BROKEN)?;
+        let (bits, algorithm) = element(behind)?;
         // A signature is whole bytes: no unused bits.
-        let signature = any(bits)?.1.data.strip_prefix(&[0]).ok_or(BROKEN)?;
+        let signature = element(bits)?.1.data.strip_prefix(&[0]).ok_or(BROKEN)?;
 
-        let (rest, _version) = any(tbs.data)?;
-        let (rest, _algorithm) = any(rest)?;
-        let (after_issuer, _) = any(rest)?;
+        let (rest, _version) = element(tbs.data)?;
+        let (rest, _algorithm) = element(rest)?;
+        let (after_issuer, _) = element(rest)?;
         let issuer = rest.get(..rest.len() - after_issuer.len()).ok_or(BROKEN)?;
         let (rest, this_update) = ASN1Time::from_der(after_issuer).map_err(|_| BROKEN)?;
         let (rest, next_update) = ASN1Time::from_der(rest).map_err(|_| BROKEN)?;
         // The entries are left out if there are none; the extensions follow, under [0].
-        let (after_entries, next) = any(rest)?;
-        let extensions = if next.header.is_contextspecific() { next } else { any(after_entries)?.1 };
+        let (after_entries, next) = element(rest)?;
+        let extensions = if next.header.is_contextspecific() { next } else { element(after_entries)?.1 };
         let metadata = CrlMetadata {
             signer: String::new(),
             this_update: this_update.timestamp(),
@@ -283,7 +284,7 @@ impl<'a> Fields<'a> {
         let mut fields =
             Self { signed, issuer, algorithm: algorithm.data, signature, metadata, users_only: None };
         // They are the last that is signed.
-        fields.read_extensions(any(extensions.data)?.1.data, der.len() - behind.len())?;
+        fields.read_extensions(element(extensions.data)?.1.data, der.len() - behind.len())?;
         Ok(fields)
     }
 
@@ -315,9 +316,10 @@ impl<'a> Fields<'a> {
                     if point.only_contains_ca_certs || point.only_contains_attribute_certs {
                         return Err(CrlError::Unsupported("a CRL of CA or attribute certificates"));
                     }
-                    if let Some(DistributionPointName::FullName(names)) = &point.distribution_point {
-                        metadata.distribution_points = names.iter().filter_map(url).collect();
-                    }
+                    let Some(DistributionPointName::FullName(names)) = &point.distribution_point else {
+                        return Err(BROKEN);
+                    };
+                    metadata.distribution_points = names.iter().filter_map(url).collect();
                     if metadata.distribution_points.is_empty() {
                         return Err(CrlError::Unsupported("a CRL for a distribution point without a URL"));
                     }
@@ -334,10 +336,10 @@ impl<'a> Fields<'a> {
 /// place and skips the others, while webpki takes them as they come: out of order they say to one of them that a CRL is
 /// about all certificates, and to the other that it is not.
 fn is_in_order(structure: &[u8]) -> Result<bool, CrlError> {
-    let mut rest = any(structure)?.1.data;
+    let mut rest = element(structure)?.1.data;
     let mut last = None;
     while !rest.is_empty() {
-        let (after, field) = any(rest)?;
+        let (after, field) = element(rest)?;
         let tag = Some(field.header.tag().0);
         if tag <= last {
             return Ok(false);
@@ -349,10 +351,13 @@ fn is_in_order(structure: &[u8]) -> Result<bool, CrlError> {
 
 const BROKEN: CrlError = CrlError::Malformed("its DER is broken, cut off, or that of something else");
 
-fn any(der: &[u8]) -> Result<(&[u8], Any<'_>), CrlError> {
+fn element(der: &[u8]) -> Result<(&[u8], Any<'_>), CrlError> {
     Any::from_der(der).map_err(|_| BROKEN)
 }
 
 fn url(name: &GeneralName<'_>) -> Option<String> {
     if let GeneralName::URI(url) = name { Some((*url).to_owned()) } else { None }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use genesys_mtls_filter::{
     x509::{
         ca::CaCertificate,
         certificate::ClientCertificate,
-        crl::{CertificateList, CrlError},
+        crl::Crl,
         fingerprint::Fingerprint,
         pem::{self, PemError},
     },
@@ -93,18 +93,11 @@ fn decision(certificate: &ClientCertificate, policy: &mut Policy) -> String {
     }
 }
 
-/// A list in DER, or nothing for what looks like none.
+/// A CRL, or nothing for what looks like none.
 fn list(answers: &mut Answers, der: &[u8], authorities: &[CaCertificate]) {
-    answers.note(
-        "`CertificateList`, with every CA among the inputs",
-        match CertificateList::verify_signature(der, authorities) {
-            Ok(list) => match list.serials().find_map(Result::err) {
-                None => "verified",
-                Some(error) => error.code(),
-            },
-            Err(error) => CrlError::code(&error),
-        },
-    );
+    let verified = Crl::verify(der, authorities, &AwsLcVerifier).and_then(|crl| crl.for_each_serial(|_| ()));
+    let answer = verified.map_or_else(|error| error.code().code(), |()| "verified");
+    answers.note("`Crl`, with every CA among the inputs", answer);
 }
 
 #[test]

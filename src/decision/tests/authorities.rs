@@ -101,7 +101,7 @@ fn what_one_region_trusts_vouches_for_no_other_region() {
         },
     }}));
     let settled = |pins: &[&Leaf]| ApiTrust {
-        refreshed: Some(Monotonic::from_secs(1)),
+        refreshed: Some(Monotonic::from_millis(1000)),
         ..api_trust(ApiState::Loaded, pins)
     };
     let trust = trust([("eu-central-1", settled(&[&us_pinned])), ("us-east-1", settled(&[&eu_pinned]))]);

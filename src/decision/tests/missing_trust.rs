@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::test_support::{authority, merged};
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use ApiState::{Loaded, NotLoaded, Stale};
 use Reason::{
@@ -10,12 +10,12 @@ use Reason::{
     WrongRegion,
 };
 
-const FIRST_SEEN: Monotonic = Duration::from_secs(100);
+const FIRST_SEEN: Monotonic = Monotonic::from_millis(100_000);
 /// When the last completed refresh began, seen from a certificate met at [`FIRST_SEEN`].
 const NEVER: Option<Monotonic> = None;
-const BEFORE: Option<Monotonic> = Some(Duration::from_secs(99));
+const BEFORE: Option<Monotonic> = Some(Monotonic::from_millis(99_000));
 const AT_ONCE: Option<Monotonic> = Some(FIRST_SEEN);
-const AFTER: Option<Monotonic> = Some(Duration::from_millis(100_001));
+const AFTER: Option<Monotonic> = Some(Monotonic::from_millis(100_001));
 
 /// Who issues, and how the filter could know.
 #[derive(Clone, Copy, Debug)]

@@ -21,9 +21,9 @@ fn instant() -> impl Strategy<Value = Monotonic> {
 
 fn leaf() -> impl Strategy<Value = Leaf> {
     let der = proptest::sample::select(ders());
-    (der, any::<bool>(), any::<bool>(), instant(), option::of(instant())).prop_map(
-        |(der, is_digicert, is_own, named_since, absent_since)| Leaf {
-            fingerprint: Fingerprint::of(if is_own { &der } else { b"another" }),
+    (der, any::<bool>(), option::of(0..1000_u64), instant(), option::of(instant())).prop_map(
+        |(der, is_digicert, other, named_since, absent_since)| Leaf {
+            fingerprint: Fingerprint::of(other.map_or(der.clone(), |n| n.to_le_bytes().to_vec()).as_slice()),
             der,
             authority: if is_digicert { Authority::Digicert } else { Authority::Genesys },
             status: ApiStatus::Current,
@@ -37,16 +37,20 @@ fn record() -> impl Strategy<Value = Record> {
     let facts = (collection::vec(leaf(), 0..80), option::of((instant(), instant())), any::<f64>());
     let instants = [(); 5].map(|()| option::of(instant()));
     (facts, instants, collection::vec(proptest::sample::select(ders()), 0..8)).prop_map(
-        |((leaves, complete, random), [attempted, partial, failed, retry_after, token_until], hints)| {
+        |((mut leaves, complete, random), [attempted, partial, failed, retry_after, token_until], hints)| {
+            leaves.sort_by_key(|leaf| leaf.fingerprint);
+            leaves.dedup_by_key(|leaf| leaf.fingerprint);
+            let complete = complete.map(|(began, ended)| Complete { began, ended, is_first: false });
+            let (failures, failing) = (3, None);
             Record {
                 leaves,
                 hints,
                 attempted,
-                complete: complete.map(|(began, ended)| Complete { began, ended, is_first: false }),
+                complete,
                 partial,
                 failed,
-                failures: 3,
-                failing: None,
+                failures,
+                failing,
                 retry_after,
                 random,
                 token_until,
@@ -81,8 +85,8 @@ proptest! {
         let first = record.conclude("us-east-1", &policy, now);
         for pin in first.trust.pins.keys() {
             let leaf = record.leaves.iter().find(|leaf| leaf.fingerprint == *pin).unwrap();
-            prop_assert!(record.leaves.iter().any(|of| of.fingerprint == *pin && of.authority == Authority::Digicert));
-            prop_assert!(leaf.der.is_empty() || ClientCertificate::parse(&leaf.der).is_ok());
+            prop_assert_eq!(leaf.authority, Authority::Digicert);
+            prop_assert!(leaf.der.is_empty() || Fingerprint::of(&leaf.der) == *pin);
         }
         let until = first.changes_at.unwrap_or(now + Duration::from_hours(1000));
         prop_assert!(until > now);
@@ -90,9 +94,7 @@ proptest! {
         prop_assert_eq!(&record.conclude("us-east-1", &policy, before).trust, &first.trust);
         if first.changes_at.is_some() {
             let then = record.conclude("us-east-1", &policy, until);
-            let is_other = then.trust != first.trust || then.pins != first.pins;
-            let repeated = record.leaves.iter().any(|leaf| record.leaves.iter().filter(|of| of.fingerprint == leaf.fingerprint).count() > 1);
-            prop_assert!(is_other || repeated);
+            prop_assert!(then.trust != first.trust);
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::{rc::Rc, sync::LazyLock, time::Duration};
-use testbed::pki::{Leaf, Pki, pem_block};
+use testbed_pki::{Leaf, Pki, pem_block};
 
 pub const TICK: Duration = Duration::from_millis(250);
 

@@ -1,10 +1,9 @@
 //! Two configurations of one policy, one after the other or, by LDS, side by side.
 
 use crate::pins::tests::{PKI, Proxy, TICK, fingerprint};
-use crate::test_support::VERIFIER;
 use serde_json::json;
 use std::time::Duration;
-use testbed::pki::{Ca, pem_block};
+use testbed_pki::{Ca, pem_block};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
