@@ -63,10 +63,11 @@ fuzz_target!(|data: &[u8]| {
         Some((crl.metadata, serials))
     });
     for leaf in LEAVES.iter() {
-        let expected = whole.as_ref().filter(|(metadata, _)| metadata.covers(&CA[0], leaf)).map(|(_, serials)| {
-            let is_listed = serials.iter().any(|serial| serial == significant(&leaf.serial));
-            if is_listed { RevocationStatus::Revoked } else { RevocationStatus::Good }
-        });
+        let expected =
+            whole.as_ref().filter(|(metadata, _)| metadata.covers(&CA[0], leaf)).map(|(_, serials)| {
+                let is_listed = serials.iter().any(|serial| serial == significant(&leaf.serial));
+                if is_listed { RevocationStatus::Revoked } else { RevocationStatus::Good }
+            });
         for (worker, who) in [(&first, "the worker that fetched it"), (&second, "another worker")] {
             let status = worker.status(&CA[0], leaf, &mut Clock::at(NOW));
             assert_eq!(status, expected, "{who}, of {}", leaf.summary.subject);

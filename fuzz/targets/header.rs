@@ -46,10 +46,8 @@ fuzz_target!(|data: &[u8]| {
         1 => bind(&digest, [Shown::Pem(b"-".to_vec()), Shown::Xfcc(written_out(shorthand))]),
         // It has: then no header can keep it from being found, either.
         2 => {
-            let bound = bind(
-                &digest,
-                [Shown::Pem(pem(&leaf.der).into_bytes()), Shown::Xfcc(written_out(shorthand))],
-            );
+            let bound =
+                bind(&digest, [Shown::Pem(pem(&leaf.der).into_bytes()), Shown::Xfcc(written_out(shorthand))]);
             assert!(bound.is_ok());
             bound
         }

@@ -76,14 +76,24 @@ enum Edit {
     /// A record of these bytes, sealed as a module without the secret can.
     Record(Vec<u8>),
     /// Facts that no worker wrote.
-    Facts { last_attempt: u64, failures: u32, failure: Option<u8>, random: f64, fetched: u64, number: Vec<u8>, this_update: i64 },
+    Facts {
+        last_attempt: u64,
+        failures: u32,
+        failure: Option<u8>,
+        random: f64,
+        fetched: u64,
+        number: Vec<u8>,
+        this_update: i64,
+    },
     Der(Vec<u8>),
     DerBit(u16),
     Lease(Vec<u8>),
     /// The version moves, and nothing else.
     Version(Vec<u8>),
     /// Another CRL in the place of the newest.
-    Other { before: bool },
+    Other {
+        before: bool,
+    },
 }
 
 fuzz_target!(|attack: Attack| {

@@ -3,7 +3,10 @@
 #![no_main]
 
 use genesys_mtls_filter::{
-    peer::{bind::{Shown, bind, from_hop}, xfcc::MAX_HEADER},
+    peer::{
+        bind::{Shown, bind, from_hop},
+        xfcc::MAX_HEADER,
+    },
     x509::fingerprint::Fingerprint,
 };
 use genesys_mtls_fuzz::text::{pem, percent_decoded};

@@ -111,7 +111,7 @@ fn trust_that_could_not_have_changed_the_verdict_is_not_to_blame() {
     let region = |digicert: Value| us_only(&json!({"genesys": genesys(), "digicert": digicert}));
     let by_api = policy(&region(json!({"pins": ["api"]})));
     let by_pins = policy(&region(json!({"pins": [format!("sha256:{}", "0".repeat(64))]})));
-    let by_genesys = policy(&us_only(&json!({"genesys": genesys()})));
+    let by_ca = policy(&us_only(&json!({"genesys": genesys()})));
     let by_digicert = leaf(&cast.digicert_ca);
     let named = by_digicert.clone().name(US).issue();
     let past = by_digicert.clone().name(US).valid(date(NOW - 9 * DAY), date(NOW - DAY)).issue();
@@ -121,7 +121,7 @@ fn trust_that_could_not_have_changed_the_verdict_is_not_to_blame() {
         ("expired", &past, &by_api, Expired),
         ("claims the Genesys CA, falsely", &us_leaf(&cast.impostor), &by_api, BadSignature),
         ("the API is no source", &named, &by_pins, NotPinned),
-        ("DigiCert is not enabled", &named, &by_genesys, UnknownIssuer),
+        ("DigiCert is not enabled", &named, &by_ca, UnknownIssuer),
     ] {
         for state in [NotLoaded, Stale] {
             let verdict = decide(

@@ -28,11 +28,10 @@ impl Revocations for Always {
 #[test]
 fn each_mode_refuses_what_it_says_it_refuses() {
     let (allowed, revoked, unknown) = (None, Some(Reason::Revoked), Some(Reason::RevocationUnknown));
-    for (standing, off, soft, hard) in [
+    for (status, off, soft, hard) in [
         (RevocationStatus::Good, allowed, allowed, allowed),
         (RevocationStatus::Revoked, allowed, revoked, revoked),
         (RevocationStatus::Unknown, allowed, allowed, unknown),
-        (RevocationStatus::Unreadable, allowed, unknown, unknown),
     ] {
         for (mode, expected) in [("off", off), ("soft", soft), ("hard", hard)] {
             let policy = json!({
@@ -40,7 +39,7 @@ fn each_mode_refuses_what_it_says_it_refuses() {
                 "revocation": {"mode": mode, "discover": {"crl.example": "crl"}},
             });
             let policy = load(policy.to_string().as_bytes()).unwrap();
-            let lists = Always(standing);
+            let lists = Always(status);
             let certificate = client(&us_leaf(&cast().us_ca));
             let verdict =
                 decide(&certificate, &policy, &Trust::default(), &lists, VERIFIER, NOW, Monotonic::ZERO);
@@ -48,20 +47,18 @@ fn each_mode_refuses_what_it_says_it_refuses() {
                 Outcome::Deny(reason) => Some(reason),
                 Outcome::Allow { .. } => None,
             };
-            assert_eq!(reason, expected, "{mode}: {standing:?}");
+            assert_eq!(reason, expected, "{mode}: {status:?}");
             assert_eq!(verdict.needs_pin, None);
-            let let_in_unchecked = mode == "soft" && standing == RevocationStatus::Unknown;
-            assert_eq!(verdict.unchecked, let_in_unchecked, "{mode}: {standing:?}");
+            let let_in_unchecked = mode == "soft" && status == RevocationStatus::Unknown;
+            assert_eq!(verdict.unchecked, let_in_unchecked, "{mode}: {status:?}");
         }
     }
 }
 
-/// What was damaged is being put right, and has to be looked at again to be seen to be damaged still.
+/// The next request looks for a CRL again.
 #[test]
-fn a_refusal_for_want_of_a_list_is_remembered_for_a_second() {
-    for (standing, mode, brief) in [
-        (RevocationStatus::Unreadable, "soft", true),
-        (RevocationStatus::Unreadable, "hard", true),
+fn denial_for_lack_of_a_crl_is_cached_for_a_second() {
+    for (status, mode, brief) in [
         (RevocationStatus::Unknown, "hard", true),
         (RevocationStatus::Unknown, "soft", false),
         (RevocationStatus::Revoked, "soft", false),
@@ -72,17 +69,10 @@ fn a_refusal_for_want_of_a_list_is_remembered_for_a_second() {
             "revocation": {"mode": mode, "discover": {"crl.example": "crl"}},
         }));
         let certificate = client(&us_leaf(&cast().us_ca));
-        let verdict = decide(
-            &certificate,
-            &policy,
-            &Trust::default(),
-            &Always(standing),
-            VERIFIER,
-            NOW,
-            Monotonic::ZERO,
-        );
+        let verdict =
+            decide(&certificate, &policy, &Trust::default(), &Always(status), VERIFIER, NOW, Monotonic::ZERO);
         let expected = if brief { Window { from: NOW, until: NOW + 1 } } else { verdict.window };
-        assert_eq!(verdict.cacheable(NOW), expected, "{standing:?}, {mode}");
+        assert_eq!(verdict.cacheable(NOW), expected, "{status:?}, {mode}");
     }
 }
 
@@ -123,7 +113,7 @@ fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
     let (not_loaded, unrefreshed) = (Reason::TrustNotLoaded, Reason::TrustUnrefreshed);
     let leaf = client(&us_leaf(&cast().digicert_ca));
     let loaded = Some(Monotonic::ZERO);
-    let later = Some(Monotonic::from_secs(1));
+    let later = Some(Monotonic::from_millis(1000));
     for (state, refreshed, good, on_the_list) in [
         (ApiState::NotLoaded, None, not_loaded, revoked),
         (ApiState::Stale, loaded, Reason::TrustStale, revoked),
@@ -131,10 +121,9 @@ fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
         // The API was asked since, and did not name it: row 6.
         (ApiState::Loaded, later, not_pinned, not_pinned),
     ] {
-        for (standing, expected) in [
+        for (status, expected) in [
             (RevocationStatus::Good, good),
             (RevocationStatus::Unknown, good),
-            (RevocationStatus::Unreadable, good),
             (RevocationStatus::Revoked, on_the_list),
         ] {
             for mode in ["soft", "hard"] {
@@ -145,10 +134,9 @@ fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
                 });
                 let policy = load(policy.to_string().as_bytes()).unwrap();
                 let trust = us_trust(ApiTrust { refreshed, ..api_trust(state, &[]) });
-                let verdict =
-                    decide(&leaf, &policy, &trust, &Always(standing), VERIFIER, NOW, Monotonic::ZERO);
-                assert_eq!(verdict.outcome, Outcome::Deny(expected), "{state:?}, {standing:?}, {mode}");
-                assert_eq!(verdict.needs_pin.is_some(), expected.status() == 503, "{state:?}, {standing:?}");
+                let verdict = decide(&leaf, &policy, &trust, &Always(status), VERIFIER, NOW, Monotonic::ZERO);
+                assert_eq!(verdict.outcome, Outcome::Deny(expected), "{state:?}, {status:?}, {mode}");
+                assert_eq!(verdict.needs_pin.is_some(), expected.status() == 503, "{state:?}, {status:?}");
             }
         }
     }

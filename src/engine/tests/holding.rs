@@ -92,7 +92,8 @@ fn early_refresh_reaches_the_request_of_another_worker() {
     let mut proxy = refreshed(&json!({}), 2, &[&old]);
     assert_eq!(said(&proxy.request(1, 7, &Shown(Some(new.clone())))), "hold");
     proxy.pass(SECOND / 10);
-    let api = naming(&[&old, &new]);
+    let named = [&old, &new];
+    let api = naming(&named);
     let mut effects = proxy.tick(0, &api);
     effects.extend(proxy.tick(1, &api));
     assert_eq!(released(&effects), [(7, "allow")]);

@@ -14,16 +14,18 @@ use crate::{
 };
 use serde_json::json;
 use std::time::Duration;
-use testbed::pki::Leaf;
+use testbed_pki::Leaf;
 use time::OffsetDateTime;
 
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: UnixSeconds = 24 * 3600;
-const IN: Outcome = Outcome::Allow { region: 0, authority: Authority::Digicert };
+fn allowed() -> Outcome {
+    Outcome::Allow { region: "us-east-1".to_owned(), authority: Authority::Digicert }
+}
 
 fn verdict(proxy: &Proxy, worker: usize, leaf: &Leaf) -> Verdict {
     let certificate = ClientCertificate::parse(&leaf.der).unwrap();
-    let trust = Trust { version: 1, regions: vec![proxy.trust(worker)] };
+    let trust = Trust { version: 1, regions: [("us-east-1".to_owned(), proxy.trust(worker))].into() };
     decide(&certificate, &proxy.policy, &trust, &(), VERIFIER, proxy.wall, proxy.now)
 }
 
@@ -50,7 +52,7 @@ fn a_wall_clock_that_is_a_day_wrong_for_a_while_drops_no_pin_holds_nobody_and_le
         proxy.run(MINUTE * 2);
         let all = [&usual, &ending, &begun, &removed];
         for leaf in all {
-            assert_eq!(verdict(&proxy, 1, leaf).outcome, IN);
+            assert_eq!(verdict(&proxy, 1, leaf).outcome, allowed());
         }
 
         proxy.wall += jump;
@@ -66,8 +68,8 @@ fn a_wall_clock_that_is_a_day_wrong_for_a_while_drops_no_pin_holds_nobody_and_le
         for (leaf, expected) in all.into_iter().zip(expected) {
             for worker in 0..2 {
                 let verdict = verdict(&proxy, worker, leaf);
-                assert_eq!(verdict.outcome, expected.map_or(IN, Outcome::Deny), "{jump}");
-                assert_eq!(verdict.worth_asking, None, "{jump}: nobody waits");
+                assert_eq!(verdict.outcome, expected.map_or_else(allowed, Outcome::Deny), "{jump}");
+                assert_eq!(verdict.needs_pin, None, "{jump}: nobody waits");
                 assert!(proxy.has_pin(worker, leaf), "{jump}: the pin is there");
             }
         }
@@ -91,5 +93,5 @@ fn an_answer_that_names_only_what_has_expired_is_a_failure_though_it_is_known() 
     assert_eq!(proxy.failures()[0], "no_usable_certificate");
     assert_eq!(verdict(&proxy, 0, &PKI.us.digicert).outcome, Outcome::Deny(Reason::Expired));
     proxy.wall -= 90 * DAY;
-    assert_eq!(verdict(&proxy, 0, &PKI.us.digicert).outcome, IN);
+    assert_eq!(verdict(&proxy, 0, &PKI.us.digicert).outcome, allowed());
 }

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde_json::json;
 use std::{sync::LazyLock, time::Duration};
-use testbed::pki::{Ca, KeyType, Leaf};
+use testbed_pki::{Ca, KeyType, Leaf};
 
 const MINUTE: Duration = Duration::from_mins(1);
 
