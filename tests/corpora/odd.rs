@@ -100,7 +100,7 @@ fn list(answers: &mut Answers, der: &[u8], authorities: &[CaCertificate]) {
         match CertificateList::verify_signature(der, authorities) {
             Ok(list) => match list.serials().find_map(Result::err) {
                 None => "verified",
-                Some(error) => error.code(),
+                Some(error) => error.code().code(),
             },
             Err(error) => CrlError::code(&error),
         },

@@ -15,6 +15,7 @@ use genesys_mtls_filter::{
     decision::{Outcome, Reason, Revocations, decide, trust::Trust},
     http::HttpResponse,
     policy::{Authority, NameRule, Policy, RegionPolicy},
+    shared::MemoryStore,
     time::{Clock, Monotonic, Now, UnixSeconds},
     x509::{
         ca::{CaCertificate, CaError},

@@ -9,8 +9,8 @@ use genesys_mtls_filter::{
     config,
     crl::RevocationList,
     http::HttpResponse,
-    shared::{Seal, Secret, Store},
-    time::Now,
+    shared::{Seal, Secret, SharedStore},
+    time::{Monotonic, Now},
     x509::ca::CaCertificate,
 };
 use serde_json::{Value, json};
@@ -118,7 +118,7 @@ fn monotonic() -> Duration {
 fn forgery(world: &World, name: &str, at: Duration) -> BTreeMap<String, Vec<u8>> {
     #[derive(Default)]
     struct Written(BTreeMap<String, Vec<u8>>);
-    impl Store for Written {
+    impl SharedStore for Written {
         fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
             self.0.get(key).map_or((None, None), |value| (Some(value.clone()), Some(1)))
         }
@@ -131,7 +131,7 @@ fn forgery(world: &World, name: &str, at: Duration) -> BTreeMap<String, Vec<u8>>
     let theirs = with(ours, "/regions/us-east-1/genesys/ca_certificates", json!(world.pki.impostor.pem));
     let policy = config::load(theirs.to_string().as_bytes()).expect("a policy");
     let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
-    let now = Now { mono: at, wall: i64::try_from(wall).unwrap_or(0), roll: 0.5 };
+    let now = Now { mono: Monotonic::new(at), wall: i64::try_from(wall).unwrap_or(0), random: 0.5 };
     let [their_ca, our_ca] =
         [&world.pki.impostor, &world.pki.us.root].map(|ca| CaCertificate::parse(&ca.der).expect("a CA"));
     let list = |ca: &CaCertificate, secret| {
