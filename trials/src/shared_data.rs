@@ -7,14 +7,20 @@ use crate::{
 use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     config::load,
-    crl::CrlFetcher,
-    pins::Refresher,
+    crl::RevocationList,
+    pins::{Client, Refresher},
     shared::SharedStore,
     time::{Monotonic, Now},
+    x509::fingerprint::Fingerprint,
 };
 use serde_json::Value;
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
 use testbed::World;
+
+/// Buckets of a revocation list's table, in each of its two places.
+const BUCKETS: usize = 256;
+/// Pieces of a list that is not sealed: more than a short one has.
+const PIECES: usize = 3;
 
 /// Remembers what it is asked for, and has nothing.
 #[derive(Default)]
@@ -34,35 +40,45 @@ impl SharedStore for Asked {
 
 const NOW: Now = Now { mono: Monotonic::from_millis(3_600_000), wall: 1_800_000_000, random: 0.5 };
 
-/// The keys under which the workers share what the certificates API said.
+/// The keys under which the workers share what the certificates API named.
 pub fn pin_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
-    let policy = load(policy.to_string().as_bytes()).map_err(|errors| format!("{errors:?}"))?;
+    let policy = Rc::new(load(policy.to_string().as_bytes()).map_err(|errors| format!("{errors:?}"))?);
     let region = policy.regions.iter().find(|region| region.id == REGION).ok_or("no region")?;
-    let source = region.source.as_ref().ok_or("no source")?;
     let client = world.genesys.credentials(REGION);
-    let client = (client.client_id, secret_of(world));
-    let mut worker = Refresher::new(&policy, source, Some(client), 7).ok_or("no refresher")?;
+    let client = Client::Own { id: client.client_id, secret: secret_of(world) };
+    let mut worker = Refresher::new(policy.clone(), region, client, 7).ok_or("no refresher")?;
     let mut asked = Asked::default();
-    worker.ask_early(&mut asked, NOW.mono);
+    worker.request_early(Fingerprint::of(b"unknown"), &mut asked, NOW);
     worker.tick(&AwsLcVerifier, &mut asked, NOW);
-    // Reads of all three, and what the log has announced.
+    // Lease, record and early request, and what the log has announced.
     let mut keys = asked.0.into_inner();
-    let lease = keys.iter().find(|key| key.ends_with("/lease")).ok_or("no lease")?.clone();
-    let (own, _) = lease.split_once("turns/").ok_or("no turns")?;
-    keys.extend([format!("{own}record"), format!("{}wanted", lease.trim_end_matches("lease"))]);
     let name = policy.name.as_str();
     keys.extend([format!("genesys_mtls/{name}/announced"), format!("genesys_mtls/{name}/told/{REGION}")]);
     Ok(keys.into_iter().collect())
 }
 
-/// The keys of the policy's first CRL: the lease, the record, and each CA's DER with its version.
+/// The keys of the policy's first revocation list: lease, turns, note of damage; and of each CA's list the record, and both places
+/// of its table and of itself.
 pub fn list_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
     let sealed = policy["regions"][REGION]["digicert"].is_object();
     let policy = load(policy.to_string().as_bytes()).map_err(|errors| format!("{errors:?}"))?;
-    let source = policy.revocation.lists.first().ok_or("no CRL")?.clone();
+    let source = policy.revocation.lists.first().ok_or("no list")?;
     let secret = sealed.then(|| secret_of(world));
-    let mut list = CrlFetcher::new(&Rc::new(policy), source, secret.as_ref(), 7).ok_or("no CRL")?;
+    let cas = policy.regions.first().map(|region| region.genesys.as_slice()).unwrap_or_default();
+    let mut list = RevocationList::new(&policy, source, cas, secret.as_ref(), 7).ok_or("no list")?;
     let mut asked = Asked::default();
-    list.tick(&AwsLcVerifier, &mut asked, NOW);
-    Ok(asked.0.into_inner().into_iter().collect())
+    list.tick(&mut asked, NOW);
+    let keys = asked.0.into_inner();
+    let lease = keys.iter().find(|key| key.ends_with("/lease")).ok_or("no lease")?;
+    let turns = lease.trim_end_matches("lease");
+    let (own, _) = turns.split_once("turns/").ok_or("no turns")?;
+    let mut all = vec![lease.clone(), format!("{turns}record"), format!("{own}damaged")];
+    for ca in cas.iter().map(|authority| authority.ca) {
+        all.push(format!("{own}{ca}/record"));
+        for place in ["a", "b"] {
+            all.extend((0..BUCKETS).map(|bucket| format!("{own}{ca}/{place}/{bucket:02x}")));
+            all.extend((0..PIECES).map(|piece| format!("{own}{ca}/{place}/piece{piece}")));
+        }
+    }
+    Ok(all)
 }
