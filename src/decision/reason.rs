@@ -28,18 +28,18 @@ pub enum Reason {
     Expired,
     /// No authority configured for the region has the name of its issuer, or none that is valid now.
     UnknownIssuer,
-    /// Names a configured authority as its issuer, and is signed with an algorithm that cannot be verified here.
-    UnsupportedAlgorithm,
     /// Names a configured authority as its issuer, but is not signed by it.
     BadSignature,
-    /// Envoy does not verify signatures for this module: its function is refused or missing.
-    SignatureUnavailable,
+    /// Names a configured authority as its issuer, and is signed with an algorithm that cannot be verified here.
+    UnsupportedAlgorithm,
     /// The certificate's fingerprint is not among the region's pins.
     NotPinned,
     /// On a CRL of its issuer.
     Revoked,
     /// No current CRL covers it, and the policy (`hard`) demands one.
     RevocationUnknown,
+    /// Envoy does not verify signatures for this module: its function is refused or missing.
+    SignatureUnavailable,
     /// The API has not answered since the proxy started, and could have named this certificate.
     TrustNotLoaded,
     /// The API's pins are older than `max_staleness`, and could have named this certificate.
@@ -60,12 +60,12 @@ impl Reason {
         Self::NotYetValid,
         Self::Expired,
         Self::UnknownIssuer,
-        Self::UnsupportedAlgorithm,
         Self::BadSignature,
-        Self::SignatureUnavailable,
+        Self::UnsupportedAlgorithm,
         Self::NotPinned,
         Self::Revoked,
         Self::RevocationUnknown,
+        Self::SignatureUnavailable,
         Self::TrustNotLoaded,
         Self::TrustStale,
         Self::TrustUnrefreshed,

@@ -151,8 +151,8 @@ fn whatever_the_collection_holds_has_a_typed_answer() {
         let header = [b"Cert=\"", &file[..file.len().min(60_000)], b"\""].concat();
         let shown = [Shown::Pem(file.clone()), Shown::Xfcc(header.clone())];
         answers.note("XFCC, bound to a digest", Reason::from(bind(&nobody, shown).unwrap_err()).to_string());
-        let hop =
-            from_hop(&header).map_or_else(|error| Reason::from(error).to_string(), |_| "one certificate".to_owned());
+        let hop = from_hop(&header)
+            .map_or_else(|error| Reason::from(error).to_string(), |_| "one certificate".to_owned());
         answers.note("XFCC of a hop", hop);
     }
     let table = format!("{} files, {} inputs.\n\n{}", files.len(), inputs.len(), answers.table());

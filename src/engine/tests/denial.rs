@@ -95,17 +95,16 @@ fn denial_line_escapes_what_the_client_wrote() {
 
 #[test]
 fn access_that_is_revoked_is_counted_once() {
-    let (kept, removed) = (us_leaf(&cast().digicert_ca), us_leaf(&cast().digicert_ca));
-    let mut proxy =
-        Proxy::by_api(&json!({"refresh": {"keep_removed": "0s", "interval": "1m", "jitter": "0%"}}), 1);
-    proxy.tick(0, &naming(&[&kept, &removed]));
-    let client = Shown(Some(removed));
+    let mut proxy = Proxy::new(&by_ca(), 1);
+    proxy.tick(0, &naming(&[]));
+    let client = Shown(Some(us_leaf(&cast().us_ca)));
     assert_eq!(said(&proxy.request(0, 1, &client)), "allow");
-    proxy.pass(61 * SECOND);
-    proxy.tick(0, &naming(&[&kept]));
+    proxy.now.wall = END + 3600;
+    proxy.tick(0, &naming(&[]));
     for stream in 2..4 {
-        proxy.request(0, stream, &client);
+        assert_eq!(said(&proxy.request(0, stream, &client)), "expired");
     }
     let log = proxy.log(0);
     assert_eq!(log.iter().filter(|line| line.contains("it was allowed before")).count(), 1, "{log:?}");
+    assert_eq!(counted(&proxy.tick(0, &naming(&[])), "turned_away.expired"), 1);
 }
