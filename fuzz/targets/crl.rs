@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
         }
         return;
     }
-    let list = der::sign(CAST.us_ca.key(), bytes);
+    let list = der::sign(|message| CAST.us_ca.key().signature(message), bytes);
     let now = Now { mono: Duration::from_secs(100), wall: NOW, roll: 0.5 };
     let mut shared = Shared::default();
     let worker =
