@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak oci dist reproducible lint fmt clean
+.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak oci dist reproducible lint circles fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -89,6 +89,9 @@ lint: ## Check formatting, clippy (host and wasm), dependencies (if cargo-deny i
 		then set -x; cargo deny --locked check --hide-inclusion-graph bans licenses sources && \
 		cargo deny --locked --manifest-path fuzz/Cargo.toml check --hide-inclusion-graph bans licenses sources; \
 		else echo "==> cargo-deny is not installed: dependencies not checked (cargo install --locked cargo-deny)"; fi
+
+circles: ## Find files of one crate that import each other in a circle
+	cargo run --locked --quiet -p tools --bin circles -- Cargo.toml fuzz/Cargo.toml
 
 fmt: ## Format the code
 	cargo fmt --all

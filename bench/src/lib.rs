@@ -5,6 +5,8 @@
 #![allow(clippy::missing_panics_doc, reason = "a tool: a broken set-up ends it")]
 
 pub mod document;
+mod guest;
+mod host;
 pub mod scene;
 pub mod script;
 pub mod vm;

@@ -1,13 +1,13 @@
 //! The module in an interpreter that counts what it executes.
 
-use crate::script::{self, Script};
+use crate::{guest::Guest, host, script::Script};
 use std::{
     collections::BTreeMap,
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
 };
 use wasmi::{
-    Caller, CompilationMode, Config, Engine, Error, ExternType, Instance, Linker, Memory, Module, Store, Val,
+    Caller, CompilationMode, Config, Engine, Error, ExternType, Instance, Linker, Module, Store, Val,
 };
 
 /// The root context's id.
@@ -56,7 +56,7 @@ impl Compiled {
             let name = import.name().to_owned();
             let call = move |mut caller: Caller<'_, Script>, parameters: &[Val], results: &mut [Val]| {
                 *caller.data_mut().calls.entry(name.clone()).or_default() += 1;
-                let status = script::answer(&name, &mut Guest::new(&mut caller, parameters)?)
+                let status = host::answer(&name, &mut Guest::new(&mut caller, parameters)?)
                     .ok_or_else(|| Error::new(format!("the script does not know {name}")))?;
                 if let [result] = results {
                     *result = Val::I32(status);
@@ -151,71 +151,5 @@ impl Vm {
             panic!("{name}: {error}; log: {:?}", self.store.data().log);
         }
         results.first().and_then(Val::i32)
-    }
-}
-
-/// The module's side of one host call: its arguments and its memory.
-#[allow(missing_debug_implementations, reason = "the interpreter's caller has none")]
-pub struct Guest<'a, 'b> {
-    caller: &'a mut Caller<'b, Script>,
-    memory: Memory,
-    parameters: &'a [Val],
-}
-
-impl<'a, 'b> Guest<'a, 'b> {
-    fn new(caller: &'a mut Caller<'b, Script>, parameters: &'a [Val]) -> Result<Self, Error> {
-        let memory = caller.get_export("memory").and_then(wasmi::Extern::into_memory);
-        let memory = memory.ok_or_else(|| Error::new("no memory"))?;
-        Ok(Self { caller, memory, parameters })
-    }
-
-    pub fn script(&mut self) -> &mut Script {
-        self.caller.data_mut()
-    }
-
-    pub fn number(&self, index: usize) -> u64 {
-        match self.parameters[index] {
-            Val::I32(value) => u64::from(value.cast_unsigned()),
-            Val::I64(value) => value.cast_unsigned(),
-            ref other => panic!("argument {index} is {other:?}"),
-        }
-    }
-
-    fn address(&self, index: usize) -> usize {
-        self.number(index).try_into().expect("an address")
-    }
-
-    /// The bytes that two arguments, address and length, show.
-    pub fn bytes(&self, index: usize) -> Vec<u8> {
-        let mut bytes = vec![0; self.address(index + 1)];
-        self.memory.read(&*self.caller, self.address(index), &mut bytes).expect("within memory");
-        bytes
-    }
-
-    /// Writes to where an argument points.
-    pub fn write(&mut self, index: usize, bytes: &[u8]) {
-        let at = self.address(index);
-        self.write_at(at, bytes);
-    }
-
-    pub fn write_at(&mut self, at: usize, bytes: &[u8]) {
-        self.memory.write(&mut *self.caller, at, bytes).expect("within memory");
-    }
-
-    /// Hands over bytes in memory that the module allocates, address and length to where two arguments point.
-    pub fn give(&mut self, index: usize, bytes: &[u8]) {
-        let length = u32::try_from(bytes.len()).expect("a length");
-        let allocate = ["proxy_on_memory_allocate", "malloc"]
-            .into_iter()
-            .find_map(|name| self.caller.get_export(name)?.into_func())
-            .expect("an allocator");
-        let mut address = [Val::I32(0)];
-        allocate
-            .call(&mut *self.caller, &[Val::I32(length.cast_signed())], &mut address)
-            .expect("an allocation");
-        let address = address[0].i32().expect("an address").cast_unsigned();
-        self.write_at(address as usize, bytes);
-        self.write(index, &address.to_le_bytes());
-        self.write(index + 1, &length.to_le_bytes());
     }
 }

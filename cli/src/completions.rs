@@ -1,7 +1,7 @@
 //! `genesys-mtls completions`: what the shell needs to complete our arguments.
 
-use crate::{Cli, output::Report};
-use clap::CommandFactory as _;
+use crate::output::Report;
+use clap::Command;
 use clap_complete::Shell;
 
 /// Print a completion script for a shell
@@ -15,9 +15,9 @@ pub struct Arguments {
     shell: Shell,
 }
 
-pub fn run(arguments: &Arguments) -> Report {
+pub fn run(arguments: &Arguments, mut tool: Command) -> Report {
     let mut script = Vec::new();
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "genesys-mtls", &mut script);
+    clap_complete::generate(arguments.shell, &mut tool, "genesys-mtls", &mut script);
     let text = String::from_utf8_lossy(&script).into_owned();
     Report { json: text.clone().into(), text, good: true }
 }

@@ -15,8 +15,7 @@ mod schema;
 mod source;
 mod times;
 
-use clap::{Parser, Subcommand};
-
+use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// The companion of the Genesys Cloud client filter for Envoy and Istio.
@@ -62,7 +61,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(arguments),
         Command::Regions(arguments) => Ok(regions::run(arguments)),
         Command::Schema(_) => Ok(schema::run()),
-        Command::Completions(arguments) => Ok(completions::run(arguments)),
+        Command::Completions(arguments) => Ok(completions::run(arguments, Cli::command())),
     };
     match result {
         Ok(report) => report.print(cli.json),

@@ -1,7 +1,5 @@
 //! As much DER as it takes to cut a signed structure open and to sign another one.
 
-use crate::cast::Key;
-
 /// `AlgorithmIdentifier` of ecdsa-with-SHA256.
 const ECDSA_WITH_SHA256: [u8; 12] = [0x30, 0x0a, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 
@@ -17,8 +15,8 @@ pub fn signed(der: &[u8]) -> Option<&[u8]> {
 }
 
 /// A certificate or list of this content, with a true signature whatever the content is.
-pub fn sign(key: &Key, signed: &[u8]) -> Vec<u8> {
-    let signature = key.signature(signed);
+pub fn sign(signature: impl FnOnce(&[u8]) -> Vec<u8>, signed: &[u8]) -> Vec<u8> {
+    let signature = signature(signed);
     let bits = element(3, &[&[0], &signature[..]].concat());
     element(0x30, &[signed, &ECDSA_WITH_SHA256, &bits].concat())
 }

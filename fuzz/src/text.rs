@@ -1,6 +1,5 @@
-//! PEM, percent-encoding, protobuf, and the shorthand of hostile headers.
+//! PEM, percent-encoding, protobuf.
 
-use crate::cast::CAST;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use prost::Message as _;
 use prost_types::{ListValue, Struct, value::Kind};
@@ -38,22 +37,6 @@ pub fn percent_decoded(text: &[u8]) -> Vec<u8> {
         }
     }
     decoded
-}
-
-/// Writes a hostile header out: 0xE0 to 0xE3 and a number stand for a whole certificate of the cast, in one of the forms
-/// in which headers carry them. So a mutation of one byte makes another header of the kind that matters.
-pub fn written_out(shorthand: &[u8]) -> Vec<u8> {
-    let (mut header, mut bytes) = (Vec::new(), shorthand.iter());
-    while let Some(&byte) = bytes.next() {
-        match (byte, bytes.as_slice().first()) {
-            (0xe0..=0xe3, Some(&number)) => {
-                bytes.next();
-                header.extend_from_slice(CAST.leaf(number).form(byte & 3).as_bytes());
-            }
-            _ => header.push(byte),
-        }
-    }
-    header
 }
 
 /// A configuration as Envoy passes plain YAML on: a serialized `Struct`.

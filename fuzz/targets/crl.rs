@@ -45,7 +45,7 @@ fuzz_target!(|data: &[u8]| {
         }
         return;
     }
-    let list = der::sign(CAST.us_ca.key(), bytes);
+    let list = der::sign(|message| CAST.us_ca.key().signature(message), bytes);
     let now = Now { mono: Monotonic::from_millis(100_000), wall: NOW, random: 0.5 };
     let mut store = MemoryStore::default();
     let policy = POLICY.with(Rc::clone);

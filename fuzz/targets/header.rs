@@ -11,8 +11,8 @@ use genesys_mtls_filter::{
     x509::fingerprint::Fingerprint,
 };
 use genesys_mtls_fuzz::{
-    cast::{CAST, Leaf, US_BY_DIGICERT, US_BY_GENESYS, outcome, us_only},
-    text::{pem, percent_decoded, written_out},
+    cast::{CAST, Leaf, US_BY_DIGICERT, US_BY_GENESYS, outcome, us_only, written_out},
+    text::{pem, percent_decoded},
 };
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;

@@ -1,9 +1,5 @@
 //! Forms of text: durations, names, hosts and headers.
 
-use crate::config::{
-    error::{ErrorKind, Form},
-    section::Section,
-};
 use std::time::Duration;
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -28,19 +24,13 @@ pub fn show(duration: Duration) -> String {
     }
 }
 
-/// A header the filter reads or writes: a token (RFC 9110, section 5.6.2) that no proxy gives another meaning.
-pub fn header(section: &mut Section<'_>, name: &'static str) -> Option<String> {
-    const TAKEN: [&str; 7] =
-        ["host", "authorization", "cookie", "connection", "content-length", "transfer-encoding", "te"];
-    let header = section.text(name)?.to_ascii_lowercase();
-    if header.is_empty() || !header.bytes().all(is_label_byte) {
-        let message = format!("`{header}` is not a header name: use letters, digits and - only");
-        let kind = ErrorKind::Malformed { text: header.clone(), form: Form::HeaderName };
-        section.wrong_kind(name, message, kind);
-    } else if TAKEN.contains(&header.as_str()) {
-        section.wrong(name, format!("`{header}` already has a meaning: choose another header"));
-    }
-    Some(header)
+/// Headers that proxies give a meaning.
+pub const TAKEN_HEADERS: [&str; 7] =
+    ["host", "authorization", "cookie", "connection", "content-length", "transfer-encoding", "te"];
+
+/// The part of RFC 9110's tokens (section 5.6.2) that every proxy passes on.
+pub fn is_header(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(is_label_byte)
 }
 
 pub fn is_policy_name(text: &str) -> bool {

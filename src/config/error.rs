@@ -37,7 +37,8 @@ pub enum Form {
 
 impl ConfigError {
     pub fn new(path: &str, message: &str) -> Self {
-        Self { path: fit_path(path), message: fit_message(message), position: None, kind: ErrorKind::Other }
+        let (path, message) = (fit(path, '.', |_| true), fit(message, '`', |n| n % 2 == 1));
+        Self { path, message, position: None, kind: ErrorKind::Other }
     }
 
     /// A name that could be a key is left out. No name that is worth a proposal is that long.
@@ -57,19 +58,13 @@ impl ConfigError {
     }
 }
 
-/// Messages quote the operator's text between backticks. Nothing that could be a key or a certificate is shown, and nothing
-/// that breaks the line; outside the quotes neither, where the rest of a name with a backtick in it is.
-fn fit_message(message: &str) -> String {
-    let parts = message.split('`').enumerate();
+/// Messages quote the operator's text between backticks, and paths consist of names that the operator chose. No part of
+/// either that could be a key or a certificate is shown, none that breaks the line, and none that is too long for a name.
+fn fit(text: &str, separator: char, is_chosen: impl Fn(usize) -> bool) -> String {
+    let parts = text.split(separator).enumerate();
     let parts =
-        parts.map(|(n, part)| if unfit(part) || n % 2 == 1 && part.len() > 200 { "..." } else { part });
-    parts.collect::<Vec<_>>().join("`")
-}
-
-/// Paths consist of names that the operator chose.
-fn fit_path(path: &str) -> String {
-    let names = path.split('.').map(|name| if unfit(name) || name.len() > 200 { "..." } else { name });
-    names.collect::<Vec<_>>().join(".")
+        parts.map(|(n, part)| if unfit(part) || is_chosen(n) && part.len() > 200 { "..." } else { part });
+    parts.collect::<Vec<_>>().join(&separator.to_string())
 }
 
 fn unfit(text: &str) -> bool {

@@ -19,7 +19,7 @@ use crate::{
     time::UnixSeconds,
     x509::fingerprint::Fingerprint,
 };
-use checks::{HOUR, header, is_policy_name, show};
+use checks::{HOUR, is_policy_name, show};
 use section::Section;
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ fn clock_skew(root: &mut Section<'_>) -> UnixSeconds {
 
 fn identity(root: &mut Section<'_>) -> Option<String> {
     root.optional_object("identity", "an object with `header`", |section| {
-        header(section, "header").unwrap_or_else(|| "x-genesys-cloud-client".to_owned())
+        section.header("header").unwrap_or_else(|| "x-genesys-cloud-client".to_owned())
     })
 }
 

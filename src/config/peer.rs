@@ -1,10 +1,7 @@
 //! `peer_certificate`: where the peer's certificate is read.
 
 use crate::{
-    config::{
-        checks::{header, is_host},
-        section::Section,
-    },
+    config::{checks::is_host, section::Section},
     policy::{Peer, PeerSource, TrustedHop, TrustedPeer},
 };
 
@@ -43,7 +40,7 @@ fn trusted_hop(section: &mut Section<'_>) -> TrustedHop {
         "peer",
         "say how the proxy in front is recognised: by `sha256` or `dns_san` of its client certificate",
     );
-    let header = header(section, "header").unwrap_or_default();
+    let header = section.header("header").unwrap_or_default();
     let none = || TrustedPeer::Sha256(Vec::new());
     let peer = section.optional_object("peer", "an object with `sha256` or `dns_san`", |peer| {
         let fingerprints =

@@ -4,8 +4,8 @@
 //! module.
 
 use crate::config::{
-    checks::{duration, show},
-    error::{ConfigError, ErrorKind},
+    checks::{TAKEN_HEADERS, duration, is_header, show},
+    error::{ConfigError, ErrorKind, Form},
 };
 use serde_json::{Map, Value};
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
@@ -190,6 +190,19 @@ impl<'e> Section<'e> {
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.take(name)?;
         self.parsed(name, value, "text", |text| Ok(text.to_owned()))
+    }
+
+    /// A header that the filter reads or writes, in lower case.
+    pub fn header(&mut self, name: &'static str) -> Option<String> {
+        let header = self.text(name)?.to_ascii_lowercase();
+        if !is_header(&header) {
+            let message = format!("`{header}` is not a header name: use letters, digits and - only");
+            let kind = ErrorKind::Malformed { text: header.clone(), form: Form::HeaderName };
+            self.wrong_kind(name, message, kind);
+        } else if TAKEN_HEADERS.contains(&header.as_str()) {
+            self.wrong(name, format!("`{header}` already has a meaning: choose another header"));
+        }
+        Some(header)
     }
 
     /// Reads text in a form, or the words for why it does not have that form.

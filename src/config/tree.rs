@@ -49,6 +49,12 @@ fn not_json(error: &serde_json::Error) -> ConfigError {
     ConfigError { position: Some((line, column)), ..ConfigError::new("", &message) }
 }
 
+macro_rules! scalars {
+    ($($visit:ident($type:ty))*) => {
+        $(fn $visit<E>(self, value: $type) -> Result<Value, E> { Ok(Value::from(value)) })*
+    };
+}
+
 /// A JSON value in which no name is written twice: of two, [`Value`] would keep the later one, without a word.
 struct Json(Value);
 
@@ -66,25 +72,7 @@ impl<'de> Deserialize<'de> for Json {
                 Ok(Value::Null)
             }
 
-            fn visit_bool<E>(self, truth: bool) -> Result<Value, E> {
-                Ok(Value::Bool(truth))
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-                Ok(Value::from(number))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-                Ok(Value::from(number))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-                Ok(Value::from(number))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-                Ok(Value::from(text))
-            }
+            scalars! { visit_bool(bool) visit_u64(u64) visit_i64(i64) visit_f64(f64) visit_str(&str) }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
                 let mut values = Vec::new();

@@ -1,6 +1,7 @@
 //! The name of a certificate: which of its fields count, and whose it is.
 
 use crate::{regions, x509::certificate::ClientCertificate};
+use std::collections::BTreeMap;
 
 /// Which fields of a certificate are its name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,30 +31,20 @@ pub fn names(certificate: &ClientCertificate, rule: NameRule) -> &[String] {
     }
 }
 
-/// Which region each name stands for: the one that is configured with it, or else the one that the catalogue has it of. So
-/// a region that is configured with a new name keeps its published one beside it.
+/// Which region each name is of: the one that is configured with it, or else the one that the catalogue has it of. So a region
+/// that is configured with a new name keeps its published one besides.
 #[derive(Clone, Debug)]
-pub struct RegionNames(Vec<Configured>);
-
-#[derive(Clone, Debug)]
-struct Configured {
-    name: String,
-    region: String,
-}
+pub struct RegionNames(BTreeMap<String, String>);
 
 impl RegionNames {
     /// Names and the ids of their regions, as they are configured.
     pub fn new<'a>(configured: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let configured = configured.into_iter();
-        Self(
-            configured
-                .map(|(name, region)| Configured { name: name.to_owned(), region: region.to_owned() })
-                .collect(),
-        )
+        Self(configured.map(|(name, region)| (name.to_ascii_lowercase(), region.to_owned())).collect())
     }
 
     /// The id of the region whose client a certificate is by its name, if it is configured under that name. An error has the
-    /// ids of all regions whose names stand anywhere in it, if they are several: no certificate of Genesys Cloud's is
+    /// ids of all regions whose names are anywhere in it, if they are several: no certificate of Genesys Cloud's is
     /// like that, whichever field counts.
     pub fn owner(&self, certificate: &ClientCertificate, rule: NameRule) -> Result<Option<&str>, Vec<&str>> {
         let all_names = certificate.dns_names.iter().chain(&certificate.common_names);
@@ -67,8 +58,7 @@ impl RegionNames {
     }
 
     fn configured(&self, name: &str) -> Option<&str> {
-        let mut configured = self.0.iter();
-        Some(&configured.find(|known| known.name.eq_ignore_ascii_case(name))?.region)
+        self.0.get(&name.to_ascii_lowercase()).map(String::as_str)
     }
 
     fn region(&self, name: &str) -> Option<&str> {

@@ -2,7 +2,9 @@
 
 use super::{
     dump::{Dump, is_false, list, text, truth, type_of, unwrapped},
+    finding::Finding,
     plugin::Plugin,
+    rules::Rule,
 };
 use serde_json::Value;
 
@@ -166,4 +168,30 @@ fn plugins(path: &str, filters: &[Filter]) -> Vec<Plugin> {
 
 fn routes(manager: &Value, dump: &Dump) -> Option<Value> {
     manager.get("route_config").or_else(|| dump.routes.get(text(manager, "/rds/route_config_name"))).cloned()
+}
+
+/// Filter state is the request's, whichever chain it came by: a guard tells policies apart by their names alone.
+pub fn check_names(chains: &[Chain]) -> Vec<Finding> {
+    let plugins: Vec<&Plugin> = chains.iter().flat_map(|chain| &chain.plugins).collect();
+    let digest = |plugin: &Plugin| plugin.policy.as_ref().ok().map(|policy| policy.digest);
+    let twins = plugins.iter().enumerate().filter_map(|(index, plugin)| {
+        let mut before = plugins.iter().take(index).filter(|other| digest(other).is_some());
+        let twin = before.find(|other| other.name() == plugin.name() && digest(other) != digest(plugin))?;
+        Some((plugin, twin))
+    });
+    twins
+        .map(|(plugin, twin)| {
+            Finding::new(
+                Rule::SharedName,
+                &plugin.path,
+                format!(
+                    "its policy is called `{}` and is another than that of {}: a caller that one of them allows passes the guard of \
+                     both, and they share metrics and fetched pins",
+                    plugin.name(),
+                    twin.path
+                ),
+                "give each policy its own `name`, and its guard that key",
+            )
+        })
+        .collect()
 }

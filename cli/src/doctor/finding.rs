@@ -1,37 +1,8 @@
 //! Something worth saying about a configuration.
 
-use super::rules::Rule;
-use crate::output::{BAD, NOTE, STRONG, WARN, foreign, paint};
+use super::rules::{Rule, Severity};
+use crate::output::{STRONG, foreign, paint};
 use serde_json::{Value, json};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// Requests can pass that should not, secrets can leave, or nothing can pass at all.
-    Error,
-    /// Holds today; something likely breaks it.
-    Warning,
-    /// Worth knowing.
-    Note,
-}
-
-impl Severity {
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warning => "warning",
-            Self::Note => "note",
-        }
-    }
-
-    pub fn painted(self, text: impl std::fmt::Display) -> String {
-        let style = match self {
-            Self::Error => BAD,
-            Self::Warning => WARN,
-            Self::Note => NOTE,
-        };
-        paint(style, text)
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {

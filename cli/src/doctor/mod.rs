@@ -17,8 +17,8 @@ mod ways;
 
 use crate::output::{self, BAD, GOOD, Report, STRONG, Usage, foreign, paint};
 use dump::Dump;
-use finding::{Finding, Severity};
-use rules::Rule;
+use finding::Finding;
+use rules::{Rule, Severity};
 use serde_json::{Value, json};
 use std::{fmt::Write as _, time::Duration};
 
@@ -82,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     }
     findings.extend(ways::check(&chains, &tunnels, &dump));
     findings.extend(vm::check_shared(&chains, &dump));
-    findings.extend(plugin::check_names(&chains));
+    findings.extend(chains::check_names(&chains));
     findings
         .sort_by(|a, b| (a.severity(), &a.path, a.rule.code()).cmp(&(b.severity(), &b.path, b.rule.code())));
     findings.dedup();

@@ -1,6 +1,6 @@
 //! One use of the filter: its `PluginConfig`, and the policy it loads.
 
-use super::{chains::Chain, finding::Finding, rules::Rule};
+use super::{finding::Finding, rules::Rule};
 use crate::source::{self, Node, Problem};
 use genesys_mtls_filter::policy::{Mode, Policy};
 use serde_json::Value;
@@ -52,30 +52,4 @@ impl Plugin {
             })
             .collect()
     }
-}
-
-/// Filter state is the request's, whichever chain it came by: a guard tells policies apart by their names alone.
-pub fn check_names(chains: &[Chain]) -> Vec<Finding> {
-    let plugins: Vec<&Plugin> = chains.iter().flat_map(|chain| &chain.plugins).collect();
-    let digest = |plugin: &Plugin| plugin.policy.as_ref().ok().map(|policy| policy.digest);
-    let twins = plugins.iter().enumerate().filter_map(|(index, plugin)| {
-        let mut before = plugins.iter().take(index).filter(|other| digest(other).is_some());
-        let twin = before.find(|other| other.name() == plugin.name() && digest(other) != digest(plugin))?;
-        Some((plugin, twin))
-    });
-    twins
-        .map(|(plugin, twin)| {
-            Finding::new(
-                Rule::SharedName,
-                &plugin.path,
-                format!(
-                    "its policy is called `{}` and is another than that of {}: whoever one of them lets in passes the guard \
-                     of both, and they share metrics and fetched pins",
-                    plugin.name(),
-                    twin.path
-                ),
-                "give each policy a `name` of its own, and its guard that key",
-            )
-        })
-        .collect()
 }

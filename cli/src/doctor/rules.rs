@@ -1,6 +1,35 @@
 //! Everything the doctor can find, under stable codes.
 
-use super::finding::Severity;
+use crate::output::{BAD, NOTE, WARN, paint};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Requests can pass that should not, secrets can leave, or nothing can pass at all.
+    Error,
+    /// Holds today; something likely breaks it.
+    Warning,
+    /// Worth knowing.
+    Note,
+}
+
+impl Severity {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
+
+    pub fn painted(self, text: impl std::fmt::Display) -> String {
+        let style = match self {
+            Self::Error => BAD,
+            Self::Warning => WARN,
+            Self::Note => NOTE,
+        };
+        paint(style, text)
+    }
+}
 
 macro_rules! rules {
     ($($severity:ident $name:ident $code:literal $meaning:literal;)+) => {

@@ -1,6 +1,6 @@
 //! The configuration that the certificates found make.
 
-use super::{Certificate, Use};
+use super::certificate::{Certificate, Use};
 use crate::times;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use genesys_mtls_filter::{time::UnixSeconds, x509::fingerprint::Fingerprint};

@@ -1,6 +1,6 @@
 //! Pins as text, configuration, ConfigMap and JSON.
 
-use super::{Arguments, Format};
+use super::arguments::{Arguments, Format};
 use crate::{output::Report, times};
 use genesys_mtls_filter::{pins::Selection, policy::Source};
 use serde_json::{Value, json};

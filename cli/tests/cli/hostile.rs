@@ -29,6 +29,19 @@ fn what_a_policys_file_says_stays_on_its_line() {
 }
 
 #[test]
+fn wrong_regions_by_the_thousand_fill_no_screen() {
+    let regions: Vec<String> = (0..5000).map(|n| format!(r#""xx-region-{n}":{{"genesys":{{}}}}"#)).collect();
+    let text = format!("{{\"regions\":{{{}}}}}", regions.join(","));
+    let began = std::time::Instant::now();
+    let outcome = run_with(&["check", "-"], &text, &[]);
+    // Each error compared with each key took minutes.
+    assert!(began.elapsed() < std::time::Duration::from_secs(30), "{:?}", began.elapsed());
+    assert!(outcome.stdout.contains("... and 4950 more"), "{}", outcome.stdout);
+    let longest = outcome.stdout.lines().map(str::len).max();
+    assert!(longest.is_some_and(|length| length < 300), "{longest:?}");
+}
+
+#[test]
 fn a_crowd_of_certificates_is_refused_in_a_bundle_and_in_an_archive() {
     let ca = Ca::builder("crowd").key(KeyType::P256).self_signed();
     let dir = tempfile::tempdir().expect("a directory");

@@ -1,6 +1,5 @@
 //! Places in a shipped bootstrap, and changes to it.
 
-use super::elsewhere::others;
 use serde_json::{Value, json};
 use testbed::{World, config};
 
@@ -261,13 +260,7 @@ pub fn scoped_routes(bootstrap: &mut Value, world: &World) {
     scope_routes(manager(bootstrap), world);
 }
 
-/// The same on a chain of others.
-pub fn others_scoped_routes(bootstrap: &mut Value, world: &World) {
-    bootstrap["node"] = json!({"id": "doctor", "cluster": "doctor"});
-    scope_routes(others(bootstrap), world);
-}
-
-fn scope_routes(manager: &mut Value, world: &World) {
+pub fn scope_routes(manager: &mut Value, world: &World) {
     let routes = remove(manager, "route_config");
     manager["scoped_routes"] = json!({
         "name": "scopes",

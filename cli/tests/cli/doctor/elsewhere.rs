@@ -1,6 +1,6 @@
 //! What else there is beside the shipped way to the service: other chains, clusters, tunnels.
 
-use super::changes::{at, cluster, clusters, list, manager_of, remove, typed};
+use super::changes::{at, cluster, clusters, list, manager_of, remove, scope_routes, typed};
 use serde_json::{Value, json};
 use testbed::World;
 
@@ -88,4 +88,10 @@ pub fn tunnel_to<'v>(bootstrap: &'v mut Value, cluster: &str) -> &'v mut Vec<Val
         "filter_chains": [{"filters": [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]}],
     }));
     list(listeners.last_mut().expect("the listener"), "/filter_chains/0/filters")
+}
+
+/// The same on a chain of others.
+pub fn others_scoped_routes(bootstrap: &mut Value, world: &World) {
+    bootstrap["node"] = json!({"id": "doctor", "cluster": "doctor"});
+    scope_routes(others(bootstrap), world);
 }

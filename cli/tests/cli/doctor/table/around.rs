@@ -1,6 +1,6 @@
 //! What stands around filter and guard: TLS, callouts, the VM.
 
-use super::{Row, before_1_39, explain, of};
+use super::row::{Row, before_1_39, explain, of};
 use crate::doctor::changes::{
     another_environment, at, callout_ca_from_file, callout_names, callout_tls, callout_validation,
     capabilities, certificate_in_xfcc, chain, client_cas_from_file, cluster, clusters, filters, forward,

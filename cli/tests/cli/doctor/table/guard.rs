@@ -1,6 +1,6 @@
 //! Policy, filter and guard.
 
-use super::{Row, explain, of};
+use super::row::{Row, explain, of};
 use crate::doctor::changes::{
     WASM, at, buffer, denied_without_note, enable, filters, guard, guard_from_file, list, matcher_for_all,
     noting_guard, plugin, policy, principals, rbac, route, scoped_to_the_host, second_chain,

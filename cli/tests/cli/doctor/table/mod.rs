@@ -2,40 +2,14 @@
 
 mod around;
 mod guard;
+mod row;
 mod ways;
 
 use super::{dump, examine, findings, start, world};
 use crate::run::run;
+use row::{Example, Row};
 use serde_json::{Value, json};
 use testbed::{World, envoy};
-
-type Change = fn(&mut Value, &World);
-
-/// A change to a shipped file, and the version that the dump is to be of.
-struct Example {
-    what: &'static str,
-    file: &'static str,
-    before_1_39: bool,
-    change: Change,
-}
-
-struct Row {
-    rule: &'static str,
-    bad: &'static [Example],
-    good: &'static [Example],
-}
-
-const fn of(file: &'static str, what: &'static str, change: Change) -> Example {
-    Example { what, file, before_1_39: false, change }
-}
-
-const fn explain(what: &'static str, change: Change) -> Example {
-    of("envoy.yaml", what, change)
-}
-
-const fn before_1_39(what: &'static str, change: Change) -> Example {
-    Example { what, file: "envoy.yaml", before_1_39: true, change }
-}
 
 fn rows() -> impl Iterator<Item = &'static Row> {
     guard::ROWS.iter().chain(ways::ROWS).chain(around::ROWS)

@@ -1,16 +1,16 @@
 //! Ways around filter and guard.
 
-use super::{Row, explain, of};
+use super::row::{Row, explain, of};
 use crate::doctor::{
     changes::{
         RBAC, WASM, at, clusters, disable, filters, guard, host, list, manager, manager_of, matcher_for_all,
-        noting_guard, other_host, others_scoped_routes, rbac_per_route, route, router, routes_by_matcher,
-        routes_from_file, scoped_routes, scoped_to_the_host, second_chain, second_policy,
-        second_policy_and_service, somebody_else, typed,
+        noting_guard, other_host, rbac_per_route, route, router, routes_by_matcher, routes_from_file,
+        scoped_routes, scoped_to_the_host, second_chain, second_policy, second_policy_and_service,
+        somebody_else, typed,
     },
     elsewhere::{
-        aggregate, another_service, by_script, discovered_twice, forward_proxy, others, reroute_others,
-        tunnel, tunnel_to,
+        aggregate, another_service, by_script, discovered_twice, forward_proxy, others, others_scoped_routes,
+        reroute_others, tunnel, tunnel_to,
     },
 };
 use serde_json::json;
