@@ -17,6 +17,7 @@ use genesys_mtls_fuzz::{
     NOW,
     cast::{CAST, policy},
     der,
+    shared::Shared,
 };
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
@@ -44,8 +45,8 @@ fuzz_target!(|data: &[u8]| {
         return;
     }
     let list = der::sign(CAST.us_ca.key(), bytes);
-    let now = Now { mono: Monotonic::from_millis(1000 * 100), wall: NOW, random: 0.5 };
-    let mut shared = MemoryStore::default();
+    let now = Now { mono: Duration::from_secs(100), wall: NOW, roll: 0.5 };
+    let mut shared = Shared::default();
     let worker =
         |number| RevocationList::new(&POLICY, &POLICY.revocation.lists[0], &CA[..], None, number).unwrap();
     let (mut first, mut second) = (worker(1), worker(2));
@@ -68,7 +69,7 @@ fuzz_target!(|data: &[u8]| {
         });
         for (worker, who) in [(&first, "who has the list"), (&second, "who has its pieces")] {
             let standing = worker.standing(&CA[0], leaf, &shared, &mut Clock::at(NOW));
-            assert_eq!(standing, expected, "{who}, of {}", leaf.summary.subject);
+            assert_eq!(standing, expected, "{who}, of {}", leaf.summary().subject);
         }
     }
 });

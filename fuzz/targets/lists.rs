@@ -15,6 +15,7 @@ use genesys_mtls_fuzz::{
     NOW,
     cast::{CAST, US_BY_GENESYS, policy},
     der,
+    shared::Shared,
 };
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value, json};
@@ -37,9 +38,9 @@ static GOOD: LazyLock<ClientCertificate> = LazyLock::new(|| {
     ClientCertificate::parse(&leaf.der).unwrap()
 });
 
-/// MemoryStore data after the first worker fetched a list: the newest one, the one before, and another CA's; with a secret,
+/// Shared data after the first worker fetched a list: the newest one, the one before, and another CA's; with a secret,
 /// and without.
-static FETCHED: LazyLock<[[MemoryStore; 3]; 2]> = LazyLock::new(|| {
+static FETCHED: LazyLock<[[Shared; 3]; 2]> = LazyLock::new(|| {
     let newest = CAST.us_ca.list(2, &[&CAST.leaves[US_BY_GENESYS]]);
     let lists = [
         (newest, &*CA),
@@ -51,7 +52,7 @@ static FETCHED: LazyLock<[[MemoryStore; 3]; 2]> = LazyLock::new(|| {
         let mut moments = if secret { [10, 9, 8] } else { [10; 3] }.into_iter().map(at);
         lists.each_ref().map(|(list, authorities)| {
             let (mut worker, mut shared, now) =
-                (worker(1, secret, &authorities[..]), MemoryStore::default(), moments.next().unwrap());
+                (worker(1, secret, &authorities[..]), Shared::default(), moments.next().unwrap());
             assert!(worker.tick(&mut shared, now).0.is_some());
             let response = HttpResponse { status: 200, body: Some(list.clone()), retry_after: None };
             worker.answered(Ok(response), &mut shared, now);
@@ -66,11 +67,11 @@ fn worker(number: u64, secret: bool, authorities: &[CaCertificate]) -> Revocatio
 }
 
 /// The same as if it were of the CA that is believed, sealed as whoever has no secret can.
-fn in_place(authority: &CaCertificate, shared: &MemoryStore) -> MemoryStore {
-    let mut ours = MemoryStore::default();
+fn in_place(authority: &CaCertificate, shared: &Shared) -> Shared {
+    let mut ours = Shared::default();
     worker(1, false, &CA[..]).tick(&mut ours, at(1));
-    let turns = |shared: &MemoryStore| shared.key("/lease").unwrap().split('/').nth(5).unwrap().to_owned();
-    let mut moved = MemoryStore::default();
+    let turns = |shared: &Shared| shared.key("/lease").unwrap().split('/').nth(5).unwrap().to_owned();
+    let mut moved = Shared::default();
     for (key, (value, _)) in &shared.values {
         let there = key.replace(&authority.ca.to_string(), &CA[0].ca.to_string());
         let there = there.replace(&turns(shared), &turns(&ours));
@@ -82,7 +83,7 @@ fn in_place(authority: &CaCertificate, shared: &MemoryStore) -> MemoryStore {
 }
 
 fn at(seconds: u64) -> Now {
-    Now { mono: Monotonic::from_millis(1000 * seconds), wall: NOW, random: 0.5 }
+    Now { mono: Duration::from_secs(seconds), wall: NOW, roll: 0.5 }
 }
 
 #[derive(Arbitrary, Debug)]
@@ -198,13 +199,13 @@ fuzz_target!(|attack: Attack| {
 fn standing(
     worker: &RevocationList,
     certificate: &ClientCertificate,
-    shared: &MemoryStore,
+    shared: &Shared,
 ) -> Option<RevocationStatus> {
     worker.standing(&CA[0], certificate, shared, &mut Clock::at(NOW))
 }
 
 impl Edit {
-    fn apply(&self, key: &str, honest: &[MemoryStore; 3], may_roll_back: bool, shared: &mut MemoryStore) {
+    fn apply(&self, key: &str, honest: &[Shared; 3], may_roll_back: bool, shared: &mut Shared) {
         let list = format!("{key}/{}", CA[0].ca);
         let record = match self {
             Self::Record(record, _) | Self::Sequence(record, _) => *record,
@@ -280,7 +281,7 @@ impl Edit {
 }
 
 impl Split {
-    fn apply(&self, outline: &mut Map<String, Value>, pieces: &str, shared: &mut MemoryStore) {
+    fn apply(&self, outline: &mut Map<String, Value>, pieces: &str, shared: &mut Shared) {
         let frame = outline.get("frame").cloned().unwrap_or_default();
         let Ok(frame) = serde_json::from_value::<Vec<u8>>(frame) else { return };
         let entries = shared.get(&format!("{pieces}0")).0.unwrap_or_default();
@@ -326,7 +327,7 @@ impl Change {
     }
 }
 
-fn flip(shared: &mut MemoryStore, key: &str, bit: u16) {
+fn flip(shared: &mut Shared, key: &str, bit: u16) {
     let mut value = shared.get(key).0.unwrap_or_default();
     turn(&mut value, bit);
     shared.set(key, &value, None);

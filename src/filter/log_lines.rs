@@ -6,7 +6,7 @@ use crate::{
     crl::{ListEvent, RevocationList},
     decision::Reason,
     host::SharedData,
-    pins::{Event, PinChange, PinStatus, SkippedEntities},
+    pins::{Event, PinChange, PinStatus},
     policy::{ListSource, Mode, Policy},
     shared::claim,
     time::{Monotonic, UnixSeconds},
@@ -93,7 +93,7 @@ pub fn refresh(policy: &str, region: &str, event: &Event) {
             failure.detail,
             next_in.as_secs_f64()
         ),
-        Event::Skipped(SkippedEntities { reasons, unreadable }) => {
+        Event::Skipped { reasons, unreadable } => {
             let mut counts = BTreeMap::<&str, u32>::new();
             for reason in reasons {
                 *counts.entry(reason.code()).or_default() += 1;

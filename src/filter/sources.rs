@@ -278,7 +278,7 @@ impl Sources {
             let code = match &event {
                 Event::Refreshed { .. } => "ok",
                 Event::Failed { failure, .. } => failure.code.code(),
-                Event::Skipped(_) => "",
+                Event::Skipped { .. } => "",
             };
             if !code.is_empty() {
                 self.count(region, code);
