@@ -1,11 +1,11 @@
 //! Writes what each target begins with: `seeds <directory>`, one directory per target in it.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     http::HttpResponse,
     pins::{Client, Refresher},
     shared::{MemoryStore, Seal, Secret},
-    time::Now,
+    time::{Monotonic, Now},
 };
 use genesys_mtls_fuzz::{
     NOW,
@@ -14,7 +14,7 @@ use genesys_mtls_fuzz::{
     text::pem,
 };
 use serde_json::{Value, json};
-use std::{fs, io, path::PathBuf, time::Duration};
+use std::{fs, io, path::PathBuf, rc::Rc, time::Duration};
 
 fn main() -> io::Result<()> {
     let Some(root) = std::env::args_os().nth(1).map(PathBuf::from) else {

@@ -235,7 +235,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_an_answer_says_the_next_call_stays_on_host_and_path(
+        fn the_next_call_stays_on_host_and_path(
             start in "(https?://)?(api.mypurecloud.com|evil.example|)[:@/]?", end in "([?/][ -~\\r\\n]{0,20})?", within in any::<bool>(),
         ) {
             let uri = if within { format!("{start}{PATH}{end}") } else { format!("{start}{end}") };

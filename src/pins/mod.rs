@@ -26,7 +26,7 @@ pub use fetch::{Client, Fetch, FetchResult, Progress, Upstreams};
 pub use oauth::Token;
 pub use pin_news::{PinChange, PinNews, PinStatus, Pins};
 pub use record::{Complete, Leaf, Record};
-pub use refresher::{Event, Refresher, SkippedEntities, Step};
+pub use refresher::{Event, Refresher, Step};
 pub use schedule::{backoff, first_period, longest, period};
 pub use select::{ApiStatus, Criteria, Named, NamedLeaf, Selection, Skipped};
 

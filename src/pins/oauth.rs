@@ -142,7 +142,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_login_host_answers_a_token_fits_a_header_and_lasts_two_days_at_most(
+        fn a_token_fits_a_header_and_lasts_two_days_at_most(
             token in any::<String>(), kind in option::of(any::<String>()), expires_in in any::<f64>(), status in proptest::sample::select(&[200, 200, 200, 302, 401, 503][..]),
         ) {
             let kind = kind.map_or(Value::Null, |kind| json!(kind));

@@ -47,7 +47,7 @@ pub struct PinNews {
 
 impl PinNews {
     pub fn new(policy: &str, region: &str) -> Self {
-        Self { key: format!("genesys_mtls/{policy}/told/{region}"), pins: Pins::new() }
+        Self { key: format!("genesys_mtls/{policy}/logged/{region}"), pins: Pins::new() }
     }
 
     pub fn pins(&self) -> &Pins {

@@ -10,9 +10,9 @@ use crate::{
         pin_news::{PinStatus, Pins},
         record::{Conclusions, Record},
         schedule,
-        select::{Criteria, Named, Selection, Skipped},
+        select::{Criteria, Named, Skipped},
     },
-    policy::{Authority, Policy, RegionPolicy, Source},
+    policy::{Policy, RegionPolicy, Source},
     shared::{CALLBACK, FORM, Lease, Seal, SealedRecord, SharedStore},
     time::{Monotonic, Now},
     x509::{ca::CaCertificate, fingerprint::Fingerprint, signature::SignatureVerifier},
@@ -31,16 +31,8 @@ pub enum Event {
     Refreshed { named: usize, kept: usize, changed: bool, recovered: bool },
     /// A refresh failed; `new` if not for the same reason as the one before.
     Failed { failure: Failure, failures: u32, next_in: Duration, new: bool },
-    /// What of a complete answer is not used, if it differs from the last one.
-    Skipped(SkippedEntities),
-}
-
-/// Entities of an answer that are not used.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SkippedEntities {
-    pub reasons: Vec<Skipped>,
-    /// Paths of what cannot be read.
-    pub unreadable: Vec<String>,
+    /// Entities of a complete answer that are not used, and paths of what cannot be read, if they differ from the last ones.
+    Skipped { reasons: Vec<Skipped>, unreadable: Vec<String> },
 }
 
 /// What follows from a tick or a response.
@@ -65,7 +57,7 @@ pub struct Refresher {
     conclusions: Conclusions,
     /// Whether the last complete answer has a certificate that can be used; `None` before it was looked at.
     usable: Option<bool>,
-    skipped: SkippedEntities,
+    skipped: Event,
     /// Since when this worker knows of a question that no answer has settled.
     open_since: Option<Monotonic>,
     /// When this worker last began an early refresh: without a secret, the shared instant may be forged.
@@ -87,8 +79,7 @@ impl Refresher {
             Client::Own { id, secret } => (id.as_str(), Some(secret)),
             Client::Injected => ("", None),
         };
-        // Data of another region, host, cluster, client or secret has other keys: workers that cannot open each other's
-        // data must not replace it.
+        // Workers that cannot open each other's data must not replace it.
         let Source { region: id, certificate_name, api_host, login_host, api_cluster, login_cluster, .. } =
             &source;
         let context =
@@ -107,7 +98,7 @@ impl Refresher {
             pending: None,
             conclusions: Conclusions::default(),
             usable: None,
-            skipped: SkippedEntities::default(),
+            skipped: Event::Skipped { reasons: Vec::new(), unreadable: Vec::new() },
             open_since: None,
             early_began: None,
             version: 0,
@@ -196,15 +187,12 @@ impl Refresher {
 
     /// Whether waiting until `deadline` is likely to bring news.
     pub fn expects_news(&self, deadline: Monotonic, now: Monotonic) -> bool {
-        let is_near = |at: Monotonic| at <= deadline;
-        if self.pending.is_some() || is_near(self.early_at(now)) {
-            return true;
-        }
-        match self.unfinished() {
+        let is_regular = match self.unfinished() {
             // One that takes longer than requests are held is not waited for.
             Some(began) => now <= began + self.policy.refresh.on_unknown_certificate.hold,
-            None => is_near(self.due_at(now)),
-        }
+            None => self.due_at(now) <= deadline,
+        };
+        is_regular || self.pending.is_some() || self.early_at(now) <= deadline
     }
 
     /// When the API is asked next, if a certificate that lacks only its pin has come now.
@@ -224,7 +212,6 @@ impl Refresher {
 
     /// Ends this worker's part, so that another can go on at once.
     pub fn leave(&mut self, store: &mut dyn SharedStore, now: Monotonic) {
-        self.pending = None;
         self.lease.release(store, now);
     }
 
@@ -252,7 +239,7 @@ impl Refresher {
         }
     }
 
-    /// Whether nothing was ever answered, so that quick ticks are worth their cost.
+    /// Whether no attempt has ended yet.
     pub fn is_starting(&self) -> bool {
         self.record.value.ended().is_none()
     }
@@ -267,7 +254,9 @@ impl Refresher {
     }
 
     fn criteria<'a>(&'a self, verifier: &'a dyn SignatureVerifier, now: Now) -> Criteria<'a> {
-        Criteria::new(&self.policy, &self.source.region, &self.issuers, verifier, now.wall)
+        let Policy { region_names, names, .. } = &*self.policy;
+        let (region, issuers) = (self.source.region.as_str(), self.issuers.as_slice());
+        Criteria { region, region_names, names: *names, issuers, verifier, now: now.wall }
     }
 
     /// Settles a refresh and shares what comes of it.
@@ -305,13 +294,13 @@ impl Refresher {
         let selection = named.select(self.criteria(verifier, now));
         let failure = flood.or(result.current.err()).or(result.upcoming.err());
         let is_complete = failure.is_none();
-        let failure = failure.or_else(|| selection.pins.is_empty().then(|| nothing_usable(&selection)));
+        let failure = failure.or_else(|| selection.nothing_usable());
 
         let mut events = Vec::new();
-        let skipped = SkippedEntities { reasons: selection.skipped, unreadable: named.unreadable };
+        let skipped = Event::Skipped { reasons: selection.skipped, unreadable: named.unreadable };
         if is_complete && self.skipped != skipped {
-            self.skipped = skipped;
-            events.push(Event::Skipped(self.skipped.clone()));
+            self.skipped = skipped.clone();
+            events.push(skipped);
         }
         let (recovered, failing) = (self.failures() > 0, self.record.value.failing);
         let before: Vec<Fingerprint> = self.conclusions.pins.keys().copied().collect();
@@ -351,9 +340,7 @@ impl Refresher {
     /// Looks whether what the API names now can be used by these settings.
     fn judge(&mut self, verifier: &dyn SignatureVerifier, now: Now) {
         if self.usable.is_none() {
-            let named = self.record.value.leaves.iter();
-            let named =
-                named.filter(|leaf| leaf.absent_since.is_none() && leaf.authority == Authority::Digicert);
+            let named = self.record.value.leaves.iter().filter(|leaf| leaf.is_named_digicert());
             let criteria = self.criteria(verifier, now);
             self.usable = Some(criteria.any_usable(named.map(|leaf| leaf.der.as_slice())));
         }
@@ -395,13 +382,9 @@ impl Refresher {
                 let bounds = (settings.retry.base, settings.retry.max);
                 ended + schedule::backoff(failures, bounds, jitter, random, retry_after, interval)
             }
-            _ => complete.map_or(Monotonic::ZERO, |complete| {
-                complete.ended
-                    + if complete.is_first {
-                        schedule::first_period(interval, random)
-                    } else {
-                        schedule::period(interval, jitter, random)
-                    }
+            _ => complete.map_or(Monotonic::ZERO, |last| {
+                let next = schedule::period(interval, jitter, random);
+                last.ended + if last.is_first { schedule::first_period(interval, random) } else { next }
             }),
         }
     }
@@ -414,16 +397,4 @@ impl Refresher {
         let quiet = self.record.value.retry_after.map(|_| self.due_at(now));
         self.early.value.next(settings).max(own.max(quiet).unwrap_or_default())
     }
-}
-
-fn nothing_usable(selection: &Selection) -> Failure {
-    let mut codes: Vec<&str> = Vec::new();
-    for skipped in &selection.skipped {
-        if !codes.contains(&skipped.code()) {
-            codes.push(skipped.code());
-        }
-    }
-    let found = if codes.is_empty() { "it names no certificate".to_owned() } else { codes.join(", ") };
-    let detail = format!("the answer holds no DigiCert client certificate of this region ({found})");
-    Failure::new(FailureCode::NoUsableCertificate, detail)
 }

@@ -7,7 +7,7 @@ use crate::{
         api::{Entity, Listed},
         fetch::FetchResult,
     },
-    policy::{Authority, NameRule, Policy, names::RegionNames},
+    policy::{Authority, NameRule, names::RegionNames},
     time::{Clock, UnixSeconds},
     x509::{
         ca::{CaCertificate, verify_issuer},
@@ -160,6 +160,19 @@ impl Named {
 }
 
 impl Selection {
+    /// The failure of an answer of which nothing can be used.
+    pub fn nothing_usable(&self) -> Option<Failure> {
+        let mut codes: Vec<&str> = Vec::new();
+        for skipped in &self.skipped {
+            if !codes.contains(&skipped.code()) {
+                codes.push(skipped.code());
+            }
+        }
+        let found = if codes.is_empty() { "it names no certificate".to_owned() } else { codes.join(", ") };
+        let detail = format!("the answer holds no DigiCert client certificate of this region ({found})");
+        self.pins.is_empty().then(|| Failure::new(FailureCode::NoUsableCertificate, detail))
+    }
+
     fn add_hint(&mut self, leaf: &NamedLeaf, criteria: Criteria<'_>, budget: &mut Budget) {
         if leaf.issuers.iter().any(|der| self.hints.contains(der)) {
             return;
@@ -173,7 +186,7 @@ impl Selection {
 }
 
 /// Signatures that may still be verified.
-pub struct Budget(pub u32);
+struct Budget(u32);
 
 impl Budget {
     /// Takes one, if any is left.
@@ -182,18 +195,7 @@ impl Budget {
     }
 }
 
-impl<'a> Criteria<'a> {
-    pub fn new(
-        policy: &'a Policy,
-        region: &'a str,
-        issuers: &'a [CaCertificate],
-        verifier: &'a dyn SignatureVerifier,
-        now: UnixSeconds,
-    ) -> Self {
-        let Policy { region_names, names, .. } = policy;
-        Self { region, region_names, names: *names, issuers, verifier, now }
-    }
-
+impl Criteria<'_> {
     /// Whether the certificate can be used as a pin. One whose validity has not begun can.
     fn check(
         &self,

@@ -48,7 +48,7 @@ pub fn pin_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
     // Lease, record and early request, and what the log has announced.
     let mut keys = asked.0.into_inner();
     let name = policy.name.as_str();
-    keys.extend([format!("genesys_mtls/{name}/announced"), format!("genesys_mtls/{name}/told/{REGION}")]);
+    keys.extend([format!("genesys_mtls/{name}/announced"), format!("genesys_mtls/{name}/logged/{REGION}")]);
     Ok(keys.into_iter().collect())
 }
 
