@@ -69,7 +69,7 @@ fuzz_target!(|data: &[u8]| {
         });
         for (worker, who) in [(&first, "who has the list"), (&second, "who has its pieces")] {
             let standing = worker.standing(&CA[0], leaf, &shared, &mut Clock::at(NOW));
-            assert_eq!(standing, expected, "{who}, of {}", leaf.summary.subject);
+            assert_eq!(standing, expected, "{who}, of {}", leaf.summary().subject);
         }
     }
 });

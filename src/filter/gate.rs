@@ -13,10 +13,7 @@ use crate::{
     host,
     policy::{Authority, Mode, Policy},
     time::{Clock, Mono, Now, UnixSeconds, Window},
-    x509::{
-        certificate::{ClientCertificate, Summary},
-        fingerprint::Fingerprint,
-    },
+    x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use lru::LruCache;
 use std::{
@@ -254,7 +251,7 @@ impl Gate {
                 if self.turns_away(certificate, reason) {
                     detail.push_str("; it was let in before");
                 }
-                self.deny(reason, &detail, Some(&digest), Some(&certificate.summary))
+                self.deny(reason, &detail, Some(&digest), Some(certificate))
             }
         }
     }
@@ -289,7 +286,7 @@ impl Gate {
         reason: Reason,
         detail: &str,
         digest: Option<&Digest>,
-        certificate: Option<&Summary>,
+        certificate: Option<&ClientCertificate>,
     ) -> Passage {
         host::set_filter_state(&self.verdict_key, &format!("deny;{reason}"));
         if let Some(header) = &self.policy.identity_header {

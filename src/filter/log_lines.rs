@@ -10,7 +10,7 @@ use crate::{
     policy::{ListSource, Mode, Policy},
     shared::claim,
     time::{Mono, UnixSeconds},
-    x509::{ca::CaCertificate, certificate::Summary},
+    x509::{ca::CaCertificate, certificate::ClientCertificate},
 };
 use log::{error, info, warn};
 use std::{
@@ -41,7 +41,7 @@ impl DenialLog {
         reason: Reason,
         detail: &str,
         digest: Option<&Digest>,
-        certificate: Option<&Summary>,
+        certificate: Option<&ClientCertificate>,
         now: Mono,
     ) {
         let budget = self.0.entry(reason).or_default();
@@ -61,7 +61,7 @@ impl DenialLog {
             policy.name,
             if policy.mode == Mode::Shadow { "shadow" } else { "enforce" },
         );
-        if let Some(summary) = certificate {
+        if let Some(summary) = certificate.map(ClientCertificate::summary) {
             for (key, value) in
                 [("subject", &summary.subject), ("issuer", &summary.issuer), ("serial", &summary.serial)]
             {

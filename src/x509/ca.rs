@@ -5,7 +5,8 @@ use crate::{
     x509::{
         certificate::ClientCertificate,
         fingerprint::Fingerprint,
-        name as distinguished_name, pem,
+        name::{self as distinguished_name, DistinguishedName},
+        pem,
         signature::{RSA_BITS, SignatureVerifier, VerifierUnavailable, is_accepted_key, with_algorithms},
     },
 };
@@ -24,7 +25,7 @@ use x509_parser::{
 #[derive(Clone, Debug)]
 pub struct CaCertificate {
     anchor: TrustAnchor<'static>,
-    subject: Vec<u8>,
+    subject: DistinguishedName,
     key_id: Option<Vec<u8>>,
     pub not_before: UnixSeconds,
     pub not_after: UnixSeconds,
@@ -147,7 +148,7 @@ impl CaCertificate {
         }
         Ok(Self {
             anchor,
-            subject: parsed.subject().as_raw().to_vec(),
+            subject: DistinguishedName::new(parsed.subject()),
             key_id,
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
@@ -164,7 +165,7 @@ impl CaCertificate {
 
     /// Whether this is the authority of that distinguished name (DER).
     pub fn is_named(&self, subject: &[u8]) -> bool {
-        self.subject == subject
+        DistinguishedName::from_der(subject).is_some_and(|subject| self.subject == subject)
     }
 
     /// Whether this CA's key signed the message. `algorithm` is the content of an `AlgorithmIdentifier`.
@@ -200,10 +201,13 @@ impl CaCertificate {
         let leaf = EndEntityCert::try_from(&certificate.der).map_err(|_| IssuerError::BadSignature)?;
         // Validity, with the configured skew, is the decision's own rule; webpki gets a moment at which it holds.
         let within = Duration::from_secs(u64::try_from(certificate.not_after).unwrap_or(0));
+        // Names are compared here, and webpki compares bytes.
+        let (_, issuer) = Any::from_der(&certificate.issuer.der).map_err(|_| IssuerError::BadSignature)?;
+        let anchor = TrustAnchor { subject: issuer.data.into(), ..self.anchor.clone() };
         let verified = with_algorithms(verifier, |algorithms| {
             leaf.verify_for_usage(
                 algorithms,
-                std::slice::from_ref(&self.anchor),
+                std::slice::from_ref(&anchor),
                 &[],
                 UnixTime::since_unix_epoch(within),
                 UsageAlreadyChecked,

@@ -99,7 +99,8 @@ impl Lists {
         let signer = cas.iter().find(|ca| ca.ca.to_string() == terms.signer);
         Ok(Said {
             issuer: signer.map(|ca| ca.name.clone()).unwrap_or_default(),
-            covers: signer.is_some_and(|ca| terms.cover(ca, certificate) && ca.is_named(&certificate.issuer)),
+            covers: signer
+                .is_some_and(|ca| terms.cover(ca, certificate) && ca.is_named(&certificate.issuer.der)),
             terms: list.terms,
             entries,
             is_listed,

@@ -412,7 +412,7 @@ proptest! {
             let outcome = decide(&certificate, &policy, &trust, &(), VERIFIER, NOW, Mono::ZERO).outcome;
             if let Outcome::Allow { region, .. } = outcome {
                 prop_assert_eq!(&policy.regions[region].certificate_name, US);
-                prop_assert!(allowed.contains(&certificate.fingerprint), "{:?}", certificate.summary);
+                prop_assert!(allowed.contains(&certificate.fingerprint), "{:?}", certificate.summary());
             }
         }
     }
