@@ -64,7 +64,7 @@ pub enum CaError {
     )]
     Key(String),
     #[error(
-        "`{0}` limits directory names (nameConstraints), which cannot be checked here, so it would verify_issuer for nobody: give a \
+        "`{0}` limits directory names (nameConstraints), which cannot be checked here, so it would verify no certificate: give a \
          certificate of this CA without that limit, or DigiCert's pins without `issuers`"
     )]
     DirectoryNames(String),
