@@ -319,7 +319,7 @@ mod tests {
             CrlSource::new("us", Authority::Digicert, &url, "cluster").unwrap()
         });
         let document = RevocationDocument {
-            discover: BTreeMap::from([("CRL.example".to_owned(), "crl".to_owned())]),
+            discover: BTreeMap::from([("CRL.example:80".to_owned(), "crl".to_owned())]),
             ..RevocationDocument::default()
         };
         let (revocation, _) = Revocation::build(&document, &[]);
@@ -337,7 +337,12 @@ mod tests {
             }
         }
         assert!(known[9..].iter().all(|list| list.cluster == "crl"));
-        for url in ["http://elsewhere.example/1", "https://crl.example/1", "http://crl.example/configured0"] {
+        for url in [
+            "http://elsewhere.example/1",
+            "https://crl.example/1",
+            "http://crl.example/configured0",
+            "HTTP://CRL.example:80/%63onfigured0",
+        ] {
             let known = revocation.lists.iter();
             assert_eq!(revocation.discovered("us", Authority::Digicert, url, known), None, "{url}");
         }

@@ -45,6 +45,10 @@ fn each_mode_refuses_what_it_says_it_refuses() {
             };
             assert_eq!(reason, expected, "{mode}: {status:?}");
             assert_eq!(verdict.worth_asking, None);
+            // What could be followed is in the answer.
+            let missing =
+                (mode != "off" && status == RevocationStatus::Unknown).then_some((0, Authority::Genesys));
+            assert_eq!(verdict.missing_crl, missing, "{mode}: {status:?}");
             let let_in_unchecked = mode == "soft" && status == RevocationStatus::Unknown;
             assert_eq!(verdict.unchecked, let_in_unchecked, "{mode}: {status:?}");
         }
