@@ -313,7 +313,7 @@ fn shared_values_have_this_form() {
         &[0; 8],
         &[1, 10],
     ];
-    assert_eq!((FORM, last, rest), ("4", 34, &expected.concat()[..]));
+    assert_eq!((FORM, last, rest), ("4", 35, &expected.concat()[..]));
     let early = EarlyRefreshRequest {
         asked: Some(Monotonic::from_millis(1)),
         began: Some(Monotonic::from_millis(2)),
