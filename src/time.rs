@@ -1,24 +1,60 @@
 //! The two clocks, and for how long an answer that depended on the time stays true.
 
-use std::time::Duration;
+use serde::{Deserialize, Serialize};
+use std::{
+    ops::{Add, AddAssign},
+    time::Duration,
+};
 
 /// Wall-clock time in seconds since 1970 (X.509 knows nothing finer).
 pub type UnixSeconds = i64;
 
-/// Monotonic time since an origin that all VMs of one proxy share.
-pub type Mono = Duration;
+/// Monotonic time in milliseconds since an origin that all VMs of one proxy share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Monotonic(u64);
+
+impl Monotonic {
+    pub const ZERO: Self = Self(0);
+    pub const MAX: Self = Self(u64::MAX);
+
+    pub fn new(since_origin: Duration) -> Self {
+        Self::ZERO + since_origin
+    }
+
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis)
+    }
+
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+
+    /// Zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Monotonic {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl AddAssign<Duration> for Monotonic {
+    fn add_assign(&mut self, span: Duration) {
+        *self = *self + span;
+    }
+}
 
 /// The two clocks, read once per callback, and a random number in `0.0..1.0`.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
-    pub mono: Mono,
+    pub mono: Monotonic,
     pub wall: UnixSeconds,
-    pub roll: f64,
-}
-
-/// An instant as it is shared between workers.
-pub fn millis(at: crate::time::Mono) -> u64 {
-    u64::try_from(at.as_millis()).unwrap_or(u64::MAX)
+    pub random: f64,
 }
 
 /// A clock that remembers between which moments every comparison made so far would come out the same.
@@ -81,6 +117,16 @@ impl Window {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn monotonic_sums_and_differences_saturate() {
+        let at = Monotonic::from_millis(1500);
+        assert_eq!((at + Duration::from_millis(500)).millis(), 2000);
+        assert_eq!(at.since(Monotonic::from_millis(1000)), Duration::from_millis(500));
+        assert_eq!(at.since(Monotonic::MAX), Duration::ZERO);
+        assert_eq!(at + Duration::MAX, Monotonic::MAX);
+        assert_eq!(Monotonic::MAX.millis(), u64::MAX);
+    }
 
     #[test]
     fn the_window_is_what_the_comparisons_left_open() {

@@ -10,7 +10,7 @@ use genesys_mtls_filter::{
     x509::{
         ca::{CaCertificate, verify_issuer},
         certificate::ClientCertificate,
-        crl::CertificateList,
+        crl::Crl,
     },
 };
 use genesys_mtls_fuzz::{
@@ -51,7 +51,7 @@ fuzz_target!(|data: &[u8]| {
             if let Ok(leaf) = ClientCertificate::parse(leaf) {
                 let _ = verify_issuer(&authorities, &leaf, &AwsLcVerifier, &mut clock);
             }
-            let _ = CertificateList::verify(&LIST, &authorities, NOW, 60);
+            let _ = Crl::verify(&LIST, &authorities, &AwsLcVerifier);
         }
     }
 });

@@ -2,9 +2,12 @@
 
 use crate::{
     config::{ConfigError, values::Span},
-    policy::{ListSource, RegionPolicy, Revocation, RevocationMode},
+    policy::{CrlSource, RegionPolicy, Revocation, RevocationMode},
 };
-use crate::{policy::Authority, x509::ca::CaCertificate};
+use crate::{
+    policy::Authority,
+    x509::{ca::CaCertificate, uri},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{self, IntoDeserializer as _, Unexpected, Visitor},
@@ -187,7 +190,7 @@ impl Revocation {
             if list.cluster.is_empty() {
                 add(&format!("{path}.cluster"), NO_CLUSTER.into());
             }
-            match ListSource::new(&list.region, authority, &list.url, &list.cluster) {
+            match CrlSource::new(&list.region, authority, &list.url, &list.cluster) {
                 Some(source) => lists.push(source),
                 None => add(
                     &format!("{path}.url"),
@@ -213,7 +216,10 @@ impl Revocation {
             if cluster.is_empty() {
                 add(path, format!("the cluster of `{host}` {NO_CLUSTER}"));
             }
-            if discover.insert(host.to_ascii_lowercase(), cluster.clone()).is_some() {
+            // As in a URL in normal form.
+            let lower = host.to_ascii_lowercase();
+            let key = lower.strip_suffix(":80").unwrap_or(&lower);
+            if discover.insert(key.to_owned(), cluster.clone()).is_some() {
                 add(
                     path,
                     format!("`{host}` stands here twice, since letter case makes no other host: keep one"),
@@ -231,37 +237,33 @@ impl Revocation {
         (revocation, errors)
     }
 
-    /// The list that a certificate names, if its host is one to fetch from and it is to be followed beside the `known` ones.
+    /// The CRL that a certificate names, if its host is one to fetch from and the `known` ones leave room for it.
     pub fn discovered<'k>(
         &self,
         region: &str,
         authority: Authority,
         url: &str,
-        known: impl Iterator<Item = &'k ListSource>,
-    ) -> Option<ListSource> {
-        let source = ListSource::new(region, authority, url, "")?;
-        let cluster = self.discover.get(&source.host.to_ascii_lowercase())?;
+        known: impl Iterator<Item = &'k CrlSource>,
+    ) -> Option<CrlSource> {
+        let source = CrlSource::new(region, authority, url, "")?;
+        let cluster = self.discover.get(&source.host)?;
         let known: Vec<_> =
             known.filter(|list| list.region == region && list.authority == authority).collect();
         let discovered = known.iter().filter(|list| !self.lists.contains(list)).count();
-        let is_known = known.iter().any(|list| list.url == url);
-        (!is_known && discovered < MAX_DISCOVERED).then(|| ListSource { cluster: cluster.clone(), ..source })
+        let is_known = known.iter().any(|list| list.url == source.url);
+        (!is_known && discovered < MAX_DISCOVERED).then(|| CrlSource { cluster: cluster.clone(), ..source })
     }
 }
 
-impl ListSource {
+impl CrlSource {
     fn new(region: &str, authority: Authority, url: &str, cluster: &str) -> Option<Self> {
+        let url = uri::normalize(url);
         let rest = url.strip_prefix("http://")?;
         let (host, path) = rest.split_at_checked(rest.find('/')?)?;
         let plain = url.len() <= 2048 && url.bytes().all(|byte| byte.is_ascii_graphic());
-        (plain && is_host(host)).then(|| Self {
-            region: region.to_owned(),
-            authority,
-            url: url.to_owned(),
-            host: host.to_owned(),
-            path: path.to_owned(),
-            cluster: cluster.to_owned(),
-        })
+        let (host, path) = (host.to_owned(), path.to_owned());
+        let (region, cluster) = (region.to_owned(), cluster.to_owned());
+        (plain && is_host(&host)).then_some(Self { region, authority, url, host, path, cluster })
     }
 }
 
@@ -273,10 +275,12 @@ fn is_host(host: &str) -> bool {
 /// Every configured CA, and where it is configured.
 fn authorities(regions: &[RegionPolicy]) -> impl Iterator<Item = (String, &CaCertificate)> {
     regions.iter().flat_map(|region| {
-        let genesys =
-            region.genesys.iter().map(|ca| (format!("regions.{}.genesys.ca_certificates", region.id), ca));
-        let issuers = region.digicert.iter().flat_map(|digicert| &digicert.issuers);
-        genesys.chain(issuers.map(|ca| (format!("regions.{}.digicert.issuers", region.id), ca)))
+        [(Authority::Genesys, "genesys.ca_certificates"), (Authority::Digicert, "digicert.issuers")]
+            .into_iter()
+            .flat_map(|(authority, field)| {
+                let path = format!("regions.{}.{field}", region.id);
+                region.cas(authority).iter().map(move |ca| (path.clone(), ca))
+            })
     })
 }
 
@@ -312,10 +316,10 @@ mod tests {
     fn each_authority_of_a_region_may_name_a_few_lists_beside_those_configured() {
         let configured = (0..9).map(|n| {
             let url = format!("http://crl.example/configured{n}");
-            ListSource::new("us", Authority::Digicert, &url, "cluster").unwrap()
+            CrlSource::new("us", Authority::Digicert, &url, "cluster").unwrap()
         });
         let document = RevocationDocument {
-            discover: BTreeMap::from([("CRL.example".to_owned(), "crl".to_owned())]),
+            discover: BTreeMap::from([("CRL.example:80".to_owned(), "crl".to_owned())]),
             ..RevocationDocument::default()
         };
         let (revocation, _) = Revocation::build(&document, &[]);
@@ -333,7 +337,12 @@ mod tests {
             }
         }
         assert!(known[9..].iter().all(|list| list.cluster == "crl"));
-        for url in ["http://elsewhere.example/1", "https://crl.example/1", "http://crl.example/configured0"] {
+        for url in [
+            "http://elsewhere.example/1",
+            "https://crl.example/1",
+            "http://crl.example/configured0",
+            "HTTP://CRL.example:80/%63onfigured0",
+        ] {
             let known = revocation.lists.iter();
             assert_eq!(revocation.discovered("us", Authority::Digicert, url, known), None, "{url}");
         }

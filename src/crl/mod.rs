@@ -1,19 +1,21 @@
-//! Revocation: the lists that CAs publish of certificates they no longer stand for.
+//! Revocation: the CRLs of the configured CAs.
 //!
 //! ```text
-//! crl     one list, verified on arrival         table   its serial numbers, as they are kept
-//! latest  one CA's list, and what replaces it    shelf   what workers share of it
-//! lists   fetching from one URL, and looking up  pieces  the same list verified by each worker, where they have to
+//! index    the serial numbers of a CRL        current  one CA's CRL, and which CRL may replace it
+//! record   what workers share of fetching     fetcher  fetching from one URL, and the status of a certificate
 //! ```
+//!
+//! What one worker fetched every worker finds in shared data, verifies, and indexes for itself. So it does not matter who
+//! else may write there: the CA's signature counts.
 
-mod latest;
-mod lists;
-mod pieces;
-mod shelf;
-mod table;
+mod current;
+mod fetcher;
+mod index;
+mod record;
 
-pub use lists::{ListEvent, RevocationList, RevocationStatus};
-pub use table::Table;
+pub use fetcher::{CrlEvent, CrlFetcher};
+pub use index::SerialIndex;
+pub use record::FetchRecord;
 
 #[cfg(test)]
 mod tests;

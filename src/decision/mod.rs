@@ -7,14 +7,14 @@ pub mod cache;
 pub mod trust;
 
 use crate::{
-    crl::RevocationStatus,
     decision::trust::{ApiState, ApiTrust, Trust},
     policy::{Authority, Policy, RegionPolicy, RevocationMode, names as name},
     regions,
-    time::{Clock, Mono, UnixSeconds, Window},
+    time::{Clock, Monotonic, UnixSeconds, Window},
     x509::{
         ca::{CaCertificate, IssuerError, verify_issuer},
         certificate::{CertificateError, ClientCertificate},
+        crl::RevocationStatus,
         signature::SignatureVerifier,
     },
 };
@@ -49,7 +49,7 @@ pub enum Reason {
     NotPinned,
     /// On a revocation list of its issuer.
     Revoked,
-    /// No current revocation list covers it, and the policy (`hard`) demands one; or what is kept of it is damaged.
+    /// No current CRL covers it, and the policy (`hard`) demands one.
     RevocationUnknown,
     /// Envoy could not be asked to verify the issuer's signature.
     SignatureUnavailable,
@@ -169,15 +169,18 @@ pub struct Verdict {
     /// The region (by index) whose API should be asked about this certificate: it lacks nothing but a pin, and its
     /// signature shows that it is no noise.
     pub worth_asking: Option<usize>,
-    /// It was let in though no current revocation list covers it, as mode `soft` wants.
+    /// It was let in though no current CRL covers it, as mode `soft` wants.
     pub unchecked: bool,
+    /// The region (by index) and the authority that issued it, if none of their CRLs covers it.
+    pub missing_crl: Option<(usize, Authority)>,
     /// For the log: what was found, in words.
     pub detail: String,
 }
 
 impl Verdict {
-    /// When to go by it again, if it was reached at `now`. A denial after which something is to happen, be it a refresh or the
-    /// repair of a damaged list or of the verifier, stands for a second only: then it asks again. Not for each request, or each would cost a signature.
+    /// When to go by it again, if it was reached at `now`. A denial after which something is to happen, be it a refresh, the
+    /// fetch of a CRL or the return of the verifier, counts for a second only: then it asks again. Not for each request, or
+    /// each would cost a signature.
     pub fn remembered(&self, now: UnixSeconds) -> Window {
         let asks_again =
             matches!(self.outcome, Outcome::Deny(Reason::RevocationUnknown | Reason::SignatureUnavailable));
@@ -185,10 +188,10 @@ impl Verdict {
     }
 }
 
-/// What revocation lists say. A trait, since lists are kept outside: they are too large for every worker to hold.
+/// What CRLs say. A question changes nothing.
 pub trait Revocations {
     /// Asked only about certificates that `signer`, an authority of this region, has issued.
-    fn standing(
+    fn status(
         &self,
         region: &RegionPolicy,
         authority: Authority,
@@ -198,9 +201,9 @@ pub trait Revocations {
     ) -> RevocationStatus;
 }
 
-/// No lists: for tools that have none.
+/// No CRLs: for tools that have none.
 impl Revocations for () {
-    fn standing(
+    fn status(
         &self,
         _: &RegionPolicy,
         _: Authority,
@@ -223,35 +226,36 @@ pub fn decide(
     revocations: &impl Revocations,
     verifier: &dyn SignatureVerifier,
     now: UnixSeconds,
-    first_seen: Mono,
+    first_seen: Monotonic,
 ) -> Verdict {
     let mut clock = Clock::at(now);
-    let (mut worth_asking, mut unchecked) = (None, false);
+    let (mut worth_asking, mut unchecked, mut missing_crl) = (None, false, None);
     let result = check_name(certificate, policy).and_then(|(index, region)| {
         check_validity(certificate, policy.clock_skew, &mut clock)?;
         let unasked = ApiTrust::default();
         let api = trust.regions.get(index).unwrap_or(&unasked);
         let Vouched { authority, signer, missing } =
             check_authority(certificate, region, api, verifier, first_seen, &mut clock)?;
-        let standing = match (policy.revocation.mode, signer) {
+        let status = match (policy.revocation.mode, signer) {
             (RevocationMode::Off, _) => RevocationStatus::Good,
             (_, None) => RevocationStatus::Unknown,
-            (_, Some(signer)) => revocations.standing(region, authority, signer, certificate, &mut clock),
+            (_, Some(signer)) => revocations.status(region, authority, signer, certificate, &mut clock),
         };
+        missing_crl = (status == RevocationStatus::Unknown && signer.is_some()).then_some((index, authority));
         // What is revoked waits for no pin: none would let it in.
-        if let Some(refusal) = missing.filter(|_| standing != RevocationStatus::Revoked) {
+        if let Some(refusal) = missing.filter(|_| status != RevocationStatus::Revoked) {
             worth_asking = refusal.worth_asking.then_some(index);
             return Err(refusal);
         }
-        check_revocation(standing, policy.revocation.mode)?;
-        unchecked = standing == RevocationStatus::Unknown;
+        check_revocation(status, policy.revocation.mode)?;
+        unchecked = status == RevocationStatus::Unknown;
         Ok(Outcome::Allow { region: index, authority })
     });
     let (outcome, detail) = match result {
         Ok(outcome) => (outcome, String::new()),
         Err(refusal) => (Outcome::Deny(refusal.reason), refusal.detail),
     };
-    Verdict { outcome, window: clock.window(), worth_asking, unchecked, detail }
+    Verdict { outcome, window: clock.window(), worth_asking, unchecked, missing_crl, detail }
 }
 
 struct Refusal {
@@ -331,7 +335,7 @@ fn check_authority<'a>(
     region: &'a RegionPolicy,
     api: &ApiTrust,
     verifier: &dyn SignatureVerifier,
-    first_seen: Mono,
+    first_seen: Monotonic,
     clock: &mut Clock,
 ) -> Result<Vouched<'a>, Refusal> {
     let by_ca = match verify_issuer(&region.genesys, certificate, verifier, clock) {
@@ -377,23 +381,18 @@ fn check_authority<'a>(
 }
 
 /// Row 7: not revoked, as far as the policy wants to know.
-fn check_revocation(standing: RevocationStatus, mode: RevocationMode) -> Result<(), Refusal> {
-    match (standing, mode) {
+fn check_revocation(status: RevocationStatus, mode: RevocationMode) -> Result<(), Refusal> {
+    match (status, mode) {
         (RevocationStatus::Revoked, _) => Err(Refusal::new(Reason::Revoked, "its issuer has revoked it")),
-        // Nothing damages shared data by accident: what was done to undo a revocation must not, in either mode.
-        (RevocationStatus::Unreadable, _) => Err(Refusal::new(
-            Reason::RevocationUnknown,
-            "what is kept of its revocation list was damaged, and is being fetched again",
-        )),
         (RevocationStatus::Unknown, RevocationMode::Hard) => {
-            Err(Refusal::new(Reason::RevocationUnknown, "no current revocation list covers it"))
+            Err(Refusal::new(Reason::RevocationUnknown, "no current CRL covers it"))
         }
         (RevocationStatus::Unknown | RevocationStatus::Good, _) => Ok(()),
     }
 }
 
 /// The API is to name this certificate, and has not. May fresher trust change that?
-fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Mono) -> Refusal {
+fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Monotonic) -> Refusal {
     let settled = api.refreshed.is_some_and(|began| began > first_seen);
     let (reason, detail) = match api.state {
         ApiState::NotLoaded => (Reason::TrustNotLoaded, "the certificates API has not delivered pins yet"),

@@ -20,7 +20,7 @@ const BY_DIGICERT: Outcome = Outcome::Allow { region: 0, authority: Authority::D
 
 /// The verdict at [`NOW`], with no word from any API.
 fn verdict(leaf: &Leaf, policy: &Policy) -> Verdict {
-    decide(&client(leaf), policy, &Trust::default(), &(), VERIFIER, NOW, Mono::ZERO)
+    decide(&client(leaf), policy, &Trust::default(), &(), VERIFIER, NOW, Monotonic::ZERO)
 }
 
 fn outcome(leaf: &Leaf, policy: &Policy) -> Outcome {

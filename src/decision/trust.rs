@@ -1,11 +1,10 @@
 //! What the certificates API has told us to trust, region by region, as the decision reads it.
 
 use crate::{
-    time::Mono,
+    time::Monotonic,
     time::UnixSeconds,
-    x509::{ca::CaCertificate, fingerprint::Fingerprint},
+    x509::{ca::CaCertificate, certificate::ClientCertificate, fingerprint::Fingerprint},
 };
-use serde::{Deserialize, Serialize};
 use std::{collections::HashMap, rc::Rc};
 
 /// The API's word on every region of a policy, in the policy's order.
@@ -17,7 +16,7 @@ pub struct Trust {
 }
 
 /// One region's pins as its API delivered them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApiTrust {
     pub state: ApiState,
     pub pins: HashMap<Fingerprint, ApiPin>,
@@ -25,7 +24,7 @@ pub struct ApiTrust {
     /// from noise; they never make one trusted.
     pub hints: Rc<Vec<CaCertificate>>,
     /// When the last completed refresh began: it cured every certificate first seen before, or none will.
-    pub refreshed: Option<Mono>,
+    pub refreshed: Option<Monotonic>,
 }
 
 /// Whether a region's API pins can be relied on.
@@ -40,10 +39,16 @@ pub enum ApiState {
 }
 
 /// A certificate that the API names as Genesys Cloud's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiPin {
     pub not_before: UnixSeconds,
     pub not_after: UnixSeconds,
+}
+
+impl ApiPin {
+    pub fn of(certificate: &ClientCertificate) -> Self {
+        Self { not_before: certificate.not_before, not_after: certificate.not_after }
+    }
 }
 
 impl ApiTrust {

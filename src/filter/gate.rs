@@ -12,7 +12,7 @@ use crate::{
     engine::identity,
     host,
     policy::{Authority, Mode, Policy},
-    time::{Clock, Mono, Now, UnixSeconds, Window},
+    time::{Clock, Monotonic, Now, UnixSeconds, Window},
     x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use lru::LruCache;
@@ -64,7 +64,7 @@ struct State {
     held: Vec<Held>,
     metrics: Metrics,
     log: DenialLog,
-    first_seen: LruCache<Fingerprint, Mono>,
+    first_seen: LruCache<Fingerprint, Monotonic>,
     /// Certificates let in, by this worker: one of them that is refused is news.
     let_in: LruCache<Fingerprint, ()>,
 }
@@ -101,7 +101,7 @@ struct Held {
     region: usize,
     /// What was known when it was last decided on. Its signature is not verified again before there is news.
     version: u64,
-    deadline: Mono,
+    deadline: Monotonic,
 }
 
 impl Gate {
@@ -195,7 +195,7 @@ impl Gate {
         }
         if let Some(region) = verdict.worth_asking {
             let mut sources = self.sources.borrow_mut();
-            sources.ask_early(region, now);
+            sources.request_early(region, certificate.fingerprint, now);
             let settings = &self.policy.refresh.on_unknown_certificate;
             let mut state = self.state.borrow_mut();
             let room = state.held.len() < settings.max_held;
@@ -218,6 +218,10 @@ impl Gate {
         let sources = self.sources.borrow();
         let verdict =
             decide(certificate, &self.policy, &sources.trust, &sources.lists, host::VERIFIER, now.wall, met);
+        drop(sources);
+        if let Some((region, authority)) = verdict.missing_crl {
+            self.sources.borrow_mut().lists.follow(region, authority, certificate);
+        }
         if verdict.worth_asking.is_some() {
             state.first_seen.put(certificate.fingerprint, met);
         }
@@ -338,7 +342,7 @@ impl Gate {
         };
         if may_wait && held.version == version {
             // A refresh that was under way when it was first asked for may have come too early.
-            self.sources.borrow_mut().ask_early(held.region, now);
+            self.sources.borrow_mut().request_early(held.region, held.certificate.fingerprint, now);
             return Some(held);
         }
         held.version = version;

@@ -1,24 +1,24 @@
-//! The policy's revocation lists in this VM: those configured, and those that certificates named.
+//! The policy's CRLs in this VM: those configured, and those that certificates named.
 
 use crate::filter::log_lines;
 use crate::{
-    crl::{ListEvent, RevocationList, RevocationStatus},
+    crl::{CrlEvent, CrlFetcher},
     decision::Revocations,
     host::{self, SharedData},
     http::{Failure, HttpCall, HttpResponse},
-    policy::{Authority, ListSource, Policy, RegionPolicy, RevocationMode},
+    policy::{Authority, CrlSource, Policy, RegionPolicy, RevocationMode},
     shared::Secret,
-    time::{Clock, Mono, Now},
-    x509::{ca::CaCertificate, certificate::ClientCertificate},
+    time::{Clock, Monotonic, Now},
+    x509::{ca::CaCertificate, certificate::ClientCertificate, crl::RevocationStatus},
 };
-use std::{cell::RefCell, rc::Rc};
+use std::rc::Rc;
 
 pub struct Lists {
     policy: Rc<Policy>,
-    followed: Vec<RevocationList>,
-    /// Named by a certificate of one of our authorities, and not followed yet.
-    wished: RefCell<Vec<ListSource>>,
-    /// Whether this VM ever received a list, whole as it came.
+    followed: Vec<CrlFetcher>,
+    /// To be followed, and not opened yet.
+    wished: Vec<CrlSource>,
+    /// Whether this VM ever received a CRL.
     fetched: bool,
     worker: u64,
 }
@@ -27,33 +27,41 @@ impl Lists {
     pub fn new(policy: Rc<Policy>, worker: u64) -> Self {
         let consulted = policy.revocation.mode != RevocationMode::Off;
         let wished = if consulted { policy.revocation.lists.clone() } else { Vec::new() };
-        let wished = RefCell::new(wished);
         Self { policy, followed: Vec::new(), wished, fetched: false, worker }
     }
 
-    /// Begins to follow the lists that were wished for. `secret` finds the secret that seals a region's data.
+    /// Begins to follow the CRLs that were wished for. `secret` finds the secret that seals a region's data.
     pub fn open(&mut self, secret: impl Fn(&str) -> Option<Secret>, now: Now) {
-        for source in self.wished.take() {
-            let authorities = authorities(&self.policy, &source);
+        for source in std::mem::take(&mut self.wished) {
             let secret = secret(&source.region);
-            let list = RevocationList::new(&self.policy, &source, authorities, secret.as_ref(), self.worker);
-            if let Some(mut list) = list {
-                list.learn(&mut SharedData, now);
+            if let Some(mut list) = CrlFetcher::new(&self.policy, source, secret.as_ref(), self.worker) {
+                list.sync(host::VERIFIER, &mut SharedData, now);
                 self.followed.push(list);
             }
         }
     }
 
     /// Reads what other workers have fetched.
-    pub fn learn(&mut self, now: Now) {
+    pub fn sync(&mut self, now: Now) {
         for list in &mut self.followed {
-            list.learn(&mut SharedData, now);
+            list.sync(host::VERIFIER, &mut SharedData, now);
         }
     }
 
-    /// Whether certificates named lists that nobody here has looked for yet.
+    /// Follows the CRLs that a certificate names. One of the region's CAs has to have issued it; only hosts that the
+    /// configuration allows are asked.
+    pub fn follow(&mut self, region: usize, authority: Authority, certificate: &ClientCertificate) {
+        let Some(region) = self.policy.regions.get(region) else { return };
+        for url in &certificate.crl_urls {
+            let known = self.followed.iter().map(|list| &list.source).chain(&self.wished);
+            let source = self.policy.revocation.discovered(&region.id, authority, url, known);
+            self.wished.extend(source);
+        }
+    }
+
+    /// Whether certificates named CRLs that this worker has not looked for yet.
     pub fn has_wishes(&self) -> bool {
-        !self.wished.borrow().is_empty()
+        !self.wished.is_empty()
     }
 
     pub fn len(&self) -> usize {
@@ -63,7 +71,7 @@ impl Lists {
     /// One list's turn: the call to make, if any.
     pub fn tick(&mut self, index: usize, now: Now) -> Option<HttpCall> {
         let list = self.followed.get_mut(index)?;
-        let (call, event) = list.tick(&mut SharedData, now);
+        let (call, event) = list.tick(host::VERIFIER, &mut SharedData, now);
         self.report(index, event);
         call
     }
@@ -71,21 +79,16 @@ impl Lists {
     pub fn answered(&mut self, index: usize, response: Result<HttpResponse, Failure>, now: Now) {
         let Some(list) = self.followed.get_mut(index) else { return };
         self.fetched |= response.is_ok();
-        let event = list.answered(response, &mut SharedData, now);
+        let event = list.on_response(response, host::VERIFIER, &mut SharedData, now);
         self.report(index, event);
     }
 
     /// A number that moves whenever a verdict might turn by what the lists say.
     pub fn changes(&self) -> u64 {
-        self.followed.iter().fold(0, |sum, list| sum.wrapping_add(list.changes))
+        self.followed.iter().fold(0, |sum, list| sum.wrapping_add(list.version()))
     }
 
-    /// The largest answer that a list's call may bring, and how long it may take.
-    pub fn limits(&self, index: usize) -> (usize, std::time::Duration) {
-        self.followed.get(index).map_or_else(Default::default, |list| (list.max_size(), list.timeout()))
-    }
-
-    pub fn leave(&mut self, now: Mono) {
+    pub fn leave(&mut self, now: Monotonic) {
         for list in &mut self.followed {
             list.leave(&mut SharedData, now);
         }
@@ -107,32 +110,23 @@ impl Lists {
         }
     }
 
-    fn report(&self, index: usize, event: Option<ListEvent>) {
+    fn report(&self, index: usize, event: Option<CrlEvent>) {
         let (Some(list), Some(event)) = (self.followed.get(index), event) else { return };
         let code = match &event {
-            ListEvent::Fetched { .. } => "ok",
-            ListEvent::Failed { failure, .. } => failure.code,
+            CrlEvent::Fetched { .. } => "ok",
+            CrlEvent::Failed { failure, .. } => failure.code.code(),
         };
         host::count(&self.metric(&format!("crl_fetches.{code}"), &list.source), 1);
         log_lines::list(&self.policy.name, list, &event);
     }
 
-    fn metric(&self, name: &str, source: &ListSource) -> String {
+    fn metric(&self, name: &str, source: &CrlSource) -> String {
         format!("genesys_mtls.{}.{name}.{}.{}", self.policy.name, source.authority.code(), source.region)
     }
 }
 
-/// The CAs that may sign a list: those of its region and authority.
-fn authorities<'p>(policy: &'p Policy, source: &ListSource) -> &'p [CaCertificate] {
-    let region = policy.regions.iter().find(|region| region.id == source.region);
-    region.map_or(&[], |region| match source.authority {
-        Authority::Genesys => &region.genesys,
-        Authority::Digicert => region.digicert.as_ref().map_or(&[], |digicert| &digicert.issuers),
-    })
-}
-
 impl Revocations for Lists {
-    fn standing(
+    fn status(
         &self,
         region: &RegionPolicy,
         authority: Authority,
@@ -144,24 +138,7 @@ impl Revocations for Lists {
             .followed
             .iter()
             .filter(|list| list.source.region == region.id && list.source.authority == authority);
-        let said = lists.filter_map(|list| list.standing(signer, certificate, &SharedData, clock));
-        let standing = said.max().unwrap_or(RevocationStatus::Unknown);
-        if standing == RevocationStatus::Unknown {
-            self.wish(region, authority, certificate);
-        }
-        standing
-    }
-}
-
-impl Lists {
-    /// Notes the lists that a certificate names and nobody follows. Only certificates that one of our authorities
-    /// issued come this far, and only hosts that the configuration allows are asked.
-    fn wish(&self, region: &RegionPolicy, authority: Authority, certificate: &ClientCertificate) {
-        let mut wished = self.wished.borrow_mut();
-        for url in &certificate.crl_urls {
-            let known = self.followed.iter().map(|list| &list.source).chain(wished.iter());
-            let source = self.policy.revocation.discovered(&region.id, authority, url, known);
-            wished.extend(source);
-        }
+        let statuses = lists.filter_map(|list| list.status(signer, certificate, clock));
+        statuses.max().unwrap_or(RevocationStatus::Unknown)
     }
 }

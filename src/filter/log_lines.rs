@@ -3,13 +3,13 @@
 use crate::filter::{digest::Digest, stream::request_id};
 use crate::{
     BUILD,
-    crl::{ListEvent, RevocationList},
+    crl::{CrlEvent, CrlFetcher},
     decision::Reason,
     host::SharedData,
-    pins::{Event, PinChange, PinStatus},
-    policy::{ListSource, Mode, Policy},
+    pins::{Event, PinChange, PinStatus, SkippedEntities},
+    policy::{CrlSource, Mode, Policy},
     shared::claim,
-    time::{Mono, UnixSeconds},
+    time::{Monotonic, UnixSeconds},
     x509::{ca::CaCertificate, certificate::ClientCertificate},
 };
 use log::{error, info, warn};
@@ -28,7 +28,7 @@ pub struct DenialLog(BTreeMap<Reason, Budget>);
 
 #[derive(Default)]
 struct Budget {
-    began: Mono,
+    began: Monotonic,
     written: u32,
     suppressed: u32,
 }
@@ -42,7 +42,7 @@ impl DenialLog {
         detail: &str,
         digest: Option<&Digest>,
         certificate: Option<&ClientCertificate>,
-        now: Mono,
+        now: Monotonic,
     ) {
         let budget = self.0.entry(reason).or_default();
         if budget.written == 0 || now > budget.began + WINDOW {
@@ -93,13 +93,14 @@ pub fn refresh(policy: &str, region: &str, event: &Event) {
             failure.detail,
             next_in.as_secs_f64()
         ),
-        Event::Skipped { codes } => {
+        Event::Skipped(SkippedEntities { reasons, unreadable }) => {
             let mut counts = BTreeMap::<&str, u32>::new();
-            for code in codes {
-                *counts.entry(code).or_default() += 1;
+            for reason in reasons {
+                *counts.entry(reason.code()).or_default() += 1;
             }
             info!(
-                "genesys_mtls: not pinned from the API's answer policy={policy} region={region} entities={counts:?}"
+                "genesys_mtls: not pinned from the API's answer policy={policy} region={region} entities={counts:?} \
+                 unreadable={unreadable:?}"
             );
         }
         Event::Refreshed { .. } | Event::Failed { .. } => {}
@@ -151,24 +152,24 @@ pub fn no_credentials(policy: &Policy, region: &str, variable: &str) -> bool {
 }
 
 /// What fetching a revocation list did.
-pub fn list(policy: &str, list: &RevocationList, event: &ListEvent) {
-    let (id, ListSource { region, authority, url, .. }) = (&list.id, &list.source);
+pub fn list(policy: &str, list: &CrlFetcher, event: &CrlEvent) {
+    let (id, CrlSource { region, authority, url, .. }) = (&list.id, &list.source);
     let authority = authority.code();
     // Of a certificate's choice, where lists are discovered.
     let url: String = url.chars().take(200).collect();
     match event {
-        ListEvent::Fetched { entries, changed, recovered } if *changed || *recovered => info!(
+        CrlEvent::Fetched { entries, changed, recovered } if *changed || *recovered => info!(
             "genesys_mtls: revocation list fetched policy={policy} region={region} authority={authority} list={id} url={url:?} \
              entries={entries} changed={changed} recovered={recovered}"
         ),
-        ListEvent::Failed { failure, failures, next_in, new: true } => warn!(
+        CrlEvent::Failed { failure, failures, next_in, new: true } => warn!(
             "genesys_mtls: fetching a revocation list failed policy={policy} region={region} authority={authority} \
              list={id} url={url:?} reason={} detail={:?} failures={failures} next_in={:.1}s; the list there was stays in use",
             failure.code,
             failure.detail,
             next_in.as_secs_f64()
         ),
-        ListEvent::Fetched { .. } | ListEvent::Failed { .. } => {}
+        CrlEvent::Fetched { .. } | CrlEvent::Failed { .. } => {}
     }
 }
 

@@ -4,11 +4,11 @@ use crate::filter::{gauges, lists::Lists, log_lines};
 use crate::{
     decision::trust::{ApiTrust, Trust},
     host::{self, SharedData},
-    http::{Failure, HttpCall, HttpResponse},
-    pins::{Event, MAX_ANSWER, PinNews, Refresher},
-    policy::{Credentials, Policy, RevocationMode, Source},
+    http::{Failure, FailureCode, HttpCall, HttpResponse},
+    pins::{Client, Event, PinNews, Refresher, Step},
+    policy::{Credentials, Policy, RegionPolicy, RevocationMode},
     shared::Secret,
-    time::{Mono, Now, UnixSeconds},
+    time::{Monotonic, Now, UnixSeconds},
     x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use std::{
@@ -32,9 +32,9 @@ pub struct Sources {
     list_changes: u64,
     /// OAuth secrets by region: they also seal what workers share.
     secrets: BTreeMap<String, Secret>,
-    /// What an answer belongs to.
-    calls: HashMap<u32, Call>,
-    gauges_written: Mono,
+    /// What an answer belongs to, and how large it may be.
+    calls: HashMap<u32, (Call, usize)>,
+    gauges_written: Monotonic,
     /// Certificates let in by a configured pin, a region each: only callers show until when such a pin is any good.
     pinned: Vec<BTreeMap<Fingerprint, UnixSeconds>>,
 }
@@ -49,8 +49,8 @@ enum Call {
 pub struct Entry {
     pub refresher: Refresher,
     pub news: PinNews,
-    /// The state of the refresher that `trust` was made from.
-    changes: u64,
+    /// The version of the refresher that `trust` was made from.
+    version: Option<u64>,
 }
 
 impl Sources {
@@ -67,7 +67,7 @@ impl Sources {
             list_changes: 0,
             secrets: BTreeMap::new(),
             calls: HashMap::new(),
-            gauges_written: Mono::ZERO,
+            gauges_written: Monotonic::ZERO,
         }
     }
 
@@ -81,15 +81,15 @@ impl Sources {
         let policy = self.policy.clone();
         let mut refreshers: Vec<Option<Entry>> = Vec::new();
         for region in &policy.regions {
-            let refresher = region.source.as_ref().and_then(|source| self.open_source(source));
+            let refresher = self.open_region(region);
             refreshers.push(refresher.map(|mut refresher| {
-                refresher.learn(&mut SharedData, now);
-                Entry { refresher, news: PinNews::new(&policy.name, &region.id), changes: 0 }
+                refresher.sync(&mut SharedData, now);
+                Entry { refresher, news: PinNews::new(&policy.name, &region.id), version: None }
             }));
         }
         self.refreshers = Some(refreshers);
         self.open_lists(now);
-        self.gather(now);
+        self.gather();
     }
 
     fn open_lists(&mut self, now: Now) {
@@ -98,15 +98,16 @@ impl Sources {
         }
     }
 
-    fn open_source(&mut self, source: &Source) -> Option<Refresher> {
+    fn open_region(&mut self, region: &RegionPolicy) -> Option<Refresher> {
+        let source = region.source.as_ref()?;
         let client = match &source.credentials {
-            Credentials::Injected => None,
+            Credentials::Injected => Client::Injected,
             Credentials::Environment { client_id, client_secret } => {
                 match (host::environment(client_id), host::environment(client_secret)) {
                     (Some(id), Some(secret)) => {
                         let secret = Secret::new(secret).on(host::node());
                         self.secrets.insert(source.region.clone(), secret.clone());
-                        Some((id, secret))
+                        Client::Own { id, secret }
                     }
                     (id, _) => {
                         let missing = if id.is_none() { client_id } else { client_secret };
@@ -118,14 +119,14 @@ impl Sources {
                 }
             }
         };
-        Refresher::new(&self.policy, source, client, self.worker)
+        Refresher::new(self.policy.clone(), region, client, self.worker)
     }
 
     pub fn tick(&mut self, now: Now) {
         self.open(now);
         for index in 0..self.policy.regions.len() {
             let Some(entry) = self.entry(index) else { continue };
-            let (call, events) = entry.refresher.tick(host::VERIFIER, &mut SharedData, now);
+            let Step { call, events } = entry.refresher.tick(host::VERIFIER, &mut SharedData, now);
             self.report(index, events);
             self.make(index, call, now);
         }
@@ -135,7 +136,7 @@ impl Sources {
                 self.fetch_list(index, &call, now);
             }
         }
-        self.gather(now);
+        self.gather();
         if now.mono >= self.gauges_written + GAUGES {
             self.gauges_written = now.mono;
             gauges::write(&self.policy, self.refreshers.as_deref().unwrap_or_default(), &self.pinned, now);
@@ -145,35 +146,31 @@ impl Sources {
 
     /// An answer arrived.
     pub fn answered(&mut self, token: u32, headers: usize, body_size: usize, now: Now) {
-        match self.calls.remove(&token) {
-            Some(Call::Refresh(index)) => {
-                self.answer(index, &Ok(host::response(headers, body_size, MAX_ANSWER)), now);
+        let Some((call, limit)) = self.calls.remove(&token) else { return };
+        match call {
+            Call::Refresh(index) => {
+                self.answer(index, Ok(host::response(headers, body_size, limit)), now);
             }
-            Some(Call::List(index)) => {
-                let (limit, _) = self.lists.limits(index);
+            Call::List(index) => {
                 self.lists.answered(index, Ok(host::response(headers, body_size, limit)), now);
             }
-            None => return,
         }
-        self.gather(now);
+        self.gather();
     }
 
     fn fetch_list(&mut self, index: usize, call: &HttpCall, now: Now) {
-        let (_, timeout) = self.lists.limits(index);
-        match host::dispatch(call, timeout) {
+        match host::dispatch(call) {
             Ok(token) => {
-                self.expect(token, Call::List(index));
+                self.expect(token, Call::List(index), call.max_body);
             }
             Err(status) => self.lists.answered(index, Err(not_dispatched(call, &status)), now),
         }
     }
 
-    fn answer(&mut self, index: usize, response: &Result<HttpResponse, Failure>, now: Now) {
-        let policy = self.policy.clone();
-        let digicert = policy.regions.get(index).and_then(|region| region.digicert.as_ref());
-        let (Some(entry), Some(digicert)) = (self.entry(index), digicert) else { return };
-        let (call, events) =
-            entry.refresher.answered(response, digicert, host::VERIFIER, &mut SharedData, now);
+    fn answer(&mut self, index: usize, response: Result<HttpResponse, Failure>, now: Now) {
+        let Some(entry) = self.entry(index) else { return };
+        let Step { call, events } =
+            entry.refresher.on_response(response, host::VERIFIER, &mut SharedData, now);
         self.report(index, events);
         self.make(index, call, now);
     }
@@ -181,12 +178,12 @@ impl Sources {
     /// Makes a call. One that cannot even begin never calls back, so its failure is the answer.
     fn make(&mut self, index: usize, call: Option<HttpCall>, now: Now) {
         let Some(call) = call else { return };
-        match host::dispatch(&call, self.policy.refresh.timeout) {
+        match host::dispatch(&call) {
             Ok(token) => {
-                self.expect(token, Call::Refresh(index));
+                self.expect(token, Call::Refresh(index), call.max_body);
             }
             Err(status) => {
-                self.answer(index, &Err(not_dispatched(&call, &status)), now);
+                self.answer(index, Err(not_dispatched(&call, &status)), now);
             }
         }
     }
@@ -198,20 +195,20 @@ impl Sources {
         self.open(now);
         let mut news = false;
         for entry in self.refreshers.iter_mut().flatten().flatten() {
-            news |= entry.refresher.learn(&mut SharedData, now);
+            news |= entry.refresher.sync(&mut SharedData, now);
         }
         let lists = self.lists.changes();
         self.open_lists(now);
-        self.lists.learn(now);
-        self.gather(now);
+        self.lists.sync(now);
+        self.gather();
         news || self.lists.changes() != lists
     }
 
     /// Notes what an answer will belong to. A region, or a list, has one call at a time: the answer to one that was given
     /// up must not pass for the next one's.
-    fn expect(&mut self, token: u32, call: Call) {
-        self.calls.retain(|_, of| *of != call);
-        self.calls.insert(token, call);
+    fn expect(&mut self, token: u32, call: Call, max_body: usize) {
+        self.calls.retain(|_, (of, _)| *of != call);
+        self.calls.insert(token, (call, max_body));
     }
 
     /// A certificate was let in.
@@ -223,14 +220,14 @@ impl Sources {
         }
     }
 
-    pub fn ask_early(&mut self, index: usize, now: Now) {
+    pub fn request_early(&mut self, index: usize, fingerprint: Fingerprint, now: Now) {
         if let Some(entry) = self.entry(index) {
-            entry.refresher.ask_early(&mut SharedData, now.mono);
+            entry.refresher.request_early(fingerprint, &mut SharedData, now);
         }
     }
 
     /// Whether waiting may help: news of this region are likely before the request has waited as long as it may.
-    pub fn expects_news(&self, index: usize, deadline: Mono, now: Now) -> bool {
+    pub fn expects_news(&self, index: usize, deadline: Monotonic, now: Now) -> bool {
         let entry = self.refreshers.as_ref().and_then(|all| all.get(index)?.as_ref());
         entry.is_some_and(|entry| entry.refresher.expects_news(deadline, now.mono))
     }
@@ -242,7 +239,7 @@ impl Sources {
     }
 
     /// This VM, or this configuration in it, ends.
-    pub fn leave(&mut self, now: Mono) {
+    pub fn leave(&mut self, now: Monotonic) {
         self.lists.leave(now);
         for entry in self.refreshers.iter_mut().flatten().flatten() {
             entry.refresher.leave(&mut SharedData, now);
@@ -251,17 +248,18 @@ impl Sources {
 
     /// Takes over what is new in the refreshers, and gives trust a new version: a verdict could turn by it, or at least
     /// its reason, since an answer that brought nothing settles that the API does not know a certificate.
-    fn gather(&mut self, now: Now) {
+    fn gather(&mut self) {
         let refreshers = self.refreshers.iter_mut().flatten();
         for (entry, known) in refreshers.zip(&mut self.trust.regions) {
-            let Some(entry) = entry.as_mut().filter(|entry| entry.changes != entry.refresher.changes) else {
+            let Some(entry) = entry.as_mut().filter(|entry| entry.version != Some(entry.refresher.version()))
+            else {
                 continue;
             };
-            entry.changes = entry.refresher.changes;
+            entry.version = Some(entry.refresher.version());
             self.trust.version += 1;
-            let changes = entry.news.follow(entry.refresher.pins(now.mono), &mut SharedData);
+            let changes = entry.news.follow(entry.refresher.pins(), &mut SharedData);
             log_lines::pins(&self.policy, entry.refresher.region(), &changes);
-            *known = entry.refresher.trust(now.mono);
+            *known = entry.refresher.trust().clone();
         }
         let list_changes = self.lists.changes();
         if self.list_changes != list_changes {
@@ -279,8 +277,8 @@ impl Sources {
         for event in events {
             let code = match &event {
                 Event::Refreshed { .. } => "ok",
-                Event::Failed { failure, .. } => failure.code,
-                Event::Skipped { .. } => "",
+                Event::Failed { failure, .. } => failure.code.code(),
+                Event::Skipped(_) => "",
             };
             if !code.is_empty() {
                 self.count(region, code);
@@ -305,5 +303,5 @@ fn not_dispatched(call: &HttpCall, status: &str) -> Failure {
              resolve (cluster.{cluster}.membership_total is 0), or a filter on it has no credentials to add"
         )
     };
-    Failure::new("dispatch_failed", detail)
+    Failure::new(FailureCode::DispatchFailed, detail)
 }

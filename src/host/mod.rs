@@ -11,8 +11,8 @@ pub use metrics::{count, gauge, raise_gauge};
 use crate::{
     config::MAX_CONFIGURATION,
     http::{HttpCall, HttpResponse},
-    shared::Store,
-    time::{Mono, Now, UnixSeconds},
+    shared::SharedStore,
+    time::{Monotonic, Now, UnixSeconds},
     x509::signature::SignatureVerifier,
 };
 
@@ -41,8 +41,8 @@ pub fn configuration(size: usize) -> Option<Vec<u8>> {
 }
 
 /// Monotonic time, the same for all VMs of this proxy.
-pub fn monotonic() -> Mono {
-    raw::clock(raw::Clock::Monotonic)
+pub fn monotonic() -> Monotonic {
+    Monotonic::new(raw::clock(raw::Clock::Monotonic))
 }
 
 pub fn wall_clock() -> UnixSeconds {
@@ -54,7 +54,7 @@ pub fn now() -> Now {
     Now {
         mono: monotonic(),
         wall: wall_clock(),
-        roll: f64::from((random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0),
+        random: f64::from((random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0),
     }
 }
 
@@ -122,11 +122,11 @@ pub fn resume_request() {
 }
 
 /// Makes a call; the number under which its answer arrives.
-pub fn dispatch(call: &HttpCall, timeout: Duration) -> Result<u32, String> {
+pub fn dispatch(call: &HttpCall) -> Result<u32, String> {
     let headers: Vec<(&str, &str)> =
         call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let body = (!call.body.is_empty()).then_some(call.body);
-    hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), timeout)
+    hostcalls::dispatch_http_call(&call.cluster, headers, body, Vec::new(), call.timeout)
         .map_err(|status| format!("{status:?}"))
 }
 
@@ -144,14 +144,14 @@ pub fn response(headers: usize, body_size: usize, limit: usize) -> HttpResponse 
     HttpResponse {
         status: status.and_then(|status| status.try_into().ok()).unwrap_or(0),
         body,
-        retry_after: if headers == 0 { None } else { number("retry-after").map(Duration::from_secs) },
+        retry_after: if headers == 0 { None } else { header("retry-after") },
     }
 }
 
 /// Data shared by all VMs of this proxy with the same `vm_id`.
 pub struct SharedData;
 
-impl Store for SharedData {
+impl SharedStore for SharedData {
     fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
         hostcalls::get_shared_data(key).unwrap_or((None, None))
     }

@@ -89,7 +89,7 @@ mod tests {
     use crate::{
         decision::{Outcome, decide, trust::Trust},
         test_support::{EU, NOW, VERIFIER, cast, leaf, policy, us_leaf, us_only},
-        time::Mono,
+        time::Monotonic,
         x509::certificate::{ClientCertificate, MAX_DER},
     };
     use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -267,7 +267,7 @@ mod tests {
                 let Ok(bound) = bind(&Fingerprint::of(own), sources) else { continue };
                 prop_assert_eq!(&bound, own, "passed off as another");
                 let certificate = ClientCertificate::parse(&bound).unwrap();
-                let outcome = decide(&certificate, &policy, &Trust::default(), &(), VERIFIER, NOW, Mono::ZERO).outcome;
+                let outcome = decide(&certificate, &policy, &Trust::default(), &(), VERIFIER, NOW, Monotonic::ZERO).outcome;
                 prop_assert_eq!(matches!(outcome, Outcome::Allow { .. }), number == 0);
             }
             // Shown by Envoy itself, a certificate is found whatever the header says.

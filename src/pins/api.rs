@@ -1,13 +1,17 @@
 //! Answers of `GET /api/v2/integrations/actions/certificates`.
 
-use crate::http::{Failure, HttpResponse, Upstream};
+use crate::{
+    http::{Failure, FailureCode, HttpResponse, Upstream},
+    time::UnixSeconds,
+};
 use serde::{
     Deserialize, Deserializer,
     de::{self, SeqAccess, Visitor},
 };
+use serde_json::value::RawValue;
 use std::fmt;
 
-/// The largest answer that is read, in bytes: some 500 certificates, where two are usual.
+/// The largest answer that is read, in bytes: some 500 certificates; two are usual.
 pub const MAX_BODY: usize = 1024 * 1024;
 
 /// Entities in one page. Two are usual.
@@ -16,82 +20,124 @@ const MAX_ENTITIES: usize = 1024;
 /// Path of the certificates call, without its query.
 pub const PATH: &str = "/api/v2/integrations/actions/certificates";
 
-/// One page. Every field may be missing, and unknown ones are passed over (the API's SDKs do the same).
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+/// One page of an answer.
+#[derive(Debug, Default)]
 pub struct Page {
-    #[serde(deserialize_with = "entities")]
-    pub entities: Vec<Entity>,
+    pub entities: Vec<Listed>,
     pub next_uri: Option<String>,
 }
 
-/// One certificate as the API describes it. Unknown values of the enumerations are tolerated, hence texts.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+/// An entity, or the path of what cannot be read in it, such as `entities[1].type`.
+pub type Listed = Result<Entity, String>;
+
+/// One certificate as the API describes it. Every field may be missing or null; enumerations may have unknown values.
+#[derive(Clone, Debug, Default)]
 pub struct Entity {
     pub signing_authority: Option<String>,
     pub certificate: Option<String>,
-    #[serde(rename = "type")]
     pub kind: Option<String>,
 }
 
-/// Not more than [`MAX_ENTITIES`]: memory that a VM once took it never gives back, and `{}` takes many times its length.
-fn entities<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Entity>, D::Error> {
-    struct Entities;
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawPage<'a> {
+    #[serde(borrow)]
+    entities: Option<RawEntities<'a>>,
+    next_uri: Option<String>,
+}
 
-    impl<'de> Visitor<'de> for Entities {
-        type Value = Vec<Entity>;
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawEntity<'a> {
+    #[serde(borrow)]
+    signing_authority: Option<&'a RawValue>,
+    #[serde(borrow)]
+    certificate: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+}
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "at most {MAX_ENTITIES} entities")
-        }
+/// At most [`MAX_ENTITIES`]: a VM never gives memory back, and `{}` takes many times its length.
+struct RawEntities<'a>(Vec<Option<&'a RawValue>>);
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut entities = Vec::new();
-            while let Some(entity) = seq.next_element()? {
-                if entities.len() == MAX_ENTITIES {
-                    return Err(de::Error::invalid_length(MAX_ENTITIES + 1, &self));
-                }
-                entities.push(entity);
+impl<'de: 'a, 'a> Deserialize<'de> for RawEntities<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements;
+
+        impl<'de> Visitor<'de> for Elements {
+            type Value = Vec<Option<&'de RawValue>>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX_ENTITIES} entities")
             }
-            Ok(entities)
-        }
-    }
 
-    deserializer.deserialize_seq(Entities)
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut entities = Vec::new();
+                while let Some(entity) = seq.next_element()? {
+                    if entities.len() == MAX_ENTITIES {
+                        return Err(de::Error::invalid_length(MAX_ENTITIES + 1, &self));
+                    }
+                    entities.push(entity);
+                }
+                Ok(entities)
+            }
+        }
+
+        deserializer.deserialize_seq(Elements).map(Self)
+    }
 }
 
 /// Reads one page.
-pub fn page(response: &HttpResponse) -> Result<Page, Failure> {
+pub fn page(response: &HttpResponse, wall: UnixSeconds) -> Result<Page, Failure> {
     match response.status {
         200 => {}
         401 => {
-            return Err(Failure::new("api_unauthorized", "the API does not accept the access token (401)"));
+            let detail = "the API does not accept the access token (401)";
+            return Err(Failure::new(FailureCode::ApiUnauthorized, detail));
         }
         403 => {
             return Err(Failure::new(
-                "api_forbidden",
+                FailureCode::ApiForbidden,
                 "the API answered 403: give the OAuth client a role with the permission \
                  integrations:actionCertificate:view",
             ));
         }
-        _ => return Err(response.unexpected(Upstream::Api)),
+        _ => return Err(response.unexpected(Upstream::Api, wall)),
     }
-    let body = response.body_within(MAX_BODY).map_err(|detail| Failure::new("api_too_large", detail))?;
-    serde_json::from_slice(body).map_err(|error| {
-        let detail = format!(
-            "the answer is not the specified JSON: {:?} error in line {}",
-            error.classify(),
-            error.line()
-        );
-        Failure::new("api_malformed", detail)
+    let body = response.body_within(MAX_BODY);
+    let body = body.map_err(|detail| Failure::new(FailureCode::ApiTooLarge, detail))?;
+    let page: RawPage<'_> = serde_json::from_slice(body).map_err(|error| {
+        let (kind, line) = (error.classify(), error.line());
+        let detail = format!("the answer is not the specified JSON: {kind:?} error in line {line}");
+        Failure::new(FailureCode::ApiMalformed, detail)
+    })?;
+    let entities = page.entities.map(|entities| entities.0).unwrap_or_default();
+    let entities = entities.into_iter().enumerate();
+    Ok(Page {
+        entities: entities.filter_map(|(index, raw)| Some(entity(index, raw?))).collect(),
+        next_uri: page.next_uri,
+    })
+}
+
+fn entity(index: usize, raw: &RawValue) -> Listed {
+    let raw: RawEntity<'_> = serde_json::from_str(raw.get()).map_err(|_| format!("entities[{index}]"))?;
+    let text = |field: &str, raw: Option<&RawValue>| {
+        let text = raw.map(|raw| serde_json::from_str(raw.get())).transpose();
+        text.map_err(|_| format!("entities[{index}].{field}"))
+    };
+    Ok(Entity {
+        signing_authority: text("signingAuthority", raw.signing_authority)?,
+        certificate: text("certificate", raw.certificate)?,
+        kind: text("type", raw.kind)?,
     })
 }
 
 /// The path of the next page. It has to be on the host that answered: the token goes there.
 pub fn next_path(next_uri: &str, host: &str) -> Result<String, Failure> {
-    let refused =
-        || Failure::new("next_uri_refused", "the answer's nextUri leads away from the certificates API");
+    let refused = || {
+        let detail = "the answer's nextUri leads away from the certificates API";
+        Failure::new(FailureCode::NextUriRefused, detail)
+    };
     let path = match next_uri.split_once("://") {
         None => next_uri,
         Some((scheme, rest)) => {
@@ -146,21 +192,45 @@ mod tests {
         }
     }
 
+    fn read(body: &str) -> Result<Page, Failure> {
+        page(&HttpResponse { status: 200, body: Some(body.as_bytes().to_vec()), retry_after: None }, 0)
+    }
+
     #[test]
     fn pages_are_read_leniently_but_not_as_something_else() {
-        let read = |body: &str| {
-            page(&HttpResponse { status: 200, body: Some(body.as_bytes().to_vec()), retry_after: None })
-        };
         assert_eq!(read("{}").unwrap().entities.len(), 0);
         assert_eq!(read(r#"{"entities":[{"status":"New","x":1},{}],"total":7}"#).unwrap().entities.len(), 2);
         let many = |count: usize| format!(r#"{{"entities":[{{}}{}]}}"#, ",{}".repeat(count - 1));
         assert_eq!(read(&many(MAX_ENTITIES)).unwrap().entities.len(), MAX_ENTITIES);
-        assert_eq!(read(&many(MAX_ENTITIES + 1)).unwrap_err().code, "api_malformed");
+        assert_eq!(read(&many(MAX_ENTITIES + 1)).unwrap_err().code, FailureCode::ApiMalformed);
         for body in
             ["", "[]x", "null x", "<html></html>", r#"{"entities":[{"certificate":"#, r#"{"entities":7}"#]
         {
-            assert_eq!(read(body).unwrap_err().code, "api_malformed", "{body}");
+            assert_eq!(read(body).unwrap_err().code, FailureCode::ApiMalformed, "{body}");
         }
+    }
+
+    #[test]
+    fn one_odd_element_spoils_no_answer() {
+        let good = r#"{"certificate":"x","type":null,"signingAuthority":"DigiCert"}"#;
+        for (what, unreadable) in [
+            ("null", None),
+            (r#"{"certificate":null}"#, None),
+            (r#"{"type":5}"#, Some("entities[1].type")),
+            (r#"{"signingAuthority":{}}"#, Some("entities[1].signingAuthority")),
+            (r#"{"certificate":[["x"]]}"#, Some("entities[1].certificate")),
+            ("5", Some("entities[1]")),
+            (r#""text""#, Some("entities[1]")),
+            ("true", Some("entities[1]")),
+        ] {
+            let page = read(&format!(r#"{{"entities":[{good},{what},{good}],"nextUri":null}}"#)).unwrap();
+            let readable = page.entities.iter().flatten().filter(|entity| entity.certificate.is_some());
+            assert_eq!(readable.count(), 2, "{what}");
+            let paths: Vec<&str> =
+                page.entities.iter().filter_map(|entity| entity.as_ref().err().map(String::as_str)).collect();
+            assert_eq!(paths, unreadable.into_iter().collect::<Vec<_>>(), "{what}");
+        }
+        assert!(read(r#"{"entities":null}"#).unwrap().entities.is_empty());
     }
 
     proptest! {
@@ -177,7 +247,7 @@ mod tests {
 
         #[test]
         fn any_answer_is_read_without_harm(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = page(&HttpResponse { status: 200, body: Some(body), retry_after: None });
+            let _ = page(&HttpResponse { status: 200, body: Some(body), retry_after: None }, 0);
         }
     }
 }

@@ -1,18 +1,29 @@
-//! One refresh as a conversation: a token if none is at hand, then the certificates of both statuses, page by page.
+//! One refresh as a conversation: a token if there is none, then the certificates of both statuses, page by page.
 
 use crate::{
-    http::Failure,
-    http::{HttpCall, HttpResponse},
+    http::{Failure, FailureCode, HttpCall, HttpResponse},
     pins::{
-        api::{self, Entity},
+        api::{self, Listed},
         oauth::{self, Token},
     },
+    policy::Source,
     shared::Secret,
+    time::{Monotonic, Now},
 };
-use crate::{policy::Source, time::Mono};
+use std::time::Duration;
 
 /// Pages read per status. Two certificates need one; more is a server gone wrong.
 const MAX_PAGES: u32 = 5;
+
+const USER_AGENT: &str = concat!("genesys-mtls-filter/", env!("CARGO_PKG_VERSION"));
+
+/// Failures that lie in the content of one answer: the other status may do better.
+const CONTENT_FAILURES: [FailureCode; 4] = [
+    FailureCode::ApiMalformed,
+    FailureCode::ApiTooLarge,
+    FailureCode::NextUriRefused,
+    FailureCode::TooManyPages,
+];
 
 /// The OAuth client of a source.
 #[derive(Clone, Debug)]
@@ -25,120 +36,117 @@ pub enum Client {
     Injected,
 }
 
-/// What a refresh brought home. One of the two may have failed.
+/// What the API answered for each status.
 #[derive(Debug)]
 pub struct FetchResult {
-    pub current: Result<Vec<Entity>, Failure>,
-    pub upcoming: Result<Vec<Entity>, Failure>,
+    pub current: Result<Vec<Listed>, Failure>,
+    pub upcoming: Result<Vec<Listed>, Failure>,
 }
 
-/// Where a conversation stands after an answer.
+/// What follows from a response.
 #[derive(Debug)]
 pub enum Progress {
     Call(HttpCall),
     Done(FetchResult),
 }
 
-/// Whom to ask, and as whom.
+/// The servers, the client that they know, and how long one call may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Upstreams<'a> {
     pub source: &'a Source,
     pub client: &'a Client,
+    pub timeout: Duration,
 }
 
 /// A refresh in progress.
 #[derive(Debug)]
 pub struct Fetch {
-    step: Step,
+    /// The path of the awaited page; `None` while a token is awaited.
+    path: Option<String>,
     /// The token is no older than this conversation.
     token_is_new: bool,
-    /// The first half's result, once it is through.
-    current: Option<Result<Vec<Entity>, Failure>>,
+    /// The result of the first status, once it is complete.
+    current: Option<Result<Vec<Listed>, Failure>>,
     pages: u32,
-    collected: Vec<Entity>,
-}
-
-/// The answer that is awaited.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    Token,
-    Page { path: String },
+    collected: Vec<Listed>,
 }
 
 impl Fetch {
     /// Begins a refresh and returns the first call.
-    pub fn begin(parties: Upstreams<'_>, token: &mut Option<Token>, now: Mono) -> (Self, HttpCall) {
+    pub fn begin(upstreams: Upstreams<'_>, token: &mut Option<Token>, now: Monotonic) -> (Self, HttpCall) {
         token.take_if(|token| !token.is_fresh(now));
         let mut fetch =
-            Self { step: Step::Token, token_is_new: false, current: None, pages: 0, collected: Vec::new() };
-        let call = fetch.first_page(parties, token.as_ref());
+            Self { path: None, token_is_new: false, current: None, pages: 0, collected: Vec::new() };
+        let call = fetch.first_page(upstreams, token.as_ref());
         (fetch, call)
     }
 
-    /// Takes the answer to the last call and says what comes next.
-    pub fn answered(
+    /// Takes the response to the last call.
+    pub fn on_response(
         &mut self,
         response: &HttpResponse,
-        parties: Upstreams<'_>,
+        upstreams: Upstreams<'_>,
         token: &mut Option<Token>,
-        now: Mono,
+        now: Now,
     ) -> Progress {
-        let Step::Page { path } = &self.step else {
+        let Some(path) = &self.path else {
             return match oauth::token(response, now) {
                 Ok(fresh) => {
                     self.token_is_new = true;
-                    Progress::Call(self.first_page(parties, Some(token.insert(fresh))))
+                    Progress::Call(self.first_page(upstreams, Some(token.insert(fresh))))
                 }
                 Err(failure) => self.give_up(failure),
             };
         };
-        let page = match api::page(response) {
-            Ok(page) => page,
-            // A token may be revoked before its time; but if a new one is refused, it is somebody's mistake.
+        let result = api::page(response, now.wall).and_then(|page| {
+            let next = page.next_uri.as_deref().filter(|uri| !uri.is_empty());
+            let next = next.map(|uri| api::next_path(uri, &upstreams.source.api_host)).transpose()?;
+            Ok((page.entities, next.filter(|next| next != path)))
+        });
+        let next = match result {
+            Ok((entities, next)) => {
+                self.collected.extend(entities);
+                next
+            }
+            // A token may be revoked before its time. If a new one is refused, another would be too.
             Err(failure)
-                if failure.code == "api_unauthorized" && token.take().is_some() && !self.token_is_new =>
+                if failure.code == FailureCode::ApiUnauthorized
+                    && token.take().is_some()
+                    && !self.token_is_new =>
             {
-                return Progress::Call(self.first_page(parties, None));
+                return Progress::Call(self.first_page(upstreams, None));
             }
-            Err(failure) => return self.half_done(Err(failure), parties, token.as_ref()),
+            Err(failure) => return self.end_status(Err(failure), upstreams, token.as_ref()),
         };
-        let next = page.next_uri.filter(|uri| !uri.is_empty());
-        let next = match next.map(|uri| api::next_path(&uri, &parties.source.api_host)).transpose() {
-            Ok(next) => next.filter(|next| next != path),
-            Err(failure) => return self.half_done(Err(failure), parties, token.as_ref()),
-        };
-        self.collected.extend(page.entities);
         self.pages += 1;
-        match next {
-            None => {
-                let entities = std::mem::take(&mut self.collected);
-                self.half_done(Ok(entities), parties, token.as_ref())
+        let result = match next {
+            Some(path) if self.pages < MAX_PAGES => {
+                return Progress::Call(self.page(path, upstreams, token.as_ref()));
             }
-            Some(path) if self.pages < MAX_PAGES => Progress::Call(self.page(path, parties, token.as_ref())),
             Some(_) => {
-                let failure =
-                    Failure::new("too_many_pages", format!("the answer has more than {MAX_PAGES} pages"));
-                self.half_done(Err(failure), parties, token.as_ref())
+                let detail = format!("the answer has more than {MAX_PAGES} pages");
+                Err(Failure::new(FailureCode::TooManyPages, detail))
             }
-        }
+            None => Ok(std::mem::take(&mut self.collected)),
+        };
+        self.end_status(result, upstreams, token.as_ref())
     }
 
-    /// One status is through: on to the other, or home.
-    fn half_done(
+    /// One status is complete: the other follows, or nothing does.
+    fn end_status(
         &mut self,
-        result: Result<Vec<Entity>, Failure>,
-        parties: Upstreams<'_>,
+        result: Result<Vec<Listed>, Failure>,
+        upstreams: Upstreams<'_>,
         token: Option<&Token>,
     ) -> Progress {
         if let Some(current) = self.current.take() {
             return Progress::Done(FetchResult { current, upcoming: result });
         }
         match result {
-            // The answer's content says nothing about the other status; anything else would only fail once more.
             Err(failure) if !CONTENT_FAILURES.contains(&failure.code) => self.give_up(failure),
             result => {
                 self.current = Some(result);
-                Progress::Call(self.first_page(parties, token))
+                Progress::Call(self.first_page(upstreams, token))
             }
         }
     }
@@ -148,50 +156,49 @@ impl Fetch {
         Progress::Done(FetchResult { current, upcoming: Err(failure) })
     }
 
-    /// The call for the first page of the status in turn, or for the token that it takes.
-    fn first_page(&mut self, parties: Upstreams<'_>, token: Option<&Token>) -> HttpCall {
-        if let (Client::Own { id, secret }, None) = (parties.client, token) {
-            self.step = Step::Token;
-            return token_call(parties.source, id, secret);
+    /// The call for the first page of a status, or for the token that it takes.
+    fn first_page(&mut self, upstreams: Upstreams<'_>, token: Option<&Token>) -> HttpCall {
+        if let (Client::Own { id, secret }, None) = (upstreams.client, token) {
+            self.path = None;
+            return token_call(upstreams, id, secret);
         }
         let status = if self.current.is_none() { "Current" } else { "Upcoming" };
         self.pages = 0;
         self.collected.clear();
-        self.page(format!("{}?status={status}", api::PATH), parties, token)
+        self.page(format!("{}?status={status}", api::PATH), upstreams, token)
     }
 
-    fn page(&mut self, path: String, parties: Upstreams<'_>, token: Option<&Token>) -> HttpCall {
+    fn page(&mut self, path: String, upstreams: Upstreams<'_>, token: Option<&Token>) -> HttpCall {
+        let Upstreams { source, timeout, .. } = upstreams;
         let mut headers = vec![
             (":method", "GET".to_owned()),
             (":path", path.clone()),
-            (":authority", parties.source.api_host.clone()),
+            (":authority", source.api_host.clone()),
             ("accept", "application/json".to_owned()),
             ("user-agent", USER_AGENT.to_owned()),
         ];
         headers.extend(token.map(|token| ("authorization", format!("Bearer {}", token.bearer.expose()))));
-        self.step = Step::Page { path };
-        HttpCall { cluster: parties.source.api_cluster.clone(), headers, body: b"" }
+        self.path = Some(path);
+        let cluster = source.api_cluster.clone();
+        HttpCall { cluster, headers, body: b"", timeout, max_body: api::MAX_BODY }
     }
 }
 
-/// Failures that lie in what one call answered, not in reaching the API or being let in.
-const CONTENT_FAILURES: [&str; 4] = ["api_malformed", "api_too_large", "next_uri_refused", "too_many_pages"];
-
-const USER_AGENT: &str = concat!("genesys-mtls-filter/", env!("CARGO_PKG_VERSION"));
-
-fn token_call(source: &Source, id: &str, secret: &Secret) -> HttpCall {
+fn token_call(upstreams: Upstreams<'_>, id: &str, secret: &Secret) -> HttpCall {
     HttpCall {
-        cluster: source.login_cluster.clone(),
+        cluster: upstreams.source.login_cluster.clone(),
         headers: vec![
             (":method", "POST".to_owned()),
             (":path", "/oauth/token".to_owned()),
-            (":authority", source.login_host.clone()),
+            (":authority", upstreams.source.login_host.clone()),
             ("authorization", oauth::basic(id, secret)),
             ("content-type", "application/x-www-form-urlencoded".to_owned()),
             ("accept", "application/json".to_owned()),
             ("user-agent", USER_AGENT.to_owned()),
         ],
         body: b"grant_type=client_credentials",
+        timeout: upstreams.timeout,
+        max_body: oauth::MAX_BODY,
     }
 }
 
@@ -199,7 +206,8 @@ fn token_call(source: &Source, id: &str, secret: &Secret) -> HttpCall {
 mod tests {
     use super::*;
     use crate::policy::Credentials;
-    use std::time::Duration;
+
+    const NOW: Now = Now { mono: Monotonic::ZERO, wall: 0, random: 0.5 };
 
     fn source() -> Source {
         Source {
@@ -224,21 +232,22 @@ mod tests {
         play_with(client, None, answers)
     }
 
-    /// Plays a conversation, perhaps with a token that is at hand.
+    /// Plays a conversation, perhaps with a token that is there already.
     fn play_with(client: &Client, mut token: Option<Token>, answers: &[(u16, &str)]) -> Played {
         let source = source();
-        let parties = Upstreams { source: &source, client };
-        let now = Duration::ZERO;
-        let (mut fetch, mut call) = Fetch::begin(parties, &mut token, now);
+        let upstreams = Upstreams { source: &source, client, timeout: Duration::from_secs(5) };
+
+        let (mut fetch, mut call) = Fetch::begin(upstreams, &mut token, NOW.mono);
         let mut calls = Vec::new();
         for (status, body) in answers {
             calls.push(format!("{} {}", call.cluster, call.headers[1].1.replace(api::PATH, "")));
-            match fetch.answered(&response(*status, body), parties, &mut token, now) {
+            match fetch.on_response(&response(*status, body), upstreams, &mut token, NOW) {
                 Progress::Call(next) => call = next,
-                Progress::Done(harvest) => {
-                    let half = |half: Result<Vec<Entity>, Failure>| half.map(|e| e.len()).map_err(|f| f.code);
+                Progress::Done(result) => {
+                    let half =
+                        |half: Result<Vec<Listed>, Failure>| half.map(|e| e.len()).map_err(|f| f.code.code());
                     assert_eq!(calls.len(), answers.len(), "answers left over");
-                    return (calls, half(harvest.current), half(harvest.upcoming));
+                    return (calls, half(result.current), half(result.upcoming));
                 }
             }
         }
@@ -265,15 +274,13 @@ mod tests {
     #[test]
     fn a_refused_token_is_renewed_once() {
         let refused = (401, "");
-        let at_hand = || {
-            oauth::token(&response(200, r#"{"access_token":"old","expires_in":300}"#), Duration::ZERO).ok()
-        };
-        let (calls, current, upcoming) = play_with(&own(), at_hand(), &[refused, TOKEN, ONE, NONE]);
+        let older = || oauth::token(&response(200, r#"{"access_token":"old","expires_in":300}"#), NOW).ok();
+        let (calls, current, upcoming) = play_with(&own(), older(), &[refused, TOKEN, ONE, NONE]);
         assert_eq!(calls[..3], ["a ?status=Current", "l /oauth/token", "a ?status=Current"]);
         assert_eq!((current, upcoming), (Ok(1), Ok(0)));
-        let (_, current, _) = play_with(&own(), at_hand(), &[refused, TOKEN, refused]);
+        let (_, current, _) = play_with(&own(), older(), &[refused, TOKEN, refused]);
         assert_eq!(current, Err("api_unauthorized"));
-        let (calls, current, upcoming) = play_with(&own(), at_hand(), &[ONE, refused, TOKEN, ONE]);
+        let (calls, current, upcoming) = play_with(&own(), older(), &[ONE, refused, TOKEN, ONE]);
         assert_eq!(calls[3], "a ?status=Upcoming", "what was fetched already is not fetched again");
         assert_eq!((current, upcoming), (Ok(1), Ok(1)));
     }

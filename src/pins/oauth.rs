@@ -1,13 +1,16 @@
 //! The OAuth 2.0 client-credentials grant (RFC 6749, section 4.4) as Genesys Cloud's login host speaks it.
 
-use crate::http::{Failure, HttpResponse, Upstream};
-use crate::{shared::Secret, time::Mono};
+use crate::{
+    http::{Failure, FailureCode, HttpResponse, Upstream},
+    shared::Secret,
+    time::{Monotonic, Now},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
 use std::time::Duration;
 
 /// The largest answer of the login host that is read, in bytes.
-const MAX_BODY: usize = 64 * 1024;
+pub const MAX_BODY: usize = 64 * 1024;
 /// A token is not used in its last minute.
 const EARLY: Duration = Duration::from_mins(1);
 /// Lifetimes outside of this are not believed; Genesys' own run from 5 minutes to 48 hours.
@@ -19,11 +22,11 @@ const DEFAULT_LIFETIME: u64 = 300;
 #[derive(Clone, Debug)]
 pub struct Token {
     pub bearer: Secret,
-    renew_at: Mono,
+    pub renew_at: Monotonic,
 }
 
 impl Token {
-    pub fn is_fresh(&self, now: Mono) -> bool {
+    pub fn is_fresh(&self, now: Monotonic) -> bool {
         now < self.renew_at
     }
 }
@@ -34,7 +37,7 @@ pub fn basic(client_id: &str, client_secret: &Secret) -> String {
 }
 
 /// Reads the login host's answer.
-pub fn token(response: &HttpResponse, now: Mono) -> Result<Token, Failure> {
+pub fn token(response: &HttpResponse, now: Now) -> Result<Token, Failure> {
     #[derive(Deserialize)]
     struct Answer {
         access_token: String,
@@ -44,44 +47,35 @@ pub fn token(response: &HttpResponse, now: Mono) -> Result<Token, Failure> {
 
     match response.status {
         200 => {}
-        400 | 401 | 403 => {
-            return Err(Failure {
-                retry_after: response.retry_after,
-                ..Failure::new(
-                    "login_rejected",
-                    format!(
-                        "the login host answered {} to the client credentials: check the OAuth client's id and secret, \
-                         and that it belongs to this region",
-                        response.status
-                    ),
-                )
-            });
+        status @ (400 | 401 | 403) => {
+            let detail = format!(
+                "the login host answered {status} to the client credentials: check the OAuth client's id and secret, and \
+                 that it belongs to this region"
+            );
+            let retry_after = response.retry_after(now.wall);
+            return Err(Failure { retry_after, ..Failure::new(FailureCode::LoginRejected, detail) });
         }
-        _ => return Err(response.unexpected(Upstream::Login)),
+        _ => return Err(response.unexpected(Upstream::Login, now.wall)),
     }
-    let body = response.body_within(MAX_BODY).map_err(|detail| Failure::new("login_malformed", detail))?;
+    let malformed = |detail: String| Failure::new(FailureCode::LoginMalformed, detail);
+    let body = response.body_within(MAX_BODY).map_err(malformed)?;
     let answer: Answer = serde_json::from_slice(body).map_err(|error| {
-        Failure::new(
-            "login_malformed",
-            format!(
-                "the token answer is not as specified: {:?} error in line {}",
-                error.classify(),
-                error.line()
-            ),
-        )
+        let (kind, line) = (error.classify(), error.line());
+        malformed(format!("the token answer is not as specified: {kind:?} error in line {line}"))
     })?;
     let printable =
         |text: &str| !text.is_empty() && text.len() <= 8192 && text.bytes().all(|b| b.is_ascii_graphic());
     if !printable(&answer.access_token)
         || answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
     {
-        return Err(Failure::new("login_malformed", "the token answer holds no usable bearer token"));
+        return Err(malformed("the token answer holds no usable bearer token".to_owned()));
     }
+    // `as` saturates, which is what is wanted.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    // `as` saturates, which is what is wanted
     let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, |seconds| seconds as u64);
     let lifetime = Duration::from_secs(lifetime.clamp(LIFETIME.0, LIFETIME.1));
-    Ok(Token { bearer: Secret::new(answer.access_token), renew_at: now + lifetime.saturating_sub(EARLY) })
+    let renew_at = now.mono + lifetime.saturating_sub(EARLY);
+    Ok(Token { bearer: Secret::new(answer.access_token), renew_at })
 }
 
 #[cfg(test)]
@@ -89,6 +83,8 @@ mod tests {
     use super::*;
     use proptest::{option, prelude::*};
     use serde_json::{Value, json};
+
+    const NOW: Now = Now { mono: Monotonic::from_millis(1_000_000), wall: 0, random: 0.5 };
 
     fn answer(status: u16, body: &str) -> HttpResponse {
         HttpResponse { status, body: Some(body.as_bytes().to_vec()), retry_after: None }
@@ -105,9 +101,8 @@ mod tests {
             (r#"{"access_token":"t","expires_in":1e300}"#, 48 * 3600 - 60),
         ];
         for (body, fresh_for) in cases {
-            let now = Duration::from_secs(1000);
-            let token = token(&answer(200, body), now).unwrap();
-            assert_eq!(token.renew_at, now + Duration::from_secs(fresh_for), "{body}");
+            let token = token(&answer(200, body), NOW).unwrap();
+            assert_eq!(token.renew_at, NOW.mono + Duration::from_secs(fresh_for), "{body}");
         }
     }
 
@@ -129,18 +124,18 @@ mod tests {
             (200, r#"{"access_token":"t","token_type":"mac"}"#, "login_malformed"),
         ];
         for (status, body, code) in cases {
-            let failure = token(&answer(status, body), Duration::ZERO).unwrap_err();
-            assert_eq!(failure.code, code, "{status} {body}");
+            let failure = token(&answer(status, body), NOW).unwrap_err();
+            assert_eq!(failure.code.code(), code, "{status} {body}");
         }
         let long = answer(200, &format!(r#"{{"access_token":"{}"}}"#, "a".repeat(70_000)));
-        assert_eq!(token(&long, Duration::ZERO).unwrap_err().code, "login_malformed");
+        assert_eq!(token(&long, NOW).unwrap_err().code, FailureCode::LoginMalformed);
     }
 
     #[test]
     fn secrets_do_not_show() {
-        let token = token(&answer(200, r#"{"access_token":"hunter2"}"#), Duration::ZERO).unwrap();
+        let token = token(&answer(200, r#"{"access_token":"hunter2"}"#), NOW).unwrap();
         assert!(!format!("{token:?}{:?}", Secret::new("hunter2".into())).contains("hunter2"));
-        let failure = super::token(&answer(200, r#"{"access_token":["hunter2"]}"#), Duration::ZERO);
+        let failure = super::token(&answer(200, r#"{"access_token":["hunter2"]}"#), NOW);
         assert!(!format!("{failure:?}").contains("hunter2"));
         assert_eq!(basic("id", &Secret::new("pw".into())), "Basic aWQ6cHc=");
     }
@@ -153,13 +148,13 @@ mod tests {
             let kind = kind.map_or(Value::Null, |kind| json!(kind));
             let body = json!({"access_token": token, "token_type": kind, "expires_in": expires_in}).to_string();
             for body in [body.as_str(), &token] {
-                match super::token(&answer(status, body), Duration::ZERO) {
+                match super::token(&answer(status, body), NOW) {
                     Ok(token) => {
                         prop_assert_eq!(status, 200);
                         prop_assert!(token.bearer.expose().bytes().all(|byte| byte.is_ascii_graphic()));
-                        prop_assert!(!token.is_fresh(Duration::from_secs(LIFETIME.1)));
+                        prop_assert!(!token.is_fresh(NOW.mono + Duration::from_secs(LIFETIME.1)));
                     }
-                    Err(failure) => prop_assert!(failure.code.starts_with("login_")),
+                    Err(failure) => prop_assert!(failure.code.code().starts_with("login_")),
                 }
             }
         }

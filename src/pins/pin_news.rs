@@ -1,14 +1,14 @@
-//! What became of which pin: every change is told once per proxy, by whichever worker comes to it first.
+//! Changes of pins, each logged once per proxy by the worker that comes to it first.
 
-use crate::shared::{Store, claim};
+use crate::shared::{SharedStore, claim};
 use crate::{time::UnixSeconds, x509::fingerprint::Fingerprint};
 use std::collections::BTreeMap;
 
-/// How a pin of the API stands.
+/// The status of a pin of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PinStatus {
     Named,
-    /// The API stopped naming it; good for `keep_removed`.
+    /// The API stopped naming it; it counts for `keep_removed`.
     Kept,
     /// Out of use, since the last good refresh is older than `max_staleness`.
     Stale,
@@ -17,7 +17,7 @@ pub enum PinStatus {
 impl PinStatus {
     pub const ALL: [Self; 3] = [Self::Named, Self::Kept, Self::Stale];
 
-    /// As it stands in metrics.
+    /// As metrics show it.
     pub fn code(self) -> &'static str {
         match self {
             Self::Named => "named",
@@ -30,7 +30,7 @@ impl PinStatus {
 /// The pins of a region with their status and their notAfter.
 pub type Pins = BTreeMap<Fingerprint, (PinStatus, UnixSeconds)>;
 
-/// A pin that is new, stands otherwise than before, or (without a status) is there no more.
+/// A pin that is new, has another status, or (without a status) is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PinChange {
     pub pin: Fingerprint,
@@ -54,9 +54,9 @@ impl PinNews {
         &self.pins
     }
 
-    /// Takes over how the pins stand now. The answer is what to tell, empty if another worker has told it.
-    pub fn follow(&mut self, pins: Pins, store: &mut impl Store) -> Vec<PinChange> {
-        let before = std::mem::replace(&mut self.pins, pins);
+    /// Takes over the pins as they are now. Returns what to log: nothing if another worker has logged it.
+    pub fn follow(&mut self, pins: &Pins, store: &mut dyn SharedStore) -> Vec<PinChange> {
+        let before = std::mem::replace(&mut self.pins, pins.clone());
         let changed = self
             .pins
             .iter()

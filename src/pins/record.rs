@@ -1,264 +1,253 @@
-//! What all workers of a proxy know about one region's API: its pins, and how asking went. One of them writes it.
+//! The facts that the workers of a proxy share about one region's API. Each reader draws its conclusions from them by its own
+//! settings, so two configurations may run at the same time.
 
 use crate::{
     decision::trust::{ApiPin, ApiState, ApiTrust},
-    time::Mono,
-    x509::{ca::CaCertificate, fingerprint::Fingerprint},
-};
-use crate::{
-    http::Failure,
+    http::{Failure, FailureCode},
     pins::{
         pin_news::{PinStatus, Pins},
-        select::Selection,
+        select::{ApiStatus, NamedLeaf},
     },
-    time::millis,
+    policy::{Authority, Policy},
+    time::{Monotonic, Now, UnixSeconds},
+    x509::{
+        ca::CaCertificate,
+        certificate::{ClientCertificate, MAX_DER},
+        fingerprint::Fingerprint,
+    },
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
 use std::{rc::Rc, time::Duration};
 
-/// Pins kept per region: as many as an answer may name, and some that are on their way out.
-const MAX_PINS: usize = 1024;
+/// Leaves kept: as many as an answer may name, and some that it no longer names.
+const MAX_LEAVES: usize = 1024;
+/// Leaves kept in DER; of further ones the fingerprint is.
+const MAX_DERS: usize = 64;
+/// Issuing certificates kept. Every worker verifies the signatures of unknown certificates with them.
+const MAX_HINTS: usize = 4;
+/// How long a leaf is kept that the API no longer names: the longest `keep_removed`.
+const FORGET: Duration = Duration::from_hours(30 * 24);
 
-/// The state of one source. Instants are monotonic, in milliseconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What is known of one region's API.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    kept: Vec<Kept>,
-    /// Issuing certificates that came along, base64 of their DER.
-    hints: Vec<String>,
-    /// When the last successful refresh began and ended.
-    began: Option<u64>,
-    ended: Option<u64>,
-    /// The settings under which it was made: see [`Record::trust`].
-    #[serde(default)]
-    under: String,
-    /// When half a refresh first brought pins, as long as none has succeeded.
-    half: Option<u64>,
-    /// When the last early refresh began.
-    early: Option<u64>,
+    pub leaves: Vec<Leaf>,
+    /// DER of CAs that came along with a leaf that they signed.
+    pub hints: Vec<Vec<u8>>,
+    /// When the last attempt began. Its worker has died if none ended since.
+    pub attempted: Option<Monotonic>,
+    pub complete: Option<Complete>,
+    /// When an incomplete answer first named a leaf, as long as none was complete.
+    pub partial: Option<Monotonic>,
+    pub failed: Option<Monotonic>,
+    /// In a row.
     pub failures: u32,
-    /// The code of the last failure, until a refresh succeeds.
-    pub failing: Option<String>,
-    next: u64,
-    /// Until then a server has asked to be left alone.
-    quiet_until: u64,
+    pub failing: Option<FailureCode>,
+    pub retry_after: Option<Monotonic>,
+    /// In `0.0..1.0`, drawn by the writer for the jitter of all.
+    pub random: f64,
+    /// Until when some worker has a token.
+    pub token_until: Option<Monotonic>,
 }
 
+/// The last answer in which both lists were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Complete {
+    pub began: Monotonic,
+    pub ended: Monotonic,
+    /// No complete answer came before.
+    pub is_first: bool,
+}
+
+/// A leaf that the API named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Kept {
-    sha256: String,
-    #[serde(flatten)]
-    pin: ApiPin,
-    /// When the API stopped naming it.
-    removed: Option<u64>,
+pub struct Leaf {
+    pub fingerprint: Fingerprint,
+    /// Empty beyond [`MAX_DERS`].
+    pub der: Vec<u8>,
+    pub authority: Authority,
+    pub status: ApiStatus,
+    pub named_since: Monotonic,
+    pub absent_since: Option<Monotonic>,
+}
+
+/// What one reader makes of the facts at one moment.
+#[derive(Debug, Default)]
+pub struct Conclusions {
+    pub trust: ApiTrust,
+    pub pins: Pins,
+    /// When the last successful refresh ended: a complete answer that named a leaf of this region.
+    pub success: Option<Monotonic>,
+    /// When the same facts lead to other conclusions.
+    pub changes_at: Option<Monotonic>,
 }
 
 impl Record {
-    pub fn next_attempt(&self) -> Mono {
-        Duration::from_millis(self.next)
+    /// When the last attempt ended, well or not.
+    pub fn ended(&self) -> Option<Monotonic> {
+        self.complete.map(|complete| complete.ended).max(self.failed)
     }
 
-    /// When the last successful refresh began.
-    pub fn began(&self) -> Option<Mono> {
-        self.began.map(Duration::from_millis)
-    }
-
-    pub fn last_success(&self) -> Option<Mono> {
-        self.ended.map(Duration::from_millis)
-    }
-
-    /// Whether the last successful refresh was made under these settings.
-    pub fn is_under(&self, settings: &str) -> bool {
-        self.under == settings
-    }
-
-    pub fn quiet_until(&self) -> Mono {
-        Duration::from_millis(self.quiet_until)
-    }
-
-    pub fn last_early(&self) -> Option<Mono> {
-        self.early.map(Duration::from_millis)
-    }
-
-    /// From here on a refresh is due until one has ended: should this worker die or leave, the next one makes up for it.
-    pub fn early_begins(&mut self, now: Mono) {
-        self.early = Some(millis(now));
-        self.next = self.next.min(millis(now));
-    }
-
-    /// Whoever wrote it may have had a longer interval, or may want that nobody asks any more, or that a pin lasts for ever: whatever
-    /// it says, workers wait no longer than this, and nothing of it happened later than that.
-    pub fn keep_within(&mut self, wait: Mono, past: Mono) {
-        let (wait, past) = (millis(wait), millis(past));
-        self.next = self.next.min(wait);
-        self.quiet_until = self.quiet_until.min(wait);
-        let removals = self.kept.iter_mut().map(|kept| &mut kept.removed);
-        let own = [&mut self.early, &mut self.began, &mut self.ended, &mut self.half];
-        for happened in own.into_iter().chain(removals) {
-            *happened = happened.map(|at| at.min(past));
-        }
-    }
-
-    /// A refresh that brought home both halves: what it names is in, what it stopped naming is on its way out. But after one under
-    /// other settings nothing is: it may have named what these pass over, and there may be workers that count on it.
-    pub fn succeed(
+    /// Takes over what an answer named. Only a complete one takes anything away.
+    pub fn name(
         &mut self,
-        selection: &Selection,
-        (began, now): (Mono, Mono),
-        keep_removed: Duration,
-        next_in: Duration,
-        under: &str,
+        named: impl IntoIterator<Item = NamedLeaf>,
+        hints: Vec<Vec<u8>>,
+        began: Option<Monotonic>,
+        now: Monotonic,
     ) {
-        if self.is_under(under) {
-            for kept in &mut self.kept {
-                if !kept.is_named_by(selection) {
-                    kept.removed = kept.removed.or(Some(millis(now)));
-                }
+        let mut leaves = std::mem::take(&mut self.leaves);
+        for leaf in named {
+            let fingerprint = leaf.certificate.fingerprint;
+            let known = leaves.iter().position(|known| known.fingerprint == fingerprint);
+            let known = known.map(|at| leaves.swap_remove(at)).filter(|known| known.absent_since.is_none());
+            self.leaves.push(Leaf {
+                fingerprint,
+                der: leaf.certificate.der.to_vec(),
+                authority: leaf.authority,
+                status: leaf.status,
+                named_since: known.map_or(now, |known| known.named_since),
+                absent_since: None,
+            });
+        }
+        if let Some(began) = began {
+            for leaf in &mut leaves {
+                leaf.absent_since.get_or_insert(now);
             }
-            // Not by its notAfter: the decision sees to that, and a wall clock that jumps must cost nothing.
-            self.kept.retain(|kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse));
+            leaves.retain(|leaf| leaf.absent_since.is_some_and(|at| now.since(at) < FORGET));
+            self.complete = Some(Complete { began, ended: now, is_first: self.complete.is_none() });
+            self.partial = None;
+        } else if self.complete.is_none() && !self.leaves.is_empty() {
+            self.partial.get_or_insert(now);
         }
-        self.add(selection);
-        if !selection.issuers.is_empty() {
-            self.hints = encode(&selection.issuers);
-        }
-        (self.began, self.ended, self.half) = (Some(millis(began)), Some(millis(now)), None);
-        under.clone_into(&mut self.under);
-        (self.failures, self.failing) = (0, None);
-        self.next = millis(now + next_in);
-        self.quiet_until = 0;
+        self.leaves.append(&mut leaves);
+        let older = std::mem::replace(&mut self.hints, hints);
+        self.hints.extend(older);
+        self.limit();
     }
 
-    /// A refresh that did not: what half an answer names is in, and nothing goes.
-    pub fn fail(&mut self, selection: &Selection, failure: &Failure, now: Mono, next_in: Duration) {
-        self.add(selection);
-        if self.ended.is_none() && !selection.pins.is_empty() {
-            self.half = self.half.or(Some(millis(now)));
+    /// Notes how an attempt ended.
+    pub fn end(&mut self, failure: Option<&Failure>, now: Now) {
+        self.random = now.random;
+        self.failing = failure.map(|failure| failure.code);
+        self.retry_after = failure.and_then(|failure| Some(now.mono + failure.retry_after?));
+        self.failures = failure.map_or(0, |_| self.failures.saturating_add(1));
+        if failure.is_some() {
+            self.failed = Some(now.mono);
         }
-        if self.hints.is_empty() {
-            self.hints = encode(&selection.issuers);
-        }
-        self.failures = self.failures.saturating_add(1);
-        self.failing = Some(failure.code.to_owned());
-        self.next = millis(now + next_in);
-        self.quiet_until = if failure.retry_after.is_some() { self.next } else { 0 };
     }
 
-    fn add(&mut self, selection: &Selection) {
-        for (fingerprint, pin) in &selection.pins {
-            let sha256 = fingerprint.to_string();
-            if let Some(kept) = self.kept.iter_mut().find(|kept| kept.sha256 == sha256) {
-                kept.removed = None;
+    /// Bounds what another worker wrote: nothing happened after `latest`.
+    pub fn bound(&mut self, latest: Monotonic) {
+        self.limit();
+        if !(0.0..1.0).contains(&self.random) {
+            self.random = 0.5;
+        }
+        let own = [&mut self.attempted, &mut self.partial, &mut self.failed];
+        let absences = self.leaves.iter_mut().map(|leaf| &mut leaf.absent_since);
+        for at in own.into_iter().chain(absences).flatten() {
+            *at = latest.min(*at);
+        }
+        for leaf in &mut self.leaves {
+            leaf.named_since = latest.min(leaf.named_since);
+        }
+        if let Some(Complete { began, ended, .. }) = &mut self.complete {
+            (*began, *ended) = (latest.min(*began), latest.min(*ended));
+        }
+    }
+
+    fn limit(&mut self) {
+        while self.leaves.len() > MAX_LEAVES {
+            // The one removed last: if an API names others each time, that is one of them.
+            let last = self.leaves.iter().enumerate().max_by_key(|(_, leaf)| leaf.absent_since);
+            let Some((last, _)) = last else { break };
+            self.leaves.remove(last);
+        }
+        let mut room = MAX_DERS;
+        for is_absent in [false, true] {
+            for leaf in self.leaves.iter_mut().filter(|leaf| leaf.absent_since.is_some() == is_absent) {
+                if room == 0 || leaf.der.len() > MAX_DER {
+                    leaf.der = Vec::new();
+                }
+                room -= usize::from(!leaf.der.is_empty());
+            }
+        }
+        let mut hints: Vec<Vec<u8>> = Vec::new();
+        for der in self.hints.drain(..) {
+            if hints.len() < MAX_HINTS && der.len() <= MAX_DER && !hints.contains(&der) {
+                hints.push(der);
+            }
+        }
+        self.hints = hints;
+    }
+
+    /// What a reader with these settings may rely on now. No signature is verified and no wall clock read: `decide` does
+    /// both for each request.
+    pub fn conclude(&self, region: &str, policy: &Policy, now: Monotonic) -> Conclusions {
+        let of_region = |leaf: &Leaf| {
+            let is_candidate = leaf.authority == Authority::Digicert;
+            is_candidate.then(|| leaf.pin(region, policy)).flatten()
+        };
+        let leaves: Vec<(&Leaf, ApiPin)> =
+            self.leaves.iter().filter_map(|leaf| Some((leaf, of_region(leaf)?))).collect();
+        // Named by a complete answer.
+        let confirmed =
+            |leaf: &&Leaf| self.complete.is_some_and(|complete| leaf.named_since <= complete.ended);
+        let confirmed = || leaves.iter().map(|(leaf, _)| *leaf).filter(confirmed);
+        let is_success = confirmed().any(|leaf| leaf.absent_since.is_none());
+        let success = if is_success {
+            self.complete.map(|complete| complete.ended)
+        } else {
+            confirmed().filter_map(|leaf| leaf.absent_since).max()
+        };
+        let keep_removed = policy.refresh.keep_removed;
+        // Counted from the first success that did not name it.
+        let lapse = |leaf: &Leaf| {
+            let absent = leaf.absent_since?;
+            let later = confirmed().filter(|other| other.absent_since.is_none_or(|at| at > absent));
+            Some(later.map(|other| other.named_since.max(absent)).min()? + keep_removed)
+        };
+        let stale = success.or(self.partial).zip(policy.refresh.max_staleness);
+        let stale = stale.map(|(at, bound)| at + bound + Duration::from_millis(1));
+        let state = match success {
+            _ if stale.is_some_and(|at| at <= now) => ApiState::Stale,
+            None => ApiState::NotLoaded,
+            Some(_) => ApiState::Loaded,
+        };
+        let (mut pins, mut changes_at) = (Pins::new(), stale.filter(|at| *at > now));
+        let mut trust = ApiTrust { state, ..ApiTrust::default() };
+        for (leaf, pin) in &leaves {
+            let lapse = lapse(leaf);
+            if lapse.is_some_and(|at| at <= now) {
                 continue;
             }
-            if self.kept.len() >= MAX_PINS {
-                self.make_room();
-            }
-            if self.kept.len() < MAX_PINS {
-                self.kept.push(Kept { sha256, pin: *pin, removed: None });
-            }
+            changes_at = changes_at.into_iter().chain(lapse).min();
+            let status = match (state, leaf.absent_since) {
+                (ApiState::Stale, _) => PinStatus::Stale,
+                (_, Some(_)) => PinStatus::Kept,
+                (_, None) => PinStatus::Named,
+            };
+            pins.insert(leaf.fingerprint, (status, pin.not_after));
+            trust.pins.insert(leaf.fingerprint, *pin);
         }
-    }
-
-    /// Of pins on their way out the one that was removed last goes: if an API that names others each time has filled all the room,
-    /// that is one of its own.
-    fn make_room(&mut self) {
-        let removed = self.kept.iter().enumerate().filter_map(|(at, kept)| Some((kept.removed?, at)));
-        if let Some((_, last)) = removed.max() {
-            self.kept.remove(last);
-        }
-    }
-
-    /// What the decision reads at this moment. Pins that the API stopped naming count for `keep_removed` longer. A refresh made
-    /// under other settings than these, as during a reload, settles nothing: it may have passed over what counts under these.
-    pub fn trust(
-        &self,
-        keep_removed: Duration,
-        max_staleness: Option<Duration>,
-        under: &str,
-        now: Mono,
-    ) -> ApiTrust {
-        let good = self.in_force(keep_removed, now);
-        let hints =
-            self.hints.iter().filter_map(|hint| CaCertificate::parse(&STANDARD.decode(hint).ok()?).ok());
-        ApiTrust {
-            state: self.state(max_staleness, now),
-            pins: good.filter_map(|kept| Some((kept.sha256.parse().ok()?, kept.pin))).collect(),
-            hints: Rc::new(hints.collect()),
-            refreshed: self.began().filter(|_| self.is_under(under)),
-        }
-    }
-
-    /// The same pins as somebody sees them who looks after this: how each stands, and until when it is valid.
-    pub fn pins(&self, keep_removed: Duration, max_staleness: Option<Duration>, now: Mono) -> Pins {
-        let status = |kept: &Kept| match (self.state(max_staleness, now), kept.removed) {
-            (ApiState::Stale, _) => PinStatus::Stale,
-            (_, Some(_)) => PinStatus::Kept,
-            (_, None) => PinStatus::Named,
-        };
-        let in_force = self.in_force(keep_removed, now);
-        let mut pins = Pins::new();
-        // Not collected, which would sort them first: 30 KB of the module.
-        pins.extend(
-            in_force.filter_map(|kept| Some((kept.sha256.parse().ok()?, (status(kept), kept.pin.not_after)))),
-        );
-        pins
-    }
-
-    fn state(&self, max_staleness: Option<Duration>, now: Mono) -> ApiState {
-        let of_pins = self.age_begins();
-        if of_pins.zip(max_staleness).is_some_and(|(at, bound)| now.saturating_sub(at) > bound) {
-            ApiState::Stale
-        } else if self.ended.is_none() {
-            ApiState::NotLoaded
-        } else {
-            ApiState::Loaded
-        }
-    }
-
-    /// From when on pins age.
-    fn age_begins(&self) -> Option<Mono> {
-        self.ended.or(self.half).map(Duration::from_millis)
-    }
-
-    fn in_force(&self, keep_removed: Duration, now: Mono) -> impl Iterator<Item = &Kept> {
-        self.kept.iter().filter(move |kept| kept.lapses(keep_removed).is_none_or(|lapse| now < lapse))
-    }
-
-    /// When [`Record::trust`] will next say something else though nobody wrote: a removed pin lapses, or all go stale.
-    pub fn changes_at(
-        &self,
-        keep_removed: Duration,
-        max_staleness: Option<Duration>,
-        now: Mono,
-    ) -> Option<Mono> {
-        let stale =
-            self.age_begins().zip(max_staleness).map(|(at, bound)| at + bound + Duration::from_millis(1));
-        let lapses = self.kept.iter().filter_map(|kept| kept.lapses(keep_removed));
-        lapses.chain(stale).filter(|at| *at > now).min()
-    }
-
-    pub fn fingerprints(&self) -> Vec<Fingerprint> {
-        self.kept.iter().filter_map(|kept| kept.sha256.parse().ok()).collect()
-    }
-
-    /// How many pins the API names, and how many it stopped naming.
-    pub fn count(&self) -> (usize, usize) {
-        let removed = self.kept.iter().filter(|kept| kept.removed.is_some()).count();
-        (self.kept.len().saturating_sub(removed), removed)
+        trust.refreshed = self.complete.filter(|_| is_success).map(|complete| complete.began);
+        let hints = self.hints.iter().filter_map(|der| CaCertificate::parse(der).ok());
+        trust.hints = Rc::new(hints.collect());
+        Conclusions { trust, pins, success, changes_at }
     }
 }
 
-impl Kept {
-    fn is_named_by(&self, selection: &Selection) -> bool {
-        self.sha256.parse().is_ok_and(|fingerprint: Fingerprint| selection.pins.contains_key(&fingerprint))
-    }
-
-    fn lapses(&self, keep_removed: Duration) -> Option<Mono> {
-        self.removed.map(|at| Duration::from_millis(at) + keep_removed)
+impl Leaf {
+    /// The pin that it is, if it has the region's name. Of one that is known by its fingerprint only, the name is not known.
+    fn pin(&self, region: &str, policy: &Policy) -> Option<ApiPin> {
+        if self.der.is_empty() {
+            return Some(ApiPin { not_before: UnixSeconds::MIN, not_after: UnixSeconds::MAX });
+        }
+        let certificate = ClientCertificate::parse(&self.der).ok()?;
+        let is_named = policy.region_names.owner(&certificate, policy.names) == Ok(Some(region));
+        (is_named && certificate.fingerprint == self.fingerprint).then(|| ApiPin::of(&certificate))
     }
 }
 
-fn encode(certificates: &[Vec<u8>]) -> Vec<String> {
-    certificates.iter().map(|der| STANDARD.encode(der)).collect()
-}
+#[cfg(test)]
+mod tests;

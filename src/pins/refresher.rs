@@ -1,213 +1,230 @@
-//! One region's refresh as one worker sees it: driven by ticks and answers, it says what to call and what changed.
+//! One region's refresh as one worker sees it: ticks and responses in, calls and events out.
 
 use crate::{
     decision::trust::ApiTrust,
-    policy::{DigicertPolicy, NameRule, Policy, Refresh, Source, names::RegionNames},
-    time::{Mono, Now},
-    x509::signature::SignatureVerifier,
-};
-use crate::{
-    http::{Failure, HttpCall, HttpResponse},
+    http::{Failure, FailureCode, HttpCall, HttpResponse},
     pins::{
+        early::EarlyRefreshRequest,
         fetch::{Client, Fetch, FetchResult, Progress, Upstreams},
         oauth::Token,
-        pin_news::Pins,
-        record::Record,
-        schedule, select as pins,
-        select::{Criteria, Selection, Skipped},
-        wanted::Wanted,
+        pin_news::{PinStatus, Pins},
+        record::{Conclusions, Record},
+        schedule,
+        select::{Criteria, Named, Selection, Skipped},
     },
-    shared::{CALLBACK, FORM, Lease, Replica, Seal, Secret, Store, short},
+    policy::{Authority, Policy, RegionPolicy, Source},
+    shared::{CALLBACK, FORM, Lease, Seal, SealedRecord, SharedStore},
+    time::{Monotonic, Now},
+    x509::{ca::CaCertificate, fingerprint::Fingerprint, signature::SignatureVerifier},
 };
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
-/// Code of the failure to find a single pin in complete answers.
-const NOTHING_USABLE: &str = "no_usable_certificate";
+/// How long the lease outlasts a call: an answer that has not come by then is lost.
+const MARGIN: Duration = Duration::from_secs(5);
+/// How much later a worker without a token refreshes, if another has one.
+const TOKEN_FIRST: Duration = Duration::from_secs(2);
 
-/// Something an operator may want to know.
+/// Something that an operator may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A refresh succeeded; `recovered` from failures, or `changed` what is pinned.
     Refreshed { named: usize, kept: usize, changed: bool, recovered: bool },
     /// A refresh failed; `new` if not for the same reason as the one before.
     Failed { failure: Failure, failures: u32, next_in: Duration, new: bool },
-    /// Entities of an answer that did not become pins, if others than in the last answer.
-    Skipped { codes: Vec<&'static str> },
+    /// What of a complete answer is not used, if it differs from the last one.
+    Skipped(SkippedEntities),
 }
 
-/// One region's source.
+/// Entities of an answer that are not used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SkippedEntities {
+    pub reasons: Vec<Skipped>,
+    /// Paths of what cannot be read.
+    pub unreadable: Vec<String>,
+}
+
+/// What follows from a tick or a response.
+#[derive(Debug, Default)]
+pub struct Step {
+    pub call: Option<HttpCall>,
+    pub events: Vec<Event>,
+}
+
+/// One region's certificates API.
 #[derive(Debug)]
 pub struct Refresher {
+    policy: Rc<Policy>,
     source: Source,
-    settings: Refresh,
-    names: NameRule,
-    region_names: RegionNames,
+    issuers: Vec<CaCertificate>,
     client: Client,
-    /// What an answer comes to, and when the next is due, depends on these: a digest of them.
-    under: String,
-    /// Where a worker notes that it wants an early refresh.
-    wanted: String,
     lease: Lease,
-    record: Replica<Record>,
-    token: Option<Token>,
+    pub(super) record: SealedRecord<Record>,
+    early: SealedRecord<EarlyRefreshRequest>,
+    pub(super) token: Option<Token>,
     pending: Option<Pending>,
-    /// When this worker last asked for an early refresh.
-    asked: Option<Mono>,
-    skipped: Vec<Skipped>,
-    /// When `trust` changes by itself.
-    changes_at: Option<Mono>,
-    /// Grows whenever `trust` may answer differently.
-    pub changes: u64,
+    conclusions: Conclusions,
+    /// Whether the last complete answer has a certificate that can be used; `None` before it was looked at.
+    usable: Option<bool>,
+    skipped: SkippedEntities,
+    /// Since when this worker knows of a question that no answer has settled.
+    open_since: Option<Monotonic>,
+    /// When this worker last began an early refresh: without a secret, the shared instant may be forged.
+    early_began: Option<Monotonic>,
+    version: u64,
 }
 
 #[derive(Debug)]
 struct Pending {
     fetch: Fetch,
-    began: Mono,
-    /// An answer to the last call has to be here by then; a callback may get lost.
-    deadline: Mono,
+    began: Monotonic,
 }
 
 impl Refresher {
-    /// `secret` stands for the OAuth client, or nothing where Envoy authenticates; `worker` is a random id.
-    pub fn new(
-        policy: &Policy,
-        source: &Source,
-        client: Option<(String, Secret)>,
-        worker: u64,
-    ) -> Option<Self> {
-        let client_id = client.as_ref().map_or("", |(id, _)| id.as_str());
-        let secret = client.as_ref().map(|(_, secret)| secret);
-        let key = format!("genesys_mtls/{}/{}", policy.name, source_digest(source, client_id, secret)?);
-        let issuers = policy.regions.iter().find(|region| region.id == source.region);
-        let issuers = issuers.and_then(|region| region.digicert.as_ref()).map_or(&[][..], |of| &of.issuers);
-        let mut under = format!("{:?} {:?} {:?}", policy.refresh, policy.names, policy.region_names);
-        for issuer in issuers {
-            under.push_str(&issuer.ca.to_string());
-        }
-        let under = short(&under);
-        // A lease is kept for as long as its holder lives. During a reload workers of both configurations do: were it one for
-        // both, the old one would go on asking as it sees fit.
-        let turns = format!("{key}/turns/{under}");
-        let lease_key = format!("{turns}/lease");
-        let lease = Lease::new(lease_key.clone(), worker, Seal::new(secret, &lease_key)?);
-        let record = Replica::new(&key, secret)?;
+    /// `worker` is a random id. `None` if the region has no API to ask, or the secret cannot be a key.
+    pub fn new(policy: Rc<Policy>, region: &RegionPolicy, client: Client, worker: u64) -> Option<Self> {
+        let source = region.source.clone()?;
+        let (client_id, secret) = match &client {
+            Client::Own { id, secret } => (id.as_str(), Some(secret)),
+            Client::Injected => ("", None),
+        };
+        // Data of another region, host, cluster, client or secret has other keys: workers that cannot open each other's
+        // data must not replace it.
+        let Source { region: id, certificate_name, api_host, login_host, api_cluster, login_cluster, .. } =
+            &source;
+        let context =
+            [FORM, id, certificate_name, api_host, login_host, api_cluster, login_cluster, client_id];
+        let digest = Seal::new(secret, &context.join("\0"))?.digest();
+        let key = |name: &str| format!("genesys_mtls/{}/{digest}/{name}", policy.name);
         Some(Self {
-            source: source.clone(),
-            settings: policy.refresh.clone(),
-            names: policy.names,
-            region_names: policy.region_names.clone(),
-            client: client.map_or(Client::Injected, |(id, secret)| Client::Own { id, secret }),
-            under,
-            wanted: format!("{turns}/wanted"),
-            lease,
-            record,
+            lease: Lease::new(key("lease"), worker, secret)?,
+            record: SealedRecord::new(key("record"), secret)?,
+            early: SealedRecord::new(key("early"), secret)?,
+            issuers: region.digicert.as_ref()?.issuers.clone(),
+            policy,
+            source,
+            client,
             token: None,
             pending: None,
-            asked: None,
-            skipped: Vec::new(),
-            changes_at: None,
-            changes: 0,
+            conclusions: Conclusions::default(),
+            usable: None,
+            skipped: SkippedEntities::default(),
+            open_since: None,
+            early_began: None,
+            version: 0,
         })
     }
 
-    /// To be called at every tick: learns what other workers wrote, and begins a refresh when it is due and this
-    /// worker's turn.
-    pub fn tick(
-        &mut self,
-        verifier: &dyn SignatureVerifier,
-        store: &mut impl Store,
-        now: Now,
-    ) -> (Option<HttpCall>, Vec<Event>) {
-        self.learn(store, now);
-        if let Some(pending) = &self.pending {
-            self.lease.keep(store, now.mono);
-            if now.mono <= pending.deadline {
-                return (None, Vec::new());
-            }
-            let lost = Failure::new("no_answer", "Envoy reported no outcome of the call in time");
-            return (None, self.finish(Err(lost), None, verifier, store, now));
+    /// Reads what other workers wrote. True if [`Self::trust`] has changed.
+    pub fn sync(&mut self, store: &mut dyn SharedStore, now: Now) -> bool {
+        let latest = now.mono + CALLBACK;
+        if self.early.sync(store, now.mono) {
+            self.early.value.bound(latest);
         }
-        if !self.is_due(store, now) {
-            self.lease.keep(store, now.mono);
-            return (None, Vec::new());
+        if self.record.sync(store, now.mono) {
+            self.record.value.bound(latest);
+            return self.conclude(now.mono);
         }
-        if !self.lease.take(store, now.mono) {
-            return (None, Vec::new());
-        }
-        // The last holder may have refreshed just before its lease ended.
-        self.learn(store, now);
-        if !self.is_due(store, now) {
-            return (None, Vec::new());
-        }
-        // One that is due anyway answers the question as well, and leaves the early one for later.
-        if now.mono < self.next_attempt() {
-            self.record.value.early_begins(now.mono);
-            self.record.write(store, now.mono);
-        }
-        let parties = Upstreams { source: &self.source, client: &self.client };
-        let (fetch, call) = Fetch::begin(parties, &mut self.token, now.mono);
-        self.pending = Some(Pending { fetch, began: now.mono, deadline: self.deadline(now) });
-        (Some(call), Vec::new())
+        self.conclusions.changes_at.is_some_and(|at| at <= now.mono) && self.conclude(now.mono)
     }
 
-    /// The answer to the last call, or why it could not be made.
-    pub fn answered(
+    /// To be called at every tick: begins a refresh when it is due and no other worker has begun it.
+    pub fn tick(&mut self, verifier: &dyn SignatureVerifier, store: &mut dyn SharedStore, now: Now) -> Step {
+        self.sync(store, now);
+        if self.pending.is_some() && self.lease.is_held(now.mono) {
+            return Step::default();
+        }
+        if let Some(Pending { began, .. }) = self.pending.take() {
+            let lost = Failure::new(FailureCode::NoAnswer, "Envoy reported no outcome of the call in time");
+            return self.finish(Err(lost), began, verifier, store, now);
+        }
+        if !self.is_due(verifier, now) || !self.lease.take(store, now.mono, self.term()) {
+            return Step::default();
+        }
+        // The last holder may have refreshed right before.
+        self.sync(store, now);
+        if !self.is_due(verifier, now) {
+            self.lease.release(store, now.mono);
+            return Step::default();
+        }
+        if self.due_at(now.mono) > now.mono {
+            self.early_began = Some(now.mono);
+            self.early.value.begin(now.mono);
+            self.early.write(store, now.mono);
+        }
+        self.record.value.attempted = Some(now.mono);
+        self.record.write(store, now.mono);
+        let (upstreams, token) = self.upstreams();
+        let (fetch, call) = Fetch::begin(upstreams, token, now.mono);
+        self.pending = Some(Pending { fetch, began: now.mono });
+        Step { call: Some(call), events: Vec::new() }
+    }
+
+    /// The response to the last call, or why it could not be made.
+    pub fn on_response(
         &mut self,
-        response: &Result<HttpResponse, Failure>,
-        issuers: &DigicertPolicy,
+        response: Result<HttpResponse, Failure>,
         verifier: &dyn SignatureVerifier,
-        store: &mut impl Store,
+        store: &mut dyn SharedStore,
         now: Now,
-    ) -> (Option<HttpCall>, Vec<Event>) {
-        let deadline = self.deadline(now);
-        let Some(pending) = &mut self.pending else { return (None, Vec::new()) };
-        let parties = Upstreams { source: &self.source, client: &self.client };
-        match response {
-            Err(failure) => (None, self.finish(Err(failure.clone()), None, verifier, store, now)),
-            Ok(response) => match pending.fetch.answered(response, parties, &mut self.token, now.mono) {
+    ) -> Step {
+        let Some(mut pending) = self.pending.take() else { return Step::default() };
+        let (upstreams, token) = self.upstreams();
+        let result = match response {
+            Ok(response) => match pending.fetch.on_response(&response, upstreams, token, now) {
+                // Another worker has begun anew if this one stalled for longer than its lease.
+                Progress::Call(_) if !self.lease.take(store, now.mono, self.term()) => {
+                    return Step::default();
+                }
                 Progress::Call(call) => {
-                    pending.deadline = deadline;
-                    (Some(call), Vec::new())
+                    self.pending = Some(pending);
+                    return Step { call: Some(call), events: Vec::new() };
                 }
-                Progress::Done(harvest) => {
-                    (None, self.finish(Ok(harvest), Some(issuers), verifier, store, now))
-                }
+                Progress::Done(result) => Ok(result),
             },
+            Err(failure) => Err(failure),
+        };
+        self.finish(result, pending.began, verifier, store, now)
+    }
+
+    /// A certificate lacks only its pin: asks for an early refresh, in any worker. The fingerprint's signature is verified.
+    pub fn request_early(&mut self, fingerprint: Fingerprint, store: &mut dyn SharedStore, now: Now) {
+        // What was answered meanwhile may settle it: the caller has to decide again.
+        if !self.sync(store, now) && self.early.value.ask(fingerprint, &self.policy.refresh, now.mono) {
+            self.early.write(store, now.mono);
         }
     }
 
-    /// A certificate turned up that a refresh might explain: asks for one, in whatever worker it is to happen.
-    pub fn ask_early(&mut self, store: &mut impl Store, now: Mono) {
-        if self.early_is_allowed(now) && self.asked.is_none_or(|at| now > at + Duration::from_millis(200)) {
-            self.asked = Some(now);
-            let wanted = Wanted { at: now, known: self.record.value.last_success() };
-            store.set(&self.wanted, &wanted.to_bytes(), None);
+    /// Whether waiting until `deadline` is likely to bring news.
+    pub fn expects_news(&self, deadline: Monotonic, now: Monotonic) -> bool {
+        let is_near = |at: Monotonic| at <= deadline;
+        if self.pending.is_some() || is_near(self.early_at(now)) {
+            return true;
+        }
+        match self.unfinished() {
+            // One that takes longer than requests are held is not waited for.
+            Some(began) => now <= began + self.policy.refresh.on_unknown_certificate.hold,
+            None => is_near(self.due_at(now)),
         }
     }
 
-    /// Whether waiting until `deadline` is likely to bring news: a refresh is under way, due by then, or may be asked for
-    /// by then.
-    pub fn expects_news(&self, deadline: Mono, now: Mono) -> bool {
-        // One that takes longer than requests are held is not waited for any more.
-        let hold = self.settings.on_unknown_certificate.hold;
-        let done = |at: Mono| self.record.value.last_success().is_some_and(|ended| ended >= at);
-        let under_way = |at: Option<Mono>| at.is_some_and(|at| now <= at + hold && !done(at));
-        self.pending.is_some()
-            || under_way(self.asked)
-            || under_way(self.record.value.last_early())
-            || self.early_is_allowed(deadline)
-            || self.next_attempt() <= deadline
+    /// When the API is asked next, if a certificate that lacks only its pin has come now.
+    pub fn next_attempt(&self, now: Monotonic) -> Monotonic {
+        self.due_at(now).min(self.early_at(now)).max(now)
     }
 
-    /// What the decision may rely on now.
-    pub fn trust(&self, now: Mono) -> ApiTrust {
-        let Refresh { keep_removed, max_staleness, .. } = &self.settings;
-        self.record.value.trust(*keep_removed, *max_staleness, &self.under, now)
+    /// What the decision may rely on, as of the last sync, tick or response.
+    pub fn trust(&self) -> &ApiTrust {
+        &self.conclusions.trust
     }
 
-    /// Ends this worker's part, so that another may take over at once.
-    pub fn leave(&mut self, store: &mut impl Store, now: Mono) {
+    /// Grows whenever [`Self::trust`] has changed.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Ends this worker's part, so that another can go on at once.
+    pub fn leave(&mut self, store: &mut dyn SharedStore, now: Monotonic) {
+        self.pending = None;
         self.lease.release(store, now);
     }
 
@@ -215,190 +232,198 @@ impl Refresher {
         &self.source.region
     }
 
-    /// The API's pins, and how each stands.
-    pub fn pins(&self, now: Mono) -> Pins {
-        self.record.value.pins(self.settings.keep_removed, self.settings.max_staleness, now)
+    /// The API's pins with their status.
+    pub fn pins(&self) -> &Pins {
+        &self.conclusions.pins
     }
 
     /// Age of the last successful refresh.
-    pub fn age(&self, now: Mono) -> Option<Duration> {
-        self.record.value.last_success().map(|at| now.saturating_sub(at))
+    pub fn age(&self, now: Monotonic) -> Option<Duration> {
+        self.conclusions.success.map(|at| now.since(at))
     }
 
+    /// In a row, by this worker's settings.
     pub fn failures(&self) -> u32 {
-        self.record.value.failures
+        let Record { complete, failures, failing, .. } = &self.record.value;
+        match failing {
+            None | Some(FailureCode::NoUsableCertificate) if self.usable == Some(true) => 0,
+            None if complete.is_some() && self.usable == Some(false) => 1,
+            _ => *failures,
+        }
     }
 
-    /// Whether this worker is the one that asks.
-    pub fn is_leader(&self, now: Mono) -> bool {
-        self.lease.is_held(now)
-    }
-
-    /// Whether nothing was ever delivered, so that quick ticks are worth their cost.
+    /// Whether nothing was ever answered, so that quick ticks are worth their cost.
     pub fn is_starting(&self) -> bool {
-        self.record.value.last_success().is_none() && self.record.value.failures == 0
+        self.record.value.ended().is_none()
     }
 
-    fn deadline(&self, now: Now) -> Mono {
-        now.mono + self.settings.timeout + Duration::from_secs(5)
+    fn term(&self) -> Duration {
+        self.policy.refresh.timeout + MARGIN
     }
 
-    /// Settles a refresh, successful or not, and writes down what comes of it.
+    fn upstreams(&mut self) -> (Upstreams<'_>, &mut Option<Token>) {
+        let Self { source, client, token, policy, .. } = self;
+        (Upstreams { source, client, timeout: policy.refresh.timeout }, token)
+    }
+
+    fn criteria<'a>(&'a self, verifier: &'a dyn SignatureVerifier, now: Now) -> Criteria<'a> {
+        Criteria::new(&self.policy, &self.source.region, &self.issuers, verifier, now.wall)
+    }
+
+    /// Settles a refresh and shares what comes of it.
     fn finish(
         &mut self,
-        harvest: Result<FetchResult, Failure>,
-        digicert: Option<&DigicertPolicy>,
+        result: Result<FetchResult, Failure>,
+        began: Monotonic,
         verifier: &dyn SignatureVerifier,
-        store: &mut impl Store,
+        store: &mut dyn SharedStore,
+        now: Now,
+    ) -> Step {
+        self.sync(store, now);
+        // A worker that stalled has missed what another one was answered later.
+        let is_late = self.record.value.complete.is_some_and(|complete| complete.began > began);
+        let events = if is_late { Vec::new() } else { self.take_result(result, began, verifier, store, now) };
+        self.lease.release(store, now.mono);
+        Step { call: None, events }
+    }
+
+    fn take_result(
+        &mut self,
+        result: Result<FetchResult, Failure>,
+        began: Monotonic,
+        verifier: &dyn SignatureVerifier,
+        store: &mut dyn SharedStore,
         now: Now,
     ) -> Vec<Event> {
-        let Some(pending) = self.pending.take() else { return Vec::new() };
-        // A worker that stalled has lost its lease, and perhaps its turn to one that asked later and knows better.
-        self.learn(store, now);
-        if self.record.value.is_under(&self.under) && self.record.value.began() > Some(pending.began) {
-            return Vec::new();
+        let result = result
+            .unwrap_or_else(|failure| FetchResult { current: Err(failure.clone()), upcoming: Err(failure) });
+        let mut named = Named::read(&result);
+        let flood = named.flood();
+        if flood.is_some() {
+            named = Named::default();
         }
-        let known = self.record.value.fingerprints();
-        let criteria = Criteria {
-            region: &self.source.region,
-            region_names: &self.region_names,
-            names: self.names,
-            issuers: digicert.map_or(&[], |digicert| &digicert.issuers),
-            known: &known,
-            verifier,
-            now: now.wall,
-        };
-        let (selection, failure) = match harvest {
-            Err(failure) => (Selection::default(), Some(failure)),
-            Ok(harvest) => {
-                let halves = [&harvest.current, &harvest.upcoming];
-                let selection = pins::select(halves.into_iter().flatten().flatten(), criteria);
-                let flood = selection.flood();
-                let nothing = (!selection.is_usable).then(|| nothing_usable(&selection));
-                let selection = if flood.is_some() { Selection::default() } else { selection };
-                (selection, flood.or(harvest.current.err()).or(harvest.upcoming.err()).or(nothing))
-            }
-        };
+        let selection = named.select(self.criteria(verifier, now));
+        let failure = flood.or(result.current.err()).or(result.upcoming.err());
+        let is_complete = failure.is_none();
+        let failure = failure.or_else(|| selection.pins.is_empty().then(|| nothing_usable(&selection)));
+
         let mut events = Vec::new();
-        // An answer that is missing, or half missing, says nothing about what the API holds.
-        let whole = failure.as_ref().is_none_or(|failure| failure.code == NOTHING_USABLE);
-        if whole && self.skipped != selection.skipped {
-            self.skipped.clone_from(&selection.skipped);
-            events
-                .push(Event::Skipped { codes: self.skipped.iter().map(|skipped| skipped.code()).collect() });
+        let skipped = SkippedEntities { reasons: selection.skipped, unreadable: named.unreadable };
+        if is_complete && self.skipped != skipped {
+            self.skipped = skipped;
+            events.push(Event::Skipped(self.skipped.clone()));
         }
-        let before = self.trust(now.mono).pins;
-        let (interval, jitter) = (self.settings.interval, self.settings.jitter);
-        match failure {
+        let (recovered, failing) = (self.failures() > 0, self.record.value.failing);
+        let before: Vec<Fingerprint> = self.conclusions.pins.keys().copied().collect();
+        let record = &mut self.record.value;
+        record.name(named.leaves.into_values(), selection.hints, is_complete.then_some(began), now.mono);
+        record.end(failure.as_ref(), now);
+        let token = self.token.as_ref().map(|token| token.renew_at);
+        record.token_until = record.token_until.max(token);
+        self.record.write(store, now.mono);
+        self.conclude(now.mono);
+        self.judge(verifier, now);
+        events.push(match failure {
             None => {
-                let recovered = self.record.value.failures > 0;
-                let next_in = match self.record.value.last_success() {
-                    None => schedule::first_period(interval, now.roll),
-                    Some(_) => schedule::period(interval, jitter, now.roll),
-                };
-                let keep_removed = self.settings.keep_removed;
-                let times = (pending.began, now.mono);
-                self.record.value.succeed(&selection, times, keep_removed, next_in, &self.under);
-                let (named, kept) = self.record.value.count();
-                let changed = self.trust(now.mono).pins != before;
-                events.push(Event::Refreshed { named, kept, changed, recovered });
+                let pins = &self.conclusions.pins;
+                let count = |wanted| pins.values().filter(|(status, _)| *status == wanted).count();
+                let (named, kept) = (count(PinStatus::Named), count(PinStatus::Kept));
+                Event::Refreshed { named, kept, changed: !pins.keys().eq(&before), recovered }
             }
             Some(failure) => {
-                let retry = (self.settings.retry.base, self.settings.retry.max);
-                let failures = self.record.value.failures.saturating_add(1);
-                let next_in =
-                    schedule::backoff(failures, retry, jitter, now.roll, failure.retry_after, interval);
-                let new = self.record.value.failing.as_deref() != Some(failure.code);
-                self.record.value.fail(&selection, &failure, now.mono, next_in);
-                events.push(Event::Failed { failure, failures, next_in, new });
+                let new = failing != Some(failure.code);
+                let next_in = self.due_at(now.mono).since(now.mono);
+                Event::Failed { failure, failures: self.record.value.failures, next_in, new }
             }
-        }
-        self.record.write(store, now.mono);
-        self.changed(now);
+        });
         events
     }
 
-    /// Reads what another worker wrote. True if it was news.
-    pub fn learn(&mut self, store: &mut impl Store, now: Now) -> bool {
-        if self.changes_at.is_some_and(|at| at <= now.mono) {
-            self.changed(now);
-        }
-        let is_news = self.record.learn(store, &mut self.lease, now.mono).is_some();
-        if is_news {
-            self.record.value.keep_within(now.mono + self.longest_wait(), now.mono + CALLBACK);
-            self.changed(now);
-        }
-        is_news
+    fn conclude(&mut self, now: Monotonic) -> bool {
+        let conclusions = self.record.value.conclude(&self.source.region, &self.policy, now);
+        let changed = conclusions.trust != self.conclusions.trust;
+        self.version = self.version.wrapping_add(changed.into());
+        self.conclusions = conclusions;
+        self.usable = None;
+        changed
     }
 
-    fn changed(&mut self, now: Now) {
-        let (keep, stale) = (self.settings.keep_removed, self.settings.max_staleness);
-        self.changes_at = self.record.value.changes_at(keep, stale, now.mono);
-        self.changes = self.changes.wrapping_add(1);
-    }
-
-    fn is_due(&self, store: &impl Store, now: Now) -> bool {
-        self.next_attempt() <= now.mono || self.early_is_due(store, now)
-    }
-
-    fn longest_wait(&self) -> Duration {
-        let Refresh { interval, retry, jitter, .. } = &self.settings;
-        schedule::longest(*interval, retry.max, *jitter)
-    }
-
-    /// When the next refresh is due. The interval of this configuration counts, whichever one wrote the record; so does its
-    /// longest wait after a failure, from when this worker read of it.
-    fn next_attempt(&self) -> Mono {
-        let longest = schedule::period(self.settings.interval, self.settings.jitter, 1.0);
-        match self.record.value.last_success() {
-            Some(at) if self.record.value.failures == 0 => self.record.value.next_attempt().min(at + longest),
-            _ => self.record.value.next_attempt(),
+    /// Looks whether what the API names now can be used by these settings.
+    fn judge(&mut self, verifier: &dyn SignatureVerifier, now: Now) {
+        if self.usable.is_none() {
+            let named = self.record.value.leaves.iter();
+            let named =
+                named.filter(|leaf| leaf.absent_since.is_none() && leaf.authority == Authority::Digicert);
+            let criteria = self.criteria(verifier, now);
+            self.usable = Some(criteria.any_usable(named.map(|leaf| leaf.der.as_slice())));
         }
     }
 
-    /// Whether a worker asked for an early refresh that knew the last one, and none has begun since.
-    fn early_is_due(&self, store: &impl Store, now: Now) -> bool {
-        if !self.early_is_allowed(now.mono) {
-            return false;
-        }
-        let wanted = store.get(&self.wanted).0.as_deref().and_then(Wanted::from_bytes);
-        let Some(Wanted { at, known }) = wanted else { return false };
-        let fresh = at <= now.mono && now.mono <= at + self.settings.on_unknown_certificate.min_interval;
-        fresh
-            && known == self.record.value.last_success()
-            && self.record.value.last_early().is_none_or(|early| at > early)
+    fn is_due(&mut self, verifier: &dyn SignatureVerifier, now: Now) -> bool {
+        self.judge(verifier, now);
+        let (now, answered) = (now.mono, self.record.value.complete.map(|complete| complete.began));
+        let is_open = self.early.value.is_open(answered, &self.policy.refresh, now);
+        self.open_since = is_open.then(|| self.open_since.unwrap_or(now));
+        let early = self.open_since.map(|since| since.max(self.early_at(now)));
+        // A worker with a token goes first, as long as it is fresh.
+        let other_has_token = self.record.value.token_until.is_some_and(|until| now < until);
+        let wait = if other_has_token && !self.has_token(now) { TOKEN_FIRST } else { Duration::ZERO };
+        early.into_iter().chain([self.due_at(now)]).any(|at| at + wait <= now)
     }
 
-    fn early_is_allowed(&self, now: Mono) -> bool {
-        let pause = self.settings.on_unknown_certificate.min_interval;
-        self.record.value.last_early().is_none_or(|at| now >= at + pause)
-            && now >= self.record.value.quiet_until()
+    fn has_token(&self, now: Monotonic) -> bool {
+        self.token.as_ref().is_some_and(|token| token.is_fresh(now))
+    }
+
+    /// When an attempt began that has not ended.
+    fn unfinished(&self) -> Option<Monotonic> {
+        self.record.value.attempted.filter(|at| Some(*at) > self.record.value.ended())
+    }
+
+    /// When this worker refreshes next.
+    fn due_at(&self, now: Monotonic) -> Monotonic {
+        let Record { complete, failing, retry_after, random, .. } = self.record.value;
+        let settings = &self.policy.refresh;
+        let (interval, jitter) = (settings.interval, settings.jitter);
+        // A login host that fails stops no worker that has a token.
+        let is_ignored = self.has_token(now) && failing.is_some_and(FailureCode::is_login);
+        let failures = if is_ignored { 0 } else { self.failures() };
+        match (self.unfinished(), self.record.value.ended()) {
+            (Some(began), _) => began,
+            (None, Some(ended)) if failures > 0 => {
+                let retry_after = retry_after.map(|until| until.since(ended));
+                let bounds = (settings.retry.base, settings.retry.max);
+                ended + schedule::backoff(failures, bounds, jitter, random, retry_after, interval)
+            }
+            _ => complete.map_or(Monotonic::ZERO, |complete| {
+                complete.ended
+                    + if complete.is_first {
+                        schedule::first_period(interval, random)
+                    } else {
+                        schedule::period(interval, jitter, random)
+                    }
+            }),
+        }
+    }
+
+    /// When the next early refresh may begin.
+    fn early_at(&self, now: Monotonic) -> Monotonic {
+        let settings = &self.policy.refresh;
+        let own = self.early_began.map(|at| at + settings.on_unknown_certificate.min_interval);
+        // A server that asked to be left alone is.
+        let quiet = self.record.value.retry_after.map(|_| self.due_at(now));
+        self.early.value.next(settings).max(own.max(quiet).unwrap_or_default())
     }
 }
 
 fn nothing_usable(selection: &Selection) -> Failure {
-    let mut codes: Vec<&str> = selection.skipped.iter().map(|skipped| skipped.code()).collect();
-    codes.sort_unstable();
-    codes.dedup();
+    let mut codes: Vec<&str> = Vec::new();
+    for skipped in &selection.skipped {
+        if !codes.contains(&skipped.code()) {
+            codes.push(skipped.code());
+        }
+    }
     let found = if codes.is_empty() { "it names no certificate".to_owned() } else { codes.join(", ") };
-    Failure::new(
-        NOTHING_USABLE,
-        format!("the answer holds no DigiCert client certificate of this region ({found})"),
-    )
-}
-
-/// Ties shared data to where it came from: another region, host, cluster or OAuth client is another source. So is
-/// another secret of the same client, or old and new workers would go on replacing what the others cannot open.
-fn source_digest(source: &Source, client_id: &str, secret: Option<&Secret>) -> Option<String> {
-    let parts = [
-        FORM,
-        source.region.as_str(),
-        &source.certificate_name,
-        &source.api_host,
-        &source.login_host,
-        &source.api_cluster,
-        &source.login_cluster,
-        client_id,
-    ];
-    Some(Seal::new(secret, &parts.join("\0"))?.digest())
+    let detail = format!("the answer holds no DigiCert client certificate of this region ({found})");
+    Failure::new(FailureCode::NoUsableCertificate, detail)
 }

@@ -1,4 +1,4 @@
-//! When to ask again. Pure functions; `roll` is a random number in `0.0..1.0`, drawn by the caller.
+//! When to ask again. Pure functions; `random` is a random number in `0.0..1.0`, drawn by the caller.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub fn backoff(
     failures: u32,
     (base, max): (Duration, Duration),
     jitter: u32,
-    roll: f64,
+    random: f64,
     retry_after: Option<Duration>,
     interval: Duration,
 ) -> Duration {
@@ -18,19 +18,19 @@ pub fn backoff(
     // The whole band lies below `max`. Cut off there, half of a fleet would call again at the same instant.
     let middle = base.saturating_mul(1 << doublings).min(max.div_f64(1.0 + share(jitter)));
     // A server that names one moment to everybody is not to meet everybody at that moment.
-    let asked = retry_after.unwrap_or_default().min(interval).mul_f64(1.0 + share(jitter) * roll);
-    spread(middle, jitter, roll).min(max).max(asked)
+    let asked = retry_after.unwrap_or_default().min(interval).mul_f64(1.0 + share(jitter) * random);
+    spread(middle, jitter, random).min(max).max(asked)
 }
 
 /// Time until the next refresh after a successful one.
-pub fn period(interval: Duration, jitter: u32, roll: f64) -> Duration {
-    spread(interval, jitter, roll)
+pub fn period(interval: Duration, jitter: u32, random: f64) -> Duration {
+    spread(interval, jitter, random)
 }
 
 /// The same after the first success of a proxy: anywhere up to `interval`. Proxies that were started together would
 /// otherwise call together for days, since jitter moves them apart by a tenth of an interval at most.
-pub fn first_period(interval: Duration, roll: f64) -> Duration {
-    interval.mul_f64(0.1 + 0.9 * roll)
+pub fn first_period(interval: Duration, random: f64) -> Duration {
+    interval.mul_f64(0.1 + 0.9 * random)
 }
 
 /// The longest that any of them may be.
@@ -39,8 +39,8 @@ pub fn longest(interval: Duration, max: Duration, jitter: u32) -> Duration {
 }
 
 /// `delay`, moved by up to `jitter` percent to either side.
-fn spread(delay: Duration, jitter: u32, roll: f64) -> Duration {
-    delay.mul_f64(1.0 - share(jitter) + 2.0 * share(jitter) * roll)
+fn spread(delay: Duration, jitter: u32, random: f64) -> Duration {
+    delay.mul_f64(1.0 - share(jitter) + 2.0 * share(jitter) * random)
 }
 
 fn share(percent: u32) -> f64 {
@@ -57,8 +57,8 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_maximum() {
-        let delays = |roll| -> Vec<u64> {
-            (1..=11).map(|n| backoff(n, BOUNDS, 10, roll, None, HOUR).as_secs()).collect()
+        let delays = |random| -> Vec<u64> {
+            (1..=11).map(|n| backoff(n, BOUNDS, 10, random, None, HOUR).as_secs()).collect()
         };
         assert_eq!(delays(0.5), [1, 2, 4, 8, 16, 32, 64, 128, 256, 272, 272]);
         assert_eq!(delays(1.0)[8..], [281, 300, 300]);
@@ -84,22 +84,22 @@ mod tests {
         #[test]
         fn backoff_stays_in_its_bounds_and_never_shrinks(
             failures in 1_u32..100, base in 1_u64..5000, factor in 1_u64..500, jitter in 0_u32..=50,
-            roll in 0.0..1.0_f64,
+            random in 0.0..1.0_f64,
         ) {
             let bounds = (Duration::from_millis(base), Duration::from_millis(base * factor));
-            let delay = backoff(failures, bounds, jitter, roll, None, HOUR);
+            let delay = backoff(failures, bounds, jitter, random, None, HOUR);
             let share = f64::from(jitter) / 100.0;
             let low = bounds.0.min(bounds.1.div_f64(1.0 + share)).mul_f64(1.0 - share);
             prop_assert!(delay + Duration::from_nanos(1) >= low && delay <= bounds.1);
-            prop_assert!(backoff(failures + 1, bounds, jitter, roll, None, HOUR) >= delay);
+            prop_assert!(backoff(failures + 1, bounds, jitter, random, None, HOUR) >= delay);
         }
 
         #[test]
         fn retry_after_is_kept_and_bounded(
-            failures in 1_u32..100, asked in 0_u64..100_000, jitter in 0_u32..=50, roll in 0.0..1.0_f64,
+            failures in 1_u32..100, asked in 0_u64..100_000, jitter in 0_u32..=50, random in 0.0..1.0_f64,
         ) {
             let asked = Duration::from_secs(asked);
-            let delay = backoff(failures, BOUNDS, jitter, roll, Some(asked), HOUR);
+            let delay = backoff(failures, BOUNDS, jitter, random, Some(asked), HOUR);
             prop_assert!(delay >= asked.min(HOUR));
             prop_assert!(delay <= HOUR.mul_f64(1.0 + f64::from(jitter) / 100.0));
         }
@@ -107,28 +107,28 @@ mod tests {
         #[test]
         fn no_wait_is_longer_than_the_longest(
             failures in 1_u32..100, asked in proptest::option::of(0_u64..100_000), jitter in 0_u32..=50,
-            interval in 1_u64..10_000, roll in 0.0..1.0_f64,
+            interval in 1_u64..10_000, random in 0.0..1.0_f64,
         ) {
             let interval = Duration::from_secs(interval);
             let longest = longest(interval, BOUNDS.1, jitter);
             let asked = asked.map(Duration::from_secs);
-            prop_assert!(backoff(failures, BOUNDS, jitter, roll, asked, interval) <= longest);
-            prop_assert!(period(interval, jitter, roll) <= longest);
-            prop_assert!(first_period(interval, roll) <= longest);
+            prop_assert!(backoff(failures, BOUNDS, jitter, random, asked, interval) <= longest);
+            prop_assert!(period(interval, jitter, random) <= longest);
+            prop_assert!(first_period(interval, random) <= longest);
         }
 
         #[test]
-        fn the_first_period_is_no_longer_than_the_interval(seconds in 1_u64..100_000, roll in 0.0..1.0_f64) {
-            let first = first_period(Duration::from_secs(seconds), roll).as_secs_f64();
+        fn the_first_period_is_no_longer_than_the_interval(seconds in 1_u64..100_000, random in 0.0..1.0_f64) {
+            let first = first_period(Duration::from_secs(seconds), random).as_secs_f64();
             prop_assert!(first >= 0.1 * f64::from(u32::try_from(seconds).unwrap()) - 1e-6);
             prop_assert!(first <= f64::from(u32::try_from(seconds).unwrap()));
         }
 
         #[test]
-        fn a_period_stays_within_its_jitter(seconds in 1_u64..100_000, jitter in 0_u32..=50, roll in 0.0..1.0_f64) {
+        fn a_period_stays_within_its_jitter(seconds in 1_u64..100_000, jitter in 0_u32..=50, random in 0.0..1.0_f64) {
             let interval = Duration::from_secs(seconds);
             let share = f64::from(jitter) / 100.0;
-            let next = period(interval, jitter, roll).as_secs_f64();
+            let next = period(interval, jitter, random).as_secs_f64();
             prop_assert!(next >= interval.as_secs_f64() * (1.0 - share) - 1e-6);
             prop_assert!(next <= interval.as_secs_f64() * (1.0 + share) + 1e-6);
         }

@@ -1,9 +1,13 @@
-//! Which certificates of an API answer become pins. This is where the API's word ends: whatever it says, a pin is the
-//! leaf of a DigiCert entity, with the name of the region that answered, and signed by the issuer if one is configured.
+//! What an answer of the API names, and which of it the configuration allows.
 
 use crate::{
     decision::trust::ApiPin,
-    policy::{NameRule, names::RegionNames},
+    http::{Failure, FailureCode},
+    pins::{
+        api::{Entity, Listed},
+        fetch::FetchResult,
+    },
+    policy::{Authority, NameRule, Policy, names::RegionNames},
     time::{Clock, UnixSeconds},
     x509::{
         ca::{CaCertificate, verify_issuer},
@@ -13,24 +17,47 @@ use crate::{
         signature::SignatureVerifier,
     },
 };
-use crate::{http::Failure, pins::api::Entity};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// Signatures verified per refresh. All of them in one callback, during which the worker serves nobody; two new leaves
-/// with one issuer are usual.
+/// Signatures verified per answer, all of them in one callback; two new leaves with one issuer are usual.
 const MAX_SIGNATURES: u32 = 64;
 
-/// Pins that an answer may name. Two are usual.
-const MAX_PINS: usize = 1000;
+/// Leaves that an answer may name. Two are usual.
+const MAX_LEAVES: usize = 1000;
 
 /// Certificates in one entity: leaf, intermediate and root are usual.
 const MAX_BLOCKS: usize = 8;
 
-/// Issuing certificates kept. Every worker verifies strangers' signatures with them.
-const MAX_ISSUERS: usize = 4;
+/// The list in which the API names a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ApiStatus {
+    Current,
+    Upcoming,
+}
 
-/// What a certificate has to be to become a pin of one region.
+/// A leaf as the API names it.
+#[derive(Debug)]
+pub struct NamedLeaf {
+    pub certificate: ClientCertificate,
+    pub authority: Authority,
+    pub status: ApiStatus,
+    /// CA certificates in the same entity, in DER.
+    issuers: Vec<Vec<u8>>,
+}
+
+/// What both lists of an answer name.
+#[derive(Debug, Default)]
+pub struct Named {
+    pub leaves: BTreeMap<Fingerprint, NamedLeaf>,
+    /// Entities without a leaf of DigiCert's or Genesys'.
+    pub skipped: Vec<Skipped>,
+    /// Paths of what could not be read.
+    pub unreadable: Vec<String>,
+}
+
+/// What a certificate has to be to be used as one region's pin.
 #[derive(Clone, Copy, Debug)]
 pub struct Criteria<'a> {
     /// The id of the region whose API answered.
@@ -38,25 +65,20 @@ pub struct Criteria<'a> {
     pub region_names: &'a RegionNames,
     pub names: NameRule,
     pub issuers: &'a [CaCertificate],
-    /// Leaves found good before, perhaps under other `issuers`: they stay pinned as long as they are named, whatever becomes of them,
-    /// and the decision sees to what they are worth.
-    pub known: &'a [Fingerprint],
     pub verifier: &'a dyn SignatureVerifier,
     pub now: UnixSeconds,
 }
 
-/// Everything usable in an answer, and how often something was not.
+/// What of an answer can be used. It decides about log, failure and metrics only: `decide` checks each certificate itself.
 #[derive(Debug, Default)]
 pub struct Selection {
     pub pins: BTreeMap<Fingerprint, ApiPin>,
-    /// DER of the CAs that came along and signed one of the leaves.
-    pub issuers: Vec<Vec<u8>>,
+    /// DER of CAs that came along and signed a leaf of the region.
+    pub hints: Vec<Vec<u8>>,
     pub skipped: Vec<Skipped>,
-    /// Whether any of the pins is good for something now.
-    pub is_usable: bool,
 }
 
-/// Why an entity is no pin. The text of each is a stable code.
+/// Why an entity is no pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Skipped {
     OtherAuthority,
@@ -67,11 +89,12 @@ pub enum Skipped {
     Expired,
     WrongName,
     WrongIssuer,
-    /// More certificates than anybody needs: see [`MAX_SIGNATURES`], [`MAX_BLOCKS`].
+    /// More certificates than are read: see [`MAX_SIGNATURES`], [`MAX_BLOCKS`].
     TooMany,
 }
 
 impl Skipped {
+    /// A stable code.
     pub fn code(self) -> &'static str {
         match self {
             Self::OtherAuthority => "other_authority",
@@ -87,36 +110,70 @@ impl Skipped {
     }
 }
 
-/// Sorts the entities of an answer.
-pub fn select<'e>(entities: impl IntoIterator<Item = &'e Entity>, criteria: Criteria<'_>) -> Selection {
-    let mut selection = Selection::default();
-    let mut budget = Budget(MAX_SIGNATURES);
-    for entity in entities {
-        match pin_of(entity, criteria, &mut budget) {
-            Ok(Pin { leaf, of_no_use, authorities }) => {
-                selection.is_usable |= of_no_use.is_none();
-                selection.skipped.extend(of_no_use);
-                selection.add_issuer(&leaf, authorities, criteria, &mut budget);
-                let pin = ApiPin { not_before: leaf.not_before, not_after: leaf.not_after };
-                selection.pins.insert(leaf.fingerprint, pin);
+impl Named {
+    /// A list that failed names nothing.
+    pub fn read(result: &FetchResult) -> Self {
+        let mut named = Self::default();
+        for (status, list) in [(ApiStatus::Current, &result.current), (ApiStatus::Upcoming, &result.upcoming)]
+        {
+            list.iter().flatten().for_each(|listed| named.add(listed, status));
+        }
+        named
+    }
+
+    fn add(&mut self, listed: &Listed, status: ApiStatus) {
+        match listed.as_ref().map(|entity| named_leaf(entity, status)) {
+            Ok(Ok(leaf)) => {
+                self.leaves.entry(leaf.certificate.fingerprint).or_insert(leaf);
             }
-            Err(skipped) => selection.skipped.push(skipped),
+            Ok(Err(skipped)) => self.skipped.push(skipped),
+            Err(path) => self.unreadable.push(path.clone()),
         }
     }
-    selection
+
+    /// The failure of an answer that names more than any region needs.
+    pub fn flood(&self) -> Option<Failure> {
+        let named = self.leaves.len();
+        let detail =
+            || format!("the answer names {named} certificates, far more than there can be: none is used");
+        (named > MAX_LEAVES).then(|| Failure::new(FailureCode::TooManyCertificates, detail()))
+    }
+
+    pub fn select(&self, criteria: Criteria<'_>) -> Selection {
+        let mut selection = Selection { skipped: self.skipped.clone(), ..Selection::default() };
+        let mut budget = Budget(MAX_SIGNATURES);
+        for leaf in self.leaves.values() {
+            let certificate = &leaf.certificate;
+            let usable = criteria.check(certificate, leaf.authority, &mut budget);
+            if !matches!(usable, Err(Skipped::OtherAuthority | Skipped::WrongName)) {
+                selection.add_hint(leaf, criteria, &mut budget);
+            }
+            match usable {
+                Ok(()) => {
+                    selection.pins.insert(certificate.fingerprint, ApiPin::of(certificate));
+                }
+                Err(skipped) => selection.skipped.push(skipped),
+            }
+        }
+        selection
+    }
 }
 
-/// What becomes a pin, or stays one.
-struct Pin {
-    leaf: ClientCertificate,
-    /// Why nobody gets in by it now.
-    of_no_use: Option<Skipped>,
-    /// CAs that came along.
-    authorities: Vec<Vec<u8>>,
+impl Selection {
+    fn add_hint(&mut self, leaf: &NamedLeaf, criteria: Criteria<'_>, budget: &mut Budget) {
+        if leaf.issuers.iter().any(|der| self.hints.contains(der)) {
+            return;
+        }
+        let signed = |der: &&Vec<u8>| {
+            let ca = CaCertificate::parse(der);
+            ca.is_ok_and(|ca| budget.spend() && criteria.is_signed(&leaf.certificate, &[ca]))
+        };
+        self.hints.extend(leaf.issuers.iter().find(signed).cloned());
+    }
 }
 
 /// Signatures that may still be verified.
-struct Budget(u32);
+pub struct Budget(pub u32);
 
 impl Budget {
     /// Takes one, if any is left.
@@ -125,79 +182,63 @@ impl Budget {
     }
 }
 
-impl Selection {
-    /// The failure of an answer that names more pins than any region needs.
-    pub fn flood(&self) -> Option<Failure> {
-        let named = self.pins.len();
-        (named > MAX_PINS).then(|| {
-            Failure::new(
-                "too_many_certificates",
-                format!(
-                    "the answer names {named} certificates of this region, far more than there can be: none of them is pinned"
-                ),
-            )
-        })
+impl<'a> Criteria<'a> {
+    pub fn new(
+        policy: &'a Policy,
+        region: &'a str,
+        issuers: &'a [CaCertificate],
+        verifier: &'a dyn SignatureVerifier,
+        now: UnixSeconds,
+    ) -> Self {
+        let Policy { region_names, names, .. } = policy;
+        Self { region, region_names, names: *names, issuers, verifier, now }
     }
 
-    /// Keeps the CA that signed the leaf. One that came along before is not verified again.
-    fn add_issuer(
-        &mut self,
-        leaf: &ClientCertificate,
-        authorities: Vec<Vec<u8>>,
-        criteria: Criteria<'_>,
+    /// Whether the certificate can be used as a pin. One whose validity has not begun can.
+    fn check(
+        &self,
+        certificate: &ClientCertificate,
+        authority: Authority,
         budget: &mut Budget,
-    ) {
-        if self.issuers.len() >= MAX_ISSUERS || authorities.iter().any(|der| self.issuers.contains(der)) {
-            return;
+    ) -> Result<(), Skipped> {
+        if authority != Authority::Digicert {
+            return Err(Skipped::OtherAuthority);
         }
-        let signer = authorities.into_iter().find(|der| {
-            let authority = CaCertificate::parse(der);
-            authority.is_ok_and(|authority| {
-                budget.spend()
-                    && verify_issuer(&[authority], leaf, criteria.verifier, &mut Clock::at(criteria.now))
-                        .is_ok()
-            })
-        });
-        self.issuers.extend(signer);
+        if self.region_names.owner(certificate, self.names) != Ok(Some(self.region)) {
+            return Err(Skipped::WrongName);
+        }
+        if certificate.not_after < self.now {
+            return Err(Skipped::Expired);
+        }
+        if self.issuers.is_empty() {
+            return Ok(());
+        }
+        if !budget.spend() {
+            return Err(Skipped::TooMany);
+        }
+        if self.is_signed(certificate, self.issuers) { Ok(()) } else { Err(Skipped::WrongIssuer) }
+    }
+
+    fn is_signed(&self, certificate: &ClientCertificate, cas: &[CaCertificate]) -> bool {
+        verify_issuer(cas, certificate, self.verifier, &mut Clock::at(self.now)).is_ok()
+    }
+
+    /// Whether any of these certificates of DigiCert's, in DER, can be used.
+    pub fn any_usable<'d>(&self, ders: impl IntoIterator<Item = &'d [u8]>) -> bool {
+        let mut budget = Budget(MAX_SIGNATURES);
+        ders.into_iter()
+            .filter_map(|der| ClientCertificate::parse(der).ok())
+            .any(|certificate| self.check(&certificate, Authority::Digicert, &mut budget).is_ok())
     }
 }
 
-/// The leaf, and [`Pin::of_no_use`].
-fn check(
-    der: &[u8],
-    criteria: Criteria<'_>,
-    budget: &mut Budget,
-) -> Result<(ClientCertificate, Option<Skipped>), Skipped> {
-    let leaf = ClientCertificate::parse(der).map_err(|_| Skipped::Malformed)?;
-    if criteria.region_names.owner(&leaf, criteria.names) != Ok(Some(criteria.region)) {
-        return Err(Skipped::WrongName);
-    }
-    let is_known = criteria.known.contains(&leaf.fingerprint);
-    let wrong = if leaf.not_after < criteria.now {
-        Some(Skipped::Expired)
-    } else if criteria.issuers.is_empty() {
-        None
-    } else if budget.spend() {
-        let vouched = verify_issuer(criteria.issuers, &leaf, criteria.verifier, &mut Clock::at(criteria.now));
-        vouched.is_err().then_some(Skipped::WrongIssuer)
-    } else {
-        (!is_known).then_some(Skipped::TooMany)
-    };
-    // The decision looks at the time and at the issuer. So one whose validity lies ahead is kept, and so is a known one: a wall clock
-    // that is ahead for a while would take pins away for longer, and a configuration those of another that lives beside it.
-    match wrong {
-        Some(wrong) if !is_known => Err(wrong),
-        wrong => Ok((leaf, wrong)),
-    }
-}
-
-fn pin_of(entity: &Entity, criteria: Criteria<'_>, budget: &mut Budget) -> Result<Pin, Skipped> {
+fn named_leaf(entity: &Entity, status: ApiStatus) -> Result<NamedLeaf, Skipped> {
     let is = |field: &Option<String>, value: &str| {
         field.as_deref().is_some_and(|text| text.trim().eq_ignore_ascii_case(value))
     };
-    if !is(&entity.signing_authority, "digicert") {
-        return Err(Skipped::OtherAuthority);
-    }
+    let mut authorities = Authority::ALL.into_iter();
+    let authority = authorities.find(|authority| is(&entity.signing_authority, authority.code()));
+    let authority = authority.ok_or(Skipped::OtherAuthority)?;
     if entity.kind.is_some() && !is(&entity.kind, "client") {
         return Err(Skipped::OtherType);
     }
@@ -206,17 +247,16 @@ fn pin_of(entity: &Entity, criteria: Criteria<'_>, budget: &mut Budget) -> Resul
     if blocks.len() > MAX_BLOCKS {
         return Err(Skipped::TooMany);
     }
-    let mut leaves = Vec::new();
-    let mut authorities = Vec::new();
+    let (mut leaves, mut issuers) = (Vec::new(), Vec::new());
     for der in blocks {
         if der.len() > MAX_DER {
             return Err(Skipped::Malformed);
         }
-        if is_ca(&der)? { authorities.push(der) } else { leaves.push(der) }
+        if is_ca(&der)? { issuers.push(der) } else { leaves.push(der) }
     }
     let [leaf] = leaves.as_slice() else { return Err(Skipped::NotOneLeaf) };
-    let (leaf, of_no_use) = check(leaf, criteria, budget)?;
-    Ok(Pin { leaf, of_no_use, authorities })
+    let certificate = ClientCertificate::parse(leaf).map_err(|_| Skipped::Malformed)?;
+    Ok(NamedLeaf { certificate, authority, status, issuers })
 }
 
 fn is_ca(der: &[u8]) -> Result<bool, Skipped> {

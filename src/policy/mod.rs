@@ -38,6 +38,14 @@ pub struct Policy {
     pub digest: Fingerprint,
 }
 
+impl Policy {
+    /// The CAs that may sign what is fetched there.
+    pub fn cas(&self, source: &CrlSource) -> &[CaCertificate] {
+        let region = self.regions.iter().find(|region| region.id == source.region);
+        region.map_or(&[], |region| region.cas(source.authority))
+    }
+}
+
 /// A region whose client may pass, and who vouches for it.
 #[derive(Debug)]
 pub struct RegionPolicy {
@@ -49,6 +57,16 @@ pub struct RegionPolicy {
     pub digicert: Option<DigicertPolicy>,
     /// Where pins are fetched, if `api` is among them.
     pub source: Option<Source>,
+}
+
+impl RegionPolicy {
+    /// The configured CAs of one of its authorities: those that sign its certificates, and its CRLs.
+    pub fn cas(&self, authority: Authority) -> &[CaCertificate] {
+        match authority {
+            Authority::Genesys => &self.genesys,
+            Authority::Digicert => self.digicert.as_ref().map_or(&[], |digicert| &digicert.issuers),
+        }
+    }
 }
 
 /// DigiCert-signed certificates, trusted one by one.
@@ -177,17 +195,17 @@ pub enum PeerSource {
     Xfcc,
 }
 
-/// What a missing list means.
+/// What a missing CRL means.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[cfg_attr(feature = "schema", derive(JsonSchema, Serialize))]
 #[serde(rename_all = "snake_case")]
 pub enum RevocationMode {
-    /// No list is consulted.
+    /// No CRL is consulted.
     #[default]
     Off,
-    /// A revoked certificate is refused; without a current list nobody is.
+    /// A revoked certificate is refused; without a current CRL it is not.
     Soft,
-    /// Without a current list that covers the certificate it is refused.
+    /// Without a current CRL that covers the certificate it is refused.
     Hard,
 }
 
@@ -195,18 +213,19 @@ pub enum RevocationMode {
 #[derive(Clone, Debug)]
 pub struct Revocation {
     pub mode: RevocationMode,
-    pub lists: Vec<ListSource>,
+    pub lists: Vec<CrlSource>,
     pub discover: BTreeMap<String, String>,
     pub interval: Duration,
     pub timeout: Duration,
     pub max_size: usize,
 }
 
-/// Where one list is, and whose it is.
+/// Where one CRL is fetched, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ListSource {
+pub struct CrlSource {
     pub region: String,
     pub authority: Authority,
+    /// In normal form (RFC 3986, section 6.2).
     pub url: String,
     pub host: String,
     pub path: String,
@@ -214,7 +233,7 @@ pub struct ListSource {
 }
 
 /// Which of a region's authorities vouched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, Deserialize)]
 pub enum Authority {
     Genesys,
     Digicert,

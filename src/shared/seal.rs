@@ -1,10 +1,43 @@
-//! Seals on what is kept in shared data, where every module with the same `vm_id` may write.
+//! Secrets, and seals on what is kept in shared data, where every module with the same `vm_id` may write.
 
-use crate::shared::Secret;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use std::fmt;
 
 const TAG: usize = 32;
+
+/// A text that never shows in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    text: String,
+    proxy: String,
+}
+
+impl Secret {
+    pub fn new(text: String) -> Self {
+        Self { text, proxy: String::new() }
+    }
+
+    /// The same, but what it seals counts on this proxy only. Proxies of a fleet share their secret.
+    #[must_use]
+    pub fn on(self, proxy: String) -> Self {
+        Self { proxy, ..self }
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.text
+    }
+
+    pub fn proxy(&self) -> &str {
+        &self.proxy
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("...")
+    }
+}
 
 /// HMAC-SHA-256 under a key that only VMs with this source's OAuth secret have.
 ///
@@ -46,8 +79,8 @@ impl Seal {
     }
 }
 
-impl std::fmt::Debug for Seal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Seal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seal(...)")
     }
 }

@@ -22,7 +22,7 @@ use x509_parser::{
 
 /// One CA certificate, fit to issue client certificates. webpki takes any anchor as it comes; the checks that it
 /// leaves to its caller are made in [`Authority::parse`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaCertificate {
     anchor: TrustAnchor<'static>,
     subject: DistinguishedName,
@@ -185,12 +185,6 @@ impl CaCertificate {
                 .and_then(|one| one.verify_signature(key, message, signature).ok())
                 .ok_or(IssuerError::BadSignature)
         })?
-    }
-
-    /// Whether this CA's key signed what has this digest. `algorithm` is the content of an `AlgorithmIdentifier`.
-    pub fn has_signed(&self, digest: &[u8], algorithm: &[u8], signature: &[u8]) -> bool {
-        public_key(&self.anchor)
-            .is_some_and(|key| crate::x509::rust_crypto::verify_digest(key, digest, (algorithm, signature)))
     }
 
     fn verify_issued(

@@ -1,18 +1,22 @@
 //! A certificate revocation list (RFC 5280, section 5), believed only after every check that its user has to make.
 //!
 //! webpki reads structure and entries and refuses what it does not know. What it leaves to its user is done here: the
-//! signature (once, on arrival, instead of at every look-up), the issuer's right to sign lists, thisUpdate, the list's
-//! number, and whom the list is about.
+//! signature (once, on arrival, instead of at every look-up), the issuer's right to sign CRLs, thisUpdate, the CRL number,
+//! and which certificates the CRL is about.
 
-use crate::crl::RevocationStatus;
 use crate::{
+    http::{Failure, FailureCode},
     time::{Clock, UnixSeconds},
     x509::{
-        ca::CaCertificate, certificate::ClientCertificate, name as distinguished_name,
-        rust_crypto::MessageDigest,
+        ca::{CaCertificate, IssuerError},
+        certificate::ClientCertificate,
+        name as distinguished_name, pem,
+        signature::SignatureVerifier,
+        uri,
     },
 };
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use webpki::{BorrowedCertRevocationList, Error as WebpkiError};
 use x509_parser::{
     asn1_rs::{Any, FromDer as _},
@@ -20,20 +24,29 @@ use x509_parser::{
     prelude::ASN1Time,
 };
 
-/// A verified list.
-#[derive(Debug)]
-pub struct CertificateList<'a> {
-    pub terms: CrlMetadata,
-    /// Digest of what is signed, as its signature algorithm wants it: tells one list from another.
-    pub signed: Vec<u8>,
-    pub(crate) parts: Parts<'a>,
-    entries: BorrowedCertRevocationList<'a>,
+/// What is known of a certificate's revocation. In this order: of what several CRLs say, the greatest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RevocationStatus {
+    /// No current CRL covers it.
+    Unknown,
+    /// A current CRL covers it and does not name it.
+    Good,
+    Revoked,
 }
 
-/// What a list says of itself.
+/// A CRL whose signature is verified.
+#[derive(Debug)]
+pub struct Crl<'a> {
+    pub metadata: CrlMetadata,
+    der: Cow<'a, [u8]>,
+    /// In the place of `der` for webpki, which does not know every CRL that is accepted here.
+    readable: Option<Vec<u8>>,
+}
+
+/// What a CRL says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CrlMetadata {
-    /// [`Authority::ca`] of the one that signed it, as hexadecimal digits.
+    /// [`CaCertificate::ca`] of the one that signed it, as hexadecimal digits.
     pub signer: String,
     pub this_update: UnixSeconds,
     pub next_update: UnixSeconds,
@@ -44,21 +57,22 @@ pub struct CrlMetadata {
 }
 
 impl CrlMetadata {
-    /// Whether the list speaks of certificates like this one, issued by this authority.
-    pub fn cover(&self, signer: &CaCertificate, certificate: &ClientCertificate) -> bool {
+    /// Whether the CRL is about certificates like this one, issued by this CA. Where it was fetched does not matter.
+    pub fn covers(&self, signer: &CaCertificate, certificate: &ClientCertificate) -> bool {
         let named =
-            self.distribution_points.is_empty() || certificate.crl_urls.iter().any(|url| self.concern(url));
+            self.distribution_points.is_empty() || certificate.crl_urls.iter().any(|url| self.concerns(url));
         named && self.signer == signer.ca.to_string()
     }
 
-    /// Whether the list is about certificates that name this distribution point.
-    pub fn concern(&self, url: &str) -> bool {
-        self.distribution_points.is_empty() || self.distribution_points.iter().any(|point| point == url)
+    /// Whether the CRL is about certificates that name this distribution point.
+    pub fn concerns(&self, url: &str) -> bool {
+        self.distribution_points.is_empty()
+            || self.distribution_points.iter().any(|point| uri::is_same(point, url))
     }
 
-    /// What the list says of a certificate that it covers. Whoever was revoked stays so when the list has run out; nobody
-    /// is cleared by such a list.
-    pub fn standing(&self, is_listed: bool, skew: UnixSeconds, clock: &mut Clock) -> RevocationStatus {
+    /// What the CRL says of a certificate that it covers. Revoked stays revoked after nextUpdate; an expired CRL clears no
+    /// certificate.
+    pub fn status(&self, is_listed: bool, skew: UnixSeconds, clock: &mut Clock) -> RevocationStatus {
         if is_listed {
             RevocationStatus::Revoked
         } else if clock.is_after(self.next_update.saturating_add(skew)) {
@@ -67,96 +81,138 @@ impl CrlMetadata {
             RevocationStatus::Good
         }
     }
+
+    /// Whether the CRL is current. `skew` is how far clocks may differ.
+    pub fn check_time(&self, now: UnixSeconds, skew: UnixSeconds) -> Result<(), CrlError> {
+        if self.this_update > now.saturating_add(skew) {
+            return Err(CrlError::NotYetValid);
+        }
+        if self.next_update.saturating_add(skew) < now { Err(CrlError::Expired) } else { Ok(()) }
+    }
 }
 
-/// The encoding of a list, taken apart around its entries. Each part but `entries` keeps its headers.
-#[derive(Clone, Copy, Debug)]
-pub struct Parts<'a> {
-    /// Version to nextUpdate.
-    pub before: &'a [u8],
-    /// Content of revokedCertificates, if it is there.
-    pub entries: Option<&'a [u8]>,
-    /// crlExtensions.
-    pub after: &'a [u8],
-    /// signatureAlgorithm and signatureValue.
-    pub behind: &'a [u8],
-}
-
-/// Why a list is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a CRL is refused. Of several CAs' reasons the greatest counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum CrlError {
-    #[error("not a DER-encoded revocation list ({0})")]
-    Malformed(String),
-    #[error("PEM text where DER is due (RFC 5280, section 4.2.1.13): publish the list as DER")]
-    Pem,
-    #[error("{0}, which this filter cannot judge by: configure a complete list of the CA")]
-    Unsupported(&'static str),
-    #[error("issued by `{0}`, which is no CA configured for this list")]
+    #[error("not a CRL: {0}")]
+    Malformed(&'static str),
+    #[error("issued by `{0}`, which is no CA configured for this CRL")]
     OtherIssuer(String),
-    #[error("its issuer may not sign revocation lists (keyUsage lacks cRLSign)")]
+    #[error("its issuer may not sign CRLs (keyUsage lacks cRLSign)")]
     MayNotSign,
+    #[error("{0}, which this filter cannot judge by: configure a complete CRL of the CA")]
+    Unsupported(&'static str),
     #[error("not signed by the CA it names as its issuer")]
     BadSignature,
+    #[error("its signature could not be verified: the host refuses or lacks the function")]
+    VerifierUnavailable,
     #[error("its thisUpdate lies ahead: check the clocks")]
     NotYetValid,
-    #[error("its nextUpdate has passed: the CA did not publish a new list in time")]
+    #[error("its nextUpdate has passed: the CA did not publish a new CRL in time")]
     Expired,
 }
 
 impl CrlError {
-    /// The stable code that labels metrics.
-    pub fn code(&self) -> &'static str {
+    /// As metrics count it.
+    pub fn code(&self) -> FailureCode {
         match self {
-            Self::Malformed(_) | Self::Pem => "crl_malformed",
-            Self::Unsupported(_) => "crl_unsupported",
-            Self::OtherIssuer(_) => "crl_other_issuer",
-            Self::MayNotSign => "crl_not_allowed",
-            Self::BadSignature => "crl_bad_signature",
-            Self::NotYetValid => "crl_not_yet_valid",
-            Self::Expired => "crl_expired",
+            Self::Malformed(_) => FailureCode::CrlMalformed,
+            Self::OtherIssuer(_) => FailureCode::CrlOtherIssuer,
+            Self::MayNotSign => FailureCode::CrlNotAllowed,
+            Self::Unsupported(_) => FailureCode::CrlUnsupported,
+            Self::BadSignature => FailureCode::CrlBadSignature,
+            Self::VerifierUnavailable => FailureCode::CrlUnverified,
+            Self::NotYetValid => FailureCode::CrlNotYetValid,
+            Self::Expired => FailureCode::CrlExpired,
         }
     }
 }
 
-impl<'a> CertificateList<'a> {
-    /// Reads and verifies a list with the authorities that may have issued it. `skew` is how far clocks may differ.
+impl From<CrlError> for Failure {
+    fn from(error: CrlError) -> Self {
+        Self::new(error.code(), format!("the CRL is refused: {error}"))
+    }
+}
+
+impl From<IssuerError> for CrlError {
+    fn from(error: IssuerError) -> Self {
+        match error {
+            IssuerError::UnknownIssuer | IssuerError::BadSignature => Self::BadSignature,
+            IssuerError::UnsupportedAlgorithm => {
+                Self::Unsupported("signed neither by RSA PKCS#1 nor ECDSA, with SHA-2")
+            }
+            IssuerError::VerifierUnavailable => Self::VerifierUnavailable,
+        }
+    }
+}
+
+impl From<WebpkiError> for CrlError {
+    fn from(error: WebpkiError) -> Self {
+        Self::Unsupported(match error {
+            WebpkiError::UnsupportedDeltaCrl => "a delta CRL",
+            WebpkiError::UnsupportedIndirectCrl => "an indirect CRL",
+            WebpkiError::UnsupportedRevocationReasonsPartitioning => "a CRL of some revocation reasons only",
+            WebpkiError::UnsupportedCriticalExtension => "an unknown critical extension",
+            WebpkiError::UnsupportedCrlIssuingDistributionPoint => "a distribution point without a full name",
+            WebpkiError::UnsupportedCrlVersion => "a CRL before version 2",
+            _ => return BROKEN,
+        })
+    }
+}
+
+impl<'a> Crl<'a> {
+    /// Reads a CRL in DER or PEM, and verifies its signature with the CAs that may have issued it. Does not look at the
+    /// clock: see [`CrlMetadata::check_time`].
     pub fn verify(
-        der: &'a [u8],
-        authorities: &[CaCertificate],
-        now: UnixSeconds,
-        skew: UnixSeconds,
+        bytes: &'a [u8],
+        cas: &[CaCertificate],
+        verifier: &dyn SignatureVerifier,
     ) -> Result<Self, CrlError> {
-        let list = Self::verify_signature(der, authorities)?;
-        if list.terms.this_update > now.saturating_add(skew) {
-            return Err(CrlError::NotYetValid);
+        let der = decode(bytes)?;
+        if !element(&der)?.0.is_empty() {
+            return Err(CrlError::Malformed("bytes after its end"));
         }
-        if list.terms.next_update.saturating_add(skew) < now {
-            return Err(CrlError::Expired);
+        let refused = match BorrowedCertRevocationList::from_der(&der) {
+            Ok(_) => None,
+            Err(error @ WebpkiError::UnsupportedCrlIssuingDistributionPoint) => Some(error),
+            Err(error) => return Err(error.into()),
+        };
+        let fields = Fields::read(&der).map_err(|error| refused.map_or(error, CrlError::from))?;
+        let Fields { signed, issuer, algorithm, signature, mut metadata, users_only } = fields;
+        let readable = users_only.map(|at| {
+            let (before, after) = (der.get(..at), der.get(at + UNREAD.len()..));
+            [before.unwrap_or_default(), UNREAD, after.unwrap_or_default()].concat()
+        });
+        BorrowedCertRevocationList::from_der(readable.as_deref().unwrap_or(&der))?;
+        let name = x509_parser::x509::X509Name::from_der(issuer).map_err(|_| BROKEN)?.1;
+        let mut error = CrlError::OtherIssuer(distinguished_name::text(&name));
+        for ca in cas.iter().filter(|ca| ca.is_named(issuer)) {
+            let signed = ca.verify_signature(verifier, algorithm, signature, signed);
+            match signed.map_err(CrlError::from) {
+                _ if !ca.signs_lists => error = error.max(CrlError::MayNotSign),
+                Ok(()) => {
+                    metadata.signer = ca.ca.to_string();
+                    return Ok(Self { metadata, der, readable });
+                }
+                Err(refused) => error = error.max(refused),
+            }
         }
-        Ok(list)
+        Err(error)
     }
 
-    /// The same without a look at the clock.
-    pub fn verify_signature(der: &'a [u8], authorities: &[CaCertificate]) -> Result<Self, CrlError> {
-        let structure = Structure::read(der)?;
-        let mut digest = structure.begin_digest(authorities)?;
-        digest.update(structure.signed);
-        let signed = digest.finish();
-        let signer = structure.signer(&signed, authorities)?;
-        let terms = structure.terms(signer);
-        Ok(Self { terms, signed, parts: structure.parts, entries: structure.entries })
+    /// As the CA signed it.
+    pub fn der(&self) -> &[u8] {
+        &self.der
     }
 
-    /// The serial numbers on the list, big-endian without leading zeros. An entry that cannot be read spoils the list.
-    pub fn serials(&self) -> impl Iterator<Item = Result<&[u8], CrlError>> {
-        serials(&self.entries)
+    /// Gives each serial number on the CRL, big-endian without leading zeros. An entry that cannot be read spoils the CRL.
+    pub fn for_each_serial(&self, mut take: impl FnMut(&[u8])) -> Result<(), CrlError> {
+        let der = self.readable.as_deref().unwrap_or(&self.der);
+        for entry in &BorrowedCertRevocationList::from_der(der)? {
+            take(significant(entry?.serial_number));
+        }
+        Ok(())
     }
-}
-
-fn serials<'l>(
-    entries: &'l BorrowedCertRevocationList<'_>,
-) -> impl Iterator<Item = Result<&'l [u8], CrlError>> {
-    entries.into_iter().map(|entry| entry.map(|entry| significant(entry.serial_number)).map_err(refused))
 }
 
 /// A big-endian number without the zeros in front, so that equal numbers have equal bytes.
@@ -165,164 +221,113 @@ pub fn significant(number: &[u8]) -> &[u8] {
     number.get(zeros..).unwrap_or_default()
 }
 
-fn refused(error: WebpkiError) -> CrlError {
-    match error {
-        WebpkiError::UnsupportedDeltaCrl => CrlError::Unsupported("a delta list"),
-        WebpkiError::UnsupportedIndirectCrl => CrlError::Unsupported("an indirect list"),
-        WebpkiError::UnsupportedRevocationReasonsPartitioning => {
-            CrlError::Unsupported("a list of some revocation reasons only")
-        }
-        WebpkiError::UnsupportedCriticalExtension => {
-            CrlError::Unsupported("a critical extension nobody here knows")
-        }
-        WebpkiError::UnsupportedCrlIssuingDistributionPoint => {
-            CrlError::Unsupported("a distribution point without a full name")
-        }
-        WebpkiError::UnsupportedCrlVersion => CrlError::Unsupported("a list before version 2"),
-        other => CrlError::Malformed(other.to_string()),
-    }
+/// The DER in what a server sent, or what that is instead.
+fn decode(bytes: &[u8]) -> Result<Cow<'_, [u8]>, CrlError> {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte);
+    Err(CrlError::Malformed(match text {
+        [0x30, ..] => return Ok(Cow::Borrowed(bytes)),
+        _ if pem::blocks(text) > 0 => match pem::crl(text) {
+            Some(der) => return Ok(Cow::Owned(der)),
+            None => "PEM text, but not of exactly one `X509 CRL` block",
+        },
+        [] => "the answer is empty",
+        [0x1f, 0x8b, ..] => "compressed with gzip, publish it as it is",
+        [b'<', ..] => "an HTML or XML page",
+        [b'M', ..] if text.iter().all(is_base64) => "base64 text without `-----BEGIN X509 CRL-----`",
+        _ => "neither DER nor PEM",
+    }))
 }
 
-/// A list that is well-formed and of a kind to judge by; nothing is said of its signature yet.
-///
-/// The fields around the entries are read a second time, since webpki does not show them. It has read them all by then,
-/// so whatever does not parse here is a difference between two parsers, and reason enough to refuse.
-pub(crate) struct Structure<'a> {
+/// The whole issuingDistributionPoint extension of a CRL about all certificates of users, and no others.
+const USERS_ONLY: &[u8] = b"\x30\x0f\x06\x03\x55\x1d\x1c\x01\x01\xff\x04\x05\x30\x03\x81\x01\xff";
+/// The same as an authorityKeyIdentifier, which webpki does not look into: it refuses the above for want of a name.
+const UNREAD: &[u8] = b"\x30\x0f\x06\x03\x55\x1d\x23\x01\x01\xff\x04\x05\x30\x03\x81\x01\xff";
+
+/// The fields around the entries, read a second time, since webpki does not show them. It has read them all by then, so
+/// what does not parse here is a difference between two parsers, and reason enough to refuse.
+struct Fields<'a> {
     /// What the signature covers.
     signed: &'a [u8],
-    pub(crate) parts: Parts<'a>,
     issuer: &'a [u8],
-    this_update: UnixSeconds,
-    next_update: UnixSeconds,
-    number: Vec<u8>,
-    distribution_points: Vec<String>,
     /// Content of the `AlgorithmIdentifier`.
     algorithm: &'a [u8],
     signature: &'a [u8],
-    entries: BorrowedCertRevocationList<'a>,
+    /// Still without the signer.
+    metadata: CrlMetadata,
+    /// Where [`USERS_ONLY`] begins.
+    users_only: Option<usize>,
 }
 
-impl<'a> Structure<'a> {
-    pub(crate) fn read(der: &'a [u8]) -> Result<Self, CrlError> {
-        if der.trim_ascii_start().starts_with(b"-----BEGIN") {
-            return Err(CrlError::Pem);
-        }
-        let entries = BorrowedCertRevocationList::from_der(der).map_err(refused)?;
-        let malformed = |what: &'static str| CrlError::Malformed(what.to_owned());
-        let mut structure = Self::fields(der, entries).map_err(malformed)?;
-        structure.extensions()?;
-        Ok(structure)
-    }
-
-    /// The serial numbers among its entries.
-    pub(crate) fn serials(&self) -> impl Iterator<Item = Result<&[u8], CrlError>> {
-        serials(&self.entries)
-    }
-
-    /// Begins the digest that the signature is made over, if anybody could have made it.
-    pub(crate) fn begin_digest(&self, authorities: &[CaCertificate]) -> Result<MessageDigest, CrlError> {
-        let named = || authorities.iter().filter(|authority| authority.is_named(self.issuer));
-        if named().next().is_none() {
-            let issuer = x509_parser::x509::X509Name::from_der(self.issuer);
-            return Err(CrlError::OtherIssuer(
-                issuer.map(|(_, name)| distinguished_name::text(&name)).unwrap_or_default(),
-            ));
-        }
-        if !named().any(|authority| authority.signs_lists) {
-            return Err(CrlError::MayNotSign);
-        }
-        MessageDigest::of(self.algorithm).ok_or(CrlError::BadSignature)
-    }
-
-    /// The authority whose key signed what has this digest.
-    pub(crate) fn signer<'c>(
-        &self,
-        digest: &[u8],
-        authorities: &'c [CaCertificate],
-    ) -> Result<&'c CaCertificate, CrlError> {
-        authorities
-            .iter()
-            .filter(|authority| authority.is_named(self.issuer) && authority.signs_lists)
-            .find(|authority| authority.has_signed(digest, self.algorithm, self.signature))
-            .ok_or(CrlError::BadSignature)
-    }
-
-    pub(crate) fn terms(&self, signer: &CaCertificate) -> CrlMetadata {
-        CrlMetadata {
-            signer: signer.ca.to_string(),
-            this_update: self.this_update,
-            next_update: self.next_update,
-            number: self.number.clone(),
-            distribution_points: self.distribution_points.clone(),
-        }
-    }
-
-    fn fields(der: &'a [u8], entries: BorrowedCertRevocationList<'a>) -> Result<Self, &'static str> {
-        let outer = any(der)?.1.data;
-        let (behind, tbs) = any(outer)?;
-        let signed = outer.get(..outer.len() - behind.len()).ok_or("tbsCertList")?;
-        let (bits, algorithm) = any(behind)?;
-        let (_, bits) = any(bits)?;
+impl<'a> Fields<'a> {
+    fn read(der: &'a [u8]) -> Result<Self, CrlError> {
+        let outer = element(der)?.1.data;
+        let (behind, tbs) = element(outer)?;
+        let signed = outer.get(..outer.len() - behind.len()).ok_or(BROKEN)?;
+        let (bits, algorithm) = element(behind)?;
         // A signature is whole bytes: no unused bits.
-        let signature = bits.data.strip_prefix(&[0]).ok_or("signature")?;
+        let signature = element(bits)?.1.data.strip_prefix(&[0]).ok_or(BROKEN)?;
 
-        let (rest, _version) = any(tbs.data)?;
-        let (rest, _algorithm) = any(rest)?;
-        let (after_issuer, _) = any(rest)?;
-        let issuer = rest.get(..rest.len() - after_issuer.len()).ok_or("issuer")?;
-        let (rest, this_update) = ASN1Time::from_der(after_issuer).map_err(|_| "thisUpdate")?;
-        let (rest, next_update) = ASN1Time::from_der(rest).map_err(|_| "nextUpdate")?;
-        let before = tbs.data.get(..tbs.data.len() - rest.len()).ok_or("nextUpdate")?;
-        let (after_entries, next) = any(rest)?;
-        // The entries are left out where there are none; the extensions follow, under [0].
-        let (listed, after) =
-            if next.header.is_contextspecific() { (None, rest) } else { (Some(next.data), after_entries) };
-        Ok(Self {
-            signed,
-            parts: Parts { before, entries: listed, after, behind },
-            issuer,
+        let (rest, _version) = element(tbs.data)?;
+        let (rest, _algorithm) = element(rest)?;
+        let (after_issuer, _) = element(rest)?;
+        let issuer = rest.get(..rest.len() - after_issuer.len()).ok_or(BROKEN)?;
+        let (rest, this_update) = ASN1Time::from_der(after_issuer).map_err(|_| BROKEN)?;
+        let (rest, next_update) = ASN1Time::from_der(rest).map_err(|_| BROKEN)?;
+        // The entries are left out if there are none; the extensions follow, under [0].
+        let (after_entries, next) = element(rest)?;
+        let extensions = if next.header.is_contextspecific() { next } else { element(after_entries)?.1 };
+        let metadata = CrlMetadata {
+            signer: String::new(),
             this_update: this_update.timestamp(),
             next_update: next_update.timestamp(),
             number: Vec::new(),
             distribution_points: Vec::new(),
-            algorithm: algorithm.data,
-            signature,
-            entries,
-        })
+        };
+        let mut fields =
+            Self { signed, issuer, algorithm: algorithm.data, signature, metadata, users_only: None };
+        // They are the last that is signed.
+        fields.read_extensions(element(extensions.data)?.1.data, der.len() - behind.len())?;
+        Ok(fields)
     }
 
-    fn extensions(&mut self) -> Result<(), CrlError> {
-        let malformed = |what: &'static str| CrlError::Malformed(what.to_owned());
-        let tagged = any(self.parts.after).map_err(malformed)?.1.data;
-        let mut rest = any(tagged).map_err(malformed)?.1.data;
+    /// `end` is where they end in the DER.
+    fn read_extensions(&mut self, mut rest: &[u8], end: usize) -> Result<(), CrlError> {
         while !rest.is_empty() {
-            let (after, extension) = X509Extension::from_der(rest).map_err(|_| malformed("extension"))?;
+            let (after, extension) = X509Extension::from_der(rest).map_err(|_| BROKEN)?;
+            let (at, whole) = (end - rest.len(), rest.get(..rest.len() - after.len()));
             rest = after;
+            let metadata = &mut self.metadata;
             match extension.parsed_extension() {
                 ParsedExtension::CRLNumber(number) => {
-                    self.number = significant(&number.to_bytes_be()).to_vec();
+                    metadata.number = significant(&number.to_bytes_be()).to_vec();
+                }
+                ParsedExtension::IssuingDistributionPoint(_)
+                    if self.users_only.is_some() || !metadata.distribution_points.is_empty() =>
+                {
+                    return Err(CrlError::Malformed("two issuing distribution points"));
+                }
+                ParsedExtension::IssuingDistributionPoint(_) if whole == Some(USERS_ONLY) => {
+                    self.users_only = Some(at);
                 }
                 ParsedExtension::IssuingDistributionPoint(point) => {
-                    if !is_in_order(extension.value).map_err(malformed)? {
-                        return Err(malformed("fields of its issuingDistributionPoint out of order"));
+                    if !is_in_order(extension.value)? {
+                        return Err(CrlError::Malformed(
+                            "fields of its issuingDistributionPoint out of order",
+                        ));
                     }
                     if point.only_contains_ca_certs || point.only_contains_attribute_certs {
-                        return Err(CrlError::Unsupported("a list of CA or attribute certificates"));
+                        return Err(CrlError::Unsupported("a CRL of CA or attribute certificates"));
                     }
-                    self.distribution_points = match &point.distribution_point {
-                        Some(DistributionPointName::FullName(names)) => {
-                            names.iter().filter_map(uri).collect()
-                        }
-                        Some(_) => {
-                            return Err(CrlError::Unsupported("a distribution point with a relative name"));
-                        }
-                        None => return Err(malformed("distributionPoint")),
+                    let Some(DistributionPointName::FullName(names)) = &point.distribution_point else {
+                        return Err(BROKEN);
                     };
-                    if self.distribution_points.is_empty() {
-                        return Err(CrlError::Unsupported("a list for a distribution point without a URL"));
+                    metadata.distribution_points = names.iter().filter_map(url).collect();
+                    if metadata.distribution_points.is_empty() {
+                        return Err(CrlError::Unsupported("a CRL for a distribution point without a URL"));
                     }
                 }
-                ParsedExtension::ParseError { .. } => return Err(malformed("extension")),
+                ParsedExtension::ParseError { .. } => return Err(BROKEN),
                 _ => {}
             }
         }
@@ -330,14 +335,14 @@ impl<'a> Structure<'a> {
     }
 }
 
-/// Whether the fields of a structure stand in the order of their tags, as DER has them. x509-parser looks for each where it
-/// belongs and passes over the rest, while webpki takes them as they come: out of order they say to one of them that a
-/// list is about everybody, and to the other that it is not.
-fn is_in_order(structure: &[u8]) -> Result<bool, &'static str> {
-    let mut rest = any(structure)?.1.data;
+/// Whether the fields of a structure are in the order of their tags, as DER has them. x509-parser looks for each in its
+/// place and skips the others, while webpki takes them as they come: out of order they say to one of them that a CRL is
+/// about all certificates, and to the other that it is not.
+fn is_in_order(structure: &[u8]) -> Result<bool, CrlError> {
+    let mut rest = element(structure)?.1.data;
     let mut last = None;
     while !rest.is_empty() {
-        let (after, field) = any(rest)?;
+        let (after, field) = element(rest)?;
         let tag = Some(field.header.tag().0);
         if tag <= last {
             return Ok(false);
@@ -347,10 +352,15 @@ fn is_in_order(structure: &[u8]) -> Result<bool, &'static str> {
     Ok(true)
 }
 
-pub(crate) fn any(der: &[u8]) -> Result<(&[u8], Any<'_>), &'static str> {
-    Any::from_der(der).map_err(|_| "structure")
+const BROKEN: CrlError = CrlError::Malformed("its DER is broken, cut off, or that of something else");
+
+fn element(der: &[u8]) -> Result<(&[u8], Any<'_>), CrlError> {
+    Any::from_der(der).map_err(|_| BROKEN)
 }
 
-fn uri(name: &GeneralName<'_>) -> Option<String> {
-    if let GeneralName::URI(uri) = name { Some((*uri).to_owned()) } else { None }
+fn url(name: &GeneralName<'_>) -> Option<String> {
+    if let GeneralName::URI(url) = name { Some((*url).to_owned()) } else { None }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! SHA-256 over a certificate's DER: what Envoy's digest attribute shows and what a pin names.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::{fmt, str::FromStr};
 
 /// SHA-256 of a certificate's DER encoding; printed and parsed as 64 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
 /// The text is not 64 hexadecimal digits.

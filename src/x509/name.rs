@@ -26,6 +26,8 @@ impl PartialEq for DistinguishedName {
     }
 }
 
+impl Eq for DistinguishedName {}
+
 impl DistinguishedName {
     pub fn new(name: &X509Name<'_>) -> Self {
         let attributes = name.iter_rdn().flat_map(|set| {

@@ -43,6 +43,15 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
     if certificates.is_empty() { Err(PemError::Empty) } else { Ok(certificates) }
 }
 
+/// The DER of the one CRL in the text; none if anything else is in it.
+pub fn crl(text: &[u8]) -> Option<Vec<u8>> {
+    let mut sections = <(SectionKind, Vec<u8>)>::pem_slice_iter(text);
+    match (blocks(text), sections.next(), sections.next()) {
+        (1, Some(Ok((SectionKind::Crl, der))), None) => Some(der),
+        _ => None,
+    }
+}
+
 /// How many blocks seem to begin in the text, readable or not.
 pub fn blocks(text: &[u8]) -> usize {
     count(text, b"-----BEGIN ")

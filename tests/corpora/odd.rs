@@ -8,11 +8,11 @@ use genesys_mtls_filter::{
     decision::{Outcome, Reason, decide, trust::Trust},
     peer::{self, Shown},
     policy::{NameRule, Policy},
-    time::Mono,
+    time::Monotonic,
     x509::{
         ca::CaCertificate,
         certificate::ClientCertificate,
-        crl::{CertificateList, CrlError},
+        crl::Crl,
         fingerprint::Fingerprint,
         pem::{self, PemError},
     },
@@ -87,24 +87,17 @@ fn decision(certificate: &ClientCertificate, policy: &mut Policy) -> String {
     policy.regions[0].certificate_name = names.clone().next().cloned().unwrap_or_default();
     policy.region_names = super::names(policy);
     let at = certificate.not_after;
-    match decide(certificate, policy, &Trust::default(), &(), &AwsLcVerifier, at, Mono::ZERO).outcome {
+    match decide(certificate, policy, &Trust::default(), &(), &AwsLcVerifier, at, Monotonic::ZERO).outcome {
         Outcome::Allow { .. } => panic!("let in: {}", certificate.summary().subject),
         Outcome::Deny(reason) => reason.to_string(),
     }
 }
 
-/// A list in DER, or nothing for what looks like none.
+/// A CRL, or nothing for what looks like none.
 fn list(answers: &mut Answers, der: &[u8], authorities: &[CaCertificate]) {
-    answers.note(
-        "`CertificateList`, with every CA among the inputs",
-        match CertificateList::verify_signature(der, authorities) {
-            Ok(list) => match list.serials().find_map(Result::err) {
-                None => "verified",
-                Some(error) => error.code(),
-            },
-            Err(error) => CrlError::code(&error),
-        },
-    );
+    let verified = Crl::verify(der, authorities, &AwsLcVerifier).and_then(|crl| crl.for_each_serial(|_| ()));
+    let answer = verified.map_or_else(|error| error.code().code(), |()| "verified");
+    answers.note("`Crl`, with every CA among the inputs", answer);
 }
 
 #[test]

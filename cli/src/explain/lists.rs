@@ -4,18 +4,17 @@ use crate::{
     output::{self, Usage},
     times,
 };
+use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
-    crl::RevocationStatus,
     decision::Revocations,
     policy::{Authority, Policy, RegionPolicy},
     time::{Clock, UnixSeconds},
     x509::{
         ca::CaCertificate,
         certificate::ClientCertificate,
-        crl::{CertificateList, CrlError, CrlMetadata, significant},
+        crl::{Crl, CrlError, CrlMetadata, RevocationStatus, significant},
     },
 };
-use rustls::pki_types::{CertificateRevocationListDer, pem::PemObject as _};
 use serde_json::{Value, json};
 
 /// The lists that were given.
@@ -29,22 +28,20 @@ pub struct Lists {
 #[derive(Debug)]
 struct File {
     path: String,
-    der: Vec<u8>,
-    was_pem: bool,
+    bytes: Vec<u8>,
 }
 
 /// What one list says of a certificate, or why it says nothing.
 #[derive(Debug)]
 pub struct Told {
     path: String,
-    was_pem: bool,
     list: Result<Said, CrlError>,
 }
 
 #[derive(Debug)]
 struct Said {
     issuer: String,
-    terms: CrlMetadata,
+    metadata: CrlMetadata,
     entries: usize,
     covers: bool,
     is_listed: bool,
@@ -52,30 +49,18 @@ struct Said {
 
 impl Lists {
     pub fn read(paths: &[String], policy: &Policy, at: UnixSeconds) -> Result<Self, Usage> {
-        let files = paths.iter().map(|path| {
-            let bytes = output::read(path)?;
-            let was_pem = bytes.windows(11).any(|window| window == b"-----BEGIN ");
-            let der = if was_pem {
-                let list = CertificateRevocationListDer::from_pem_slice(&bytes);
-                list.map_err(|error| Usage::new(format!("{path}: no revocation list in PEM: {error}")))?
-                    .to_vec()
-            } else {
-                bytes
-            };
-            Ok(File { path: path.clone(), der, was_pem })
-        });
+        let files = paths.iter().map(|path| Ok(File { path: path.clone(), bytes: output::read(path)? }));
         Ok(Self { files: files.collect::<Result<_, Usage>>()?, at, skew: policy.clock_skew })
     }
 
     /// What each list says of a certificate of this region. All CAs of the region may have signed a list.
     pub fn tell(&self, region: &RegionPolicy, certificate: &ClientCertificate) -> Vec<Told> {
-        let digicert = region.digicert.as_ref().map_or(&[][..], |digicert| &digicert.issuers);
         let say = |file: &File| {
-            let tries = [&region.genesys[..], digicert].map(|cas| self.ask(file, cas, certificate));
-            let [genesys, digicert] = tries;
+            let [genesys, digicert] =
+                Authority::ALL.map(|authority| self.ask(file, region.cas(authority), certificate));
             let not_its = |said: &Result<Said, CrlError>| matches!(said, Err(CrlError::OtherIssuer(_)));
             let list = if not_its(&genesys) { digicert } else { genesys };
-            Told { path: file.path.clone(), was_pem: file.was_pem, list }
+            Told { path: file.path.clone(), list }
         };
         self.files.iter().map(say).collect()
     }
@@ -86,22 +71,22 @@ impl Lists {
         cas: &[CaCertificate],
         certificate: &ClientCertificate,
     ) -> Result<Said, CrlError> {
-        let list = CertificateList::verify_signature(&file.der, cas)?;
-        let terms = &list.terms;
-        if terms.this_update > self.at.saturating_add(self.skew) {
+        let crl = Crl::verify(&file.bytes, cas, &AwsLcVerifier)?;
+        let metadata = &crl.metadata;
+        if metadata.this_update > self.at.saturating_add(self.skew) {
             return Err(CrlError::NotYetValid);
         }
         let (mut entries, mut is_listed) = (0, false);
-        for serial in list.serials() {
+        crl.for_each_serial(|serial| {
             entries += 1;
-            is_listed |= serial? == significant(&certificate.serial);
-        }
-        let signer = cas.iter().find(|ca| ca.ca.to_string() == terms.signer);
+            is_listed |= serial == significant(&certificate.serial);
+        })?;
+        let signer = cas.iter().find(|ca| ca.ca.to_string() == metadata.signer);
         Ok(Said {
             issuer: signer.map(|ca| ca.name.clone()).unwrap_or_default(),
             covers: signer
-                .is_some_and(|ca| terms.cover(ca, certificate) && ca.is_named(&certificate.issuer.der)),
-            terms: list.terms,
+                .is_some_and(|ca| metadata.covers(ca, certificate) && ca.is_named(&certificate.issuer.der)),
+            metadata: crl.metadata,
             entries,
             is_listed,
         })
@@ -109,7 +94,7 @@ impl Lists {
 }
 
 impl Revocations for Lists {
-    fn standing(
+    fn status(
         &self,
         region: &RegionPolicy,
         authority: Authority,
@@ -117,13 +102,10 @@ impl Revocations for Lists {
         certificate: &ClientCertificate,
         clock: &mut Clock,
     ) -> RevocationStatus {
-        let cas = match authority {
-            Authority::Genesys => &region.genesys[..],
-            Authority::Digicert => region.digicert.as_ref().map_or(&[][..], |digicert| &digicert.issuers),
-        };
+        let cas = region.cas(authority);
         let said = self.files.iter().filter_map(|file| self.ask(file, cas, certificate).ok());
-        let said = said.filter(|said| said.terms.cover(signer, certificate));
-        let said = said.map(|said| said.terms.standing(said.is_listed, self.skew, clock));
+        let said = said.filter(|said| said.metadata.covers(signer, certificate));
+        let said = said.map(|said| said.metadata.status(said.is_listed, self.skew, clock));
         said.max().unwrap_or(RevocationStatus::Unknown)
     }
 }
@@ -135,23 +117,20 @@ impl Told {
             Ok(said) => format!("{}: issued by {}, signature verified", self.path, said.issuer),
             Err(error) => format!("{}: refused ({}): {error}", self.path, error.code()),
         }];
-        if self.was_pem {
-            lines.push("  read from PEM; a proxy accepts DER only".to_owned());
-        }
         let Ok(said) = &self.list else { return lines };
-        let terms = &said.terms;
-        let (from, until) = (times::rfc3339(terms.this_update), times::rfc3339(terms.next_update));
-        let past = if terms.next_update < at { ": it has run out, and clears nobody" } else { "" };
+        let metadata = &said.metadata;
+        let (from, until) = (times::rfc3339(metadata.this_update), times::rfc3339(metadata.next_update));
+        let past = if metadata.next_update < at { ": it has run out, and clears nobody" } else { "" };
         lines.push(format!(
             "  number {}, thisUpdate {from}, nextUpdate {until} ({}){past}",
-            number(&terms.number),
-            times::away(terms.next_update, at)
+            number(&metadata.number),
+            times::away(metadata.next_update, at)
         ));
         lines.push(format!("  entries: {}", said.entries));
-        if !terms.distribution_points.is_empty() {
+        if !metadata.distribution_points.is_empty() {
             lines.push(format!(
                 "  only for certificates that name {}",
-                terms.distribution_points.join(" or ")
+                metadata.distribution_points.join(" or ")
             ));
         }
         lines.push(match (said.covers, said.is_listed) {
@@ -165,13 +144,13 @@ impl Told {
     pub fn json(&self) -> Value {
         match &self.list {
             Err(error) => {
-                json!({"file": self.path, "refused": error.code(), "detail": error.to_string(), "pem": self.was_pem})
+                json!({"file": self.path, "refused": error.code(), "detail": error.to_string()})
             }
             Ok(said) => json!({
-                "file": self.path, "pem": self.was_pem, "issuer": said.issuer,
-                "number": number(&said.terms.number), "this_update": times::rfc3339(said.terms.this_update),
-                "next_update": times::rfc3339(said.terms.next_update),
-                "distribution_points": said.terms.distribution_points, "entries": said.entries,
+                "file": self.path, "issuer": said.issuer,
+                "number": number(&said.metadata.number), "this_update": times::rfc3339(said.metadata.this_update),
+                "next_update": times::rfc3339(said.metadata.next_update),
+                "distribution_points": said.metadata.distribution_points, "entries": said.entries,
                 "covers_certificate": said.covers, "lists_certificate": said.is_listed,
             }),
         }

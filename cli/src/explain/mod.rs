@@ -139,7 +139,14 @@ fn explain(
 /// Refused before there was a certificate to decide on.
 fn refusal(reason: Reason, detail: String) -> Verdict {
     let window = Window { from: UnixSeconds::MIN, until: UnixSeconds::MAX };
-    Verdict { outcome: Outcome::Deny(reason), window, worth_asking: None, unchecked: false, detail }
+    Verdict {
+        outcome: Outcome::Deny(reason),
+        window,
+        worth_asking: None,
+        unchecked: false,
+        missing_crl: None,
+        detail,
+    }
 }
 
 /// The value that the filter writes for this outcome, as access logs and the guard see it.

@@ -1,297 +1,188 @@
-//! Shared data that another module has damaged, hidden or replaced: nobody is cleared by it, and it is put right.
+//! Shared data that another module has damaged, hidden or replaced: no revocation is undone by it.
 
-use crate::crl::tests::{
-    PKI, authority, now,
-    workers::{BOTH, Shared, Worker, list, moment, policy},
-};
+use super::*;
 use crate::{
-    crl::{RevocationStatus, table::BUCKETS},
-    shared::{FORM, Seal, Secret, Store as _},
-    time::Now,
+    crl::record::FetchRecord,
+    shared::{FORM, Seal, SealedRecord},
 };
-use std::time::Duration;
-use testbed_pki::{Ca, serial_of};
+use RevocationStatus::{Good, Revoked};
+use proptest::{collection, prelude::*, sample};
 use time::Duration as Span;
 
-#[test]
-fn damaged_tables_clear_nobody_and_are_fetched_again() {
-    for secret in BOTH {
-        let (mut shared, mut worker) = (Shared::default(), Worker::new(1, secret));
-        let mut other = Worker::new(2, secret);
-        let (first, next) = (list(1, &[]), list(2, &[&PKI.us.genesys]));
-        assert_eq!(worker.fetch(&mut shared, 100, &first), "ok");
-        assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Good));
-        let older = shared.buckets();
-        assert_eq!(older.len(), BUCKETS);
-        assert_eq!(worker.fetch(&mut shared, 8000, &next), "ok");
-        other.learn(&mut shared, 8001);
-        assert_eq!(other.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Revoked));
-        // An older bucket in the place of the new one is no bucket of the new list either.
-        for garbage in [true, false] {
-            let at = if garbage { 9000 } else { 10_000 };
-            assert_eq!(worker.fetch(&mut shared, at - 1, &next), "nothing", "it keeps its lease");
-            for (key, _) in shared.buckets() {
-                let bucket = key.rsplit('/').next().unwrap();
-                let old = &older.iter().find(|(key, _)| key.ends_with(bucket)).unwrap().1;
-                shared.set(&key, if garbage { b"garbage" } else { old }, None);
-            }
-            assert_eq!(other.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Unreadable));
-            // Whoever finds the damage, the one with the lease repairs it.
-            assert_eq!(other.fetch(&mut shared, at, &next), "nothing");
-            assert_eq!(worker.fetch(&mut shared, at + 1, &next), "ok");
-            other.learn(&mut shared, at + 2);
-            assert_eq!(other.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Revoked));
-            for (key, _) in shared.buckets() {
-                shared.set(&key, b"garbage", None);
-            }
-            assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Unreadable));
-            assert_eq!(worker.fetch(&mut shared, at + 3, &next), "nothing", "not more than once in a while");
-            assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Unreadable));
-            assert_eq!(worker.fetch(&mut shared, at + 40, &next), "ok");
-            assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Revoked));
-        }
-    }
+/// Changes a record that no secret seals, as each module can.
+fn forge(store: &mut MemoryStore, seconds: u64, change: impl FnOnce(&mut FetchRecord)) {
+    let mut record = SealedRecord::<FetchRecord>::new(store.key("/record").unwrap(), None).unwrap();
+    record.sync(store, at(seconds).mono);
+    change(&mut record.value);
+    record.write(store, at(seconds).mono);
 }
 
 #[test]
-fn a_record_that_is_sealed_well_and_says_nothing_is_written_again_by_the_worker_that_leads() {
-    for secret in BOTH {
-        let (mut shared, mut leader, mut follower) =
-            (Shared::default(), Worker::new(1, secret), Worker::new(2, secret));
-        let revoked = &PKI.us.genesys;
-        assert_eq!(leader.fetch(&mut shared, 100, &list(1, &[revoked])), "ok");
-        follower.learn(&mut shared, 101);
-        let key = shared.record();
-        let own = secret.map(|secret| Secret::new(secret.to_owned()));
-        let seal = Seal::new(own.as_ref(), &key).unwrap();
-        for text in [&b""[..], b"{}", b"no JSON", b"[1]"] {
-            // Under the number of the record itself, and under one that outranks it.
-            for later in [0, 1] {
-                let record = seal.open(&shared.0[&key].0).unwrap();
-                let number = u64::from_le_bytes(*record.first_chunk().unwrap()) + later;
-                let damage = seal.seal(&[&number.to_le_bytes()[..], text].concat());
-                shared.set(&key, &damage, None);
-                follower.learn(&mut shared, 105);
-                assert_eq!(shared.0[&key].0, damage, "who does not lead may know less");
-                leader.learn(&mut shared, 105);
-                let mut new = Worker::new(3, secret);
-                for worker in [&mut leader, &mut follower, &mut new] {
-                    worker.learn(&mut shared, 106);
-                    let standing = worker.standing(&shared, revoked, now());
-                    assert_eq!(standing, Some(RevocationStatus::Revoked), "{later} later: {text:?}");
-                }
-            }
-        }
-    }
-}
-
-/// Without a secret anybody can seal. The forger here is a worker that believes another CA, or knows no newer list.
-#[test]
-fn without_a_secret_workers_believe_the_ca_and_not_each_other() {
+fn damaged_bytes_are_ignored_until_the_next_good_fetch() {
     let revoked = &PKI.us.genesys;
-    let forged = PKI.impostor.crl().number(99).der();
-    for (what, ca, der) in [("forged", &PKI.impostor, forged), ("older", &PKI.us.root, list(1, &[]))] {
-        let mut shared = Shared::default();
-        let (mut leader, mut follower) = (Worker::new(1, None), Worker::new(2, None));
-        assert_eq!(leader.fetch(&mut shared, 100, &list(5, &[revoked])), "ok");
-        follower.learn(&mut shared, 101);
-        assert_eq!(leader.fetch(&mut shared, 198, &der), "nothing", "it keeps its lease");
-        let mut forger = Worker::trusting(3, None, &[ca]);
-        let elsewhere = &mut Shared::default();
-        assert_eq!(forger.fetch(elsewhere, 200, &der), "ok");
-        // Where the others look: under the CA's key, not under the forger's.
-        let place = |ca: &Ca| authority(ca).ca.to_string();
-        for (key, (value, _)) in elsewhere.0.iter().filter(|(key, _)| !key.ends_with("lease")) {
-            let there = key.replace(&place(ca), &place(&PKI.us.root));
-            let [here, seal] = [key, &there].map(|key| Seal::new(None, key).unwrap());
-            let value = here.open(value).map_or(value.clone(), |record| seal.seal(record));
-            shared.set(&there, &value, None);
-        }
-        for worker in [&mut leader, &mut follower] {
-            worker.learn(&mut shared, 201);
-            let standing = worker.standing(&shared, revoked, now());
-            assert!(
-                matches!(standing, Some(RevocationStatus::Revoked | RevocationStatus::Unreadable)),
-                "{what}: {standing:?}"
-            );
-        }
-        let mut new = Worker::new(4, None);
-        new.learn(&mut shared, 202);
-        let expected = if what == "forged" { None } else { Some(RevocationStatus::Good) };
-        assert_eq!(new.standing(&shared, revoked, now()), expected, "{what}");
-        // Those who know better put it right.
-        assert_eq!(follower.fetch(&mut shared, 203, &der), "nothing", "not its turn");
-        assert_eq!(leader.fetch(&mut shared, 204, &list(5, &[revoked])), "ok");
-        for worker in [&mut follower, &mut new] {
-            worker.learn(&mut shared, 205);
-            assert_eq!(worker.standing(&shared, revoked, now()), Some(RevocationStatus::Revoked), "{what}");
-        }
-    }
-}
-
-/// Whoever holds the lease puts right what it cannot read, and may have missed the newest list.
-#[test]
-fn a_worker_that_missed_a_list_does_not_bring_the_others_back_to_the_one_before() {
-    let revoked = &PKI.us.genesys;
+    let newest = crl(2, &[revoked]);
+    let mut flipped = newest.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let pem = PKI.us.root.crl().number(2).pem();
+    let bytes: [&[u8]; 6] =
+        [b"", b"garbage", &newest[..99], &flipped, &PKI.impostor.crl().number(9).der(), pem.as_bytes()];
     for secret in BOTH {
-        let mut shared = Shared::default();
-        let [mut leader, mut follower, mut behind] = [1, 2, 3].map(|number| Worker::new(number, secret));
-        assert_eq!(leader.fetch(&mut shared, 100, &list(1, &[])), "ok");
-        behind.learn(&mut shared, 101);
-        assert_eq!(leader.fetch(&mut shared, 8000, &list(2, &[revoked])), "ok");
-        follower.learn(&mut shared, 8001);
-        // Another module has the leader lose its lease, and hides what it wrote.
-        let lease = shared.0.keys().find(|key| key.ends_with("/lease")).unwrap().clone();
-        let damaged = lease.split("/turns/").next().unwrap().to_owned() + "/damaged";
-        let told = u64::try_from(Duration::from_secs(8002).as_nanos()).unwrap();
-        for (key, value) in
-            [(shared.record(), &b"garbage"[..]), (lease, b"garbage"), (damaged, &told.to_le_bytes())]
-        {
-            shared.set(&key, value, None);
-        }
-        assert_eq!(
-            behind.fetch(&mut shared, 8002, &list(1, &[])),
-            "ok",
-            "it is served the older one as well"
-        );
-        for worker in [&mut leader, &mut follower] {
-            worker.learn(&mut shared, 8003);
-            let standing = worker.standing(&shared, revoked, now());
-            assert!(
-                matches!(standing, Some(RevocationStatus::Revoked | RevocationStatus::Unreadable)),
-                "{standing:?}"
-            );
-        }
-        // And the next fetch puts it right.
-        assert_eq!(leader.fetch(&mut shared, 8004, &list(2, &[revoked])), "nothing", "not its turn");
-        assert_eq!(behind.fetch(&mut shared, 8040, &list(2, &[revoked])), "ok");
-        for worker in [&mut leader, &mut follower, &mut behind] {
-            worker.learn(&mut shared, 8041);
-            assert_eq!(worker.standing(&shared, revoked, now()), Some(RevocationStatus::Revoked));
+        for (row, damaged) in bytes.iter().enumerate().filter(|(row, _)| *row < 5) {
+            let mut store = MemoryStore::default();
+            let [mut one, mut two, mut new] = [1, 2, 3].map(|number| Worker::new(number, secret));
+            assert_eq!(one.fetch(&mut store, 100, &newest), "ok");
+            two.sync(&mut store, 101);
+            put(&mut store, &PKI.us.root, damaged);
+            for worker in [&mut one, &mut two, &mut new] {
+                assert!(!worker.sync(&mut store, 102), "{row}");
+            }
+            assert_eq!([one.status(revoked), two.status(revoked)], [Some(Revoked); 2], "{row}");
+            // A worker that has nothing else fetches at once, and makes it whole for all.
+            assert_eq!(new.status(revoked), None, "{row}");
+            assert_eq!(two.fetch(&mut store, 103, &newest), "nothing", "{row}");
+            assert_eq!(new.fetch(&mut store, 103, &newest), "ok", "{row}");
+            let mut later = Worker::new(4, secret);
+            later.sync(&mut store, 104);
+            assert_eq!(later.status(revoked), Some(Revoked), "{row}");
+            assert_eq!(later.fetch(&mut store, 104, &newest), "nothing", "{row}");
         }
     }
 }
 
 #[test]
-fn damage_is_repaired_by_the_next_worker_if_the_one_that_tries_fails() {
-    for secret in BOTH {
-        let (mut shared, mut first, mut second) =
-            (Shared::default(), Worker::new(1, secret), Worker::new(2, secret));
-        let newest = list(1, &[]);
-        assert_eq!(first.fetch(&mut shared, 100, &newest), "ok");
-        second.learn(&mut shared, 101);
-        assert_eq!(first.fetch(&mut shared, 199, &[]), "nothing", "it keeps its lease");
-        for (key, _) in shared.buckets() {
-            shared.set(&key, b"garbage", None);
-        }
-        assert_eq!(second.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Unreadable));
-        assert_eq!(second.fetch(&mut shared, 200, &[]), "nothing");
-        assert_eq!(first.fetch(&mut shared, 201, &[]), "crl_malformed");
-        first.list.leave(&mut shared, Duration::from_secs(201));
-        assert_eq!(second.fetch(&mut shared, 400, &newest), "ok");
-        assert_eq!(second.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Good));
-        // Once that is done nobody does it again.
-        second.list.leave(&mut shared, Duration::from_secs(400));
-        assert_eq!(Worker::new(3, secret).fetch(&mut shared, 402, &newest), "nothing");
+fn crl_of_another_ca_in_its_place_is_ignored() {
+    let second = Ca::builder("second-root").self_signed();
+    let mut store = MemoryStore::default();
+    let mut one = Worker::trusting(1, None, &[&PKI.us.root, &second]);
+    assert_eq!(one.fetch(&mut store, 100, &crl(1, &[&PKI.us.genesys])), "ok");
+    put(&mut store, &PKI.us.root, &second.crl().number(9).der());
+    let mut two = Worker::trusting(2, None, &[&PKI.us.root, &second]);
+    for worker in [&mut one, &mut two] {
+        assert!(!worker.sync(&mut store, 101));
     }
+    assert_eq!((one.status(&PKI.us.genesys), two.status(&PKI.us.genesys)), (Some(Revoked), None));
+}
+
+/// Without a seal each module may write the record.
+#[test]
+fn record_keeps_no_worker_waiting_longer_than_its_settings() {
+    for (failures, instant, random) in [(0, u64::MAX, 1e300), (3, u64::MAX, -1.0), (u32::MAX, 0, f64::NAN)] {
+        let mut store = MemoryStore::default();
+        let mut one = Worker::new(1, None);
+        assert_eq!(one.fetch(&mut store, 100, &crl(1, &[])), "ok");
+        forge(&mut store, 101, |record| {
+            (record.failures, record.last_attempt, record.random) = (failures, instant, random);
+            record.accepted.values_mut().for_each(|(_, fetched)| *fetched = instant);
+        });
+        let mut new = Worker::new(2, None);
+        for worker in [&mut one, &mut new] {
+            worker.sync(&mut store, 102);
+            assert_eq!(worker.status(&PKI.us.genesys), Some(Good));
+            assert!(worker.fetcher.gauges(at(1000)).unwrap().0 > Duration::from_secs(700));
+        }
+        // An hour and its jitter, or five minutes after a failure.
+        let longest = if failures == 0 { 3960 } else { 300 };
+        assert_eq!(new.fetch(&mut store, 102 + longest + 5, &crl(1, &[])), "ok", "{failures}");
+    }
+}
+
+/// A record without a seal is no floor, or any module could keep all CRLs away.
+#[test]
+fn floor_of_a_record_without_seal_is_not_believed() {
+    let mut store = MemoryStore::default();
+    let mut one = Worker::new(1, None);
+    assert_eq!(one.fetch(&mut store, 100, &crl(1, &[])), "ok");
+    forge(&mut store, 101, |record| {
+        record.accepted.values_mut().for_each(|(metadata, _)| metadata.number = vec![0xff; 20]);
+    });
+    let mut two = Worker::new(2, None);
+    assert_eq!(two.fetch(&mut store, 8000, &crl(2, &[])), "ok");
+    assert!(one.sync(&mut store, 8001) || one.status(&PKI.us.genesys) == Some(Good));
 }
 
 /// A CA may sign one ahead of its time. Shown by another module, it must not keep away the one that counts now.
 #[test]
-fn a_list_that_has_not_begun_is_not_believed_whoever_wrote_it() {
-    let mut shared = Shared::default();
-    let mut ahead = Worker::new(1, None);
-    let tomorrow = Now { wall: now() + 86_400, ..moment(100) };
-    let der = PKI.us.root.crl().valid_from_now(Span::hours(24), Span::hours(48)).der();
-    assert_eq!(ahead.fetch_at(&mut shared, tomorrow, &der), "ok");
-    let mut worker = Worker::new(2, None);
-    worker.learn(&mut shared, 101);
-    assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), None);
-    ahead.list.leave(&mut shared, Duration::from_secs(101));
-    assert_eq!(worker.fetch(&mut shared, 102, &list(1, &[])), "ok");
-}
-
-#[test]
-fn no_list_was_fetched_later_than_now() {
-    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
-    assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[])), "ok");
-    let key = shared.record();
-    let seal = Seal::new(None, &key).unwrap();
-    let (number, json) = seal.open(&shared.0[&key].0).unwrap().split_first_chunk::<8>().unwrap();
-    let mut record: serde_json::Value = serde_json::from_slice(json).unwrap();
-    record["fetched"] = u64::MAX.into();
-    let number = u64::from_le_bytes(*number) + 1;
-    let forged = seal.seal(&[&number.to_le_bytes()[..], record.to_string().as_bytes()].concat());
-    shared.set(&key, &forged, None);
-    for mut worker in [worker, Worker::new(2, None)] {
-        worker.learn(&mut shared, 200);
-        assert_eq!(worker.standing(&shared, &PKI.us.genesys, now()), Some(RevocationStatus::Good));
-        assert!(worker.list.gauges(moment(1000)).unwrap().0 > Duration::from_secs(700));
-    }
-}
-
-/// Where there is no secret. The module puts the lease and whose turn it is aside, again and again.
-#[test]
-fn nobody_makes_a_worker_fetch_without_pause() {
-    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
-    assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[])), "ok");
-    let key = |ending| shared.0.keys().find(|key| key.contains("/turns/") && key.ends_with(ending)).unwrap();
-    let (lease, turns) = (key("/lease").clone(), key("/record").clone());
-    let seal = Seal::new(None, &turns).unwrap();
-    let mut fetches = 0;
-    for tick in 1..=40_u32 {
-        let mono = Duration::from_secs(100) + tick * Duration::from_millis(250);
-        let number = u64::try_from(mono.as_millis()).unwrap() + 4000;
-        let due = [&number.to_le_bytes()[..], br#"{"failures":0,"failing":null,"next":0}"#].concat();
-        shared.set(&turns, &seal.seal(&due), None);
-        shared.set(&lease, b"garbage", None);
-        fetches += u32::from(worker.fetch_at(&mut shared, Now { mono, ..moment(0) }, &list(1, &[])) == "ok");
-    }
-    assert!((10..=20).contains(&fetches), "{fetches} in ten seconds");
-}
-
-/// Workers of an older module may live beside these. Whoever changes this raises the form.
-#[test]
-fn what_is_shared_of_a_list_has_this_form() {
-    let (mut shared, mut worker) = (Shared::default(), Worker::new(1, None));
-    assert_eq!(worker.fetch(&mut shared, 100, &list(1, &[])), "ok");
-    let turns = shared.0.keys().find(|key| key.ends_with("/record") && key.contains("/turns/")).unwrap();
-    let fields = [turns.clone(), shared.record()].map(|key| {
-        let seal = Seal::new(None, &key).unwrap();
-        let json = &seal.open(&shared.0[&key].0).unwrap()[8..];
-        let record: serde_json::Value = serde_json::from_slice(json).unwrap();
-        record.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" ")
-    });
-    let expected =
-        ["failing failures next", "buckets entries fetched outline second signed terms"].map(str::to_owned);
-    assert_eq!((FORM, fields), ("3", expected));
-}
-
-/// During a reload that raises `max_size`. What they cannot take they must not think damaged.
-#[test]
-fn workers_that_take_longer_lists_leave_those_that_do_not_alone() {
-    let revoked = &PKI.us.genesys;
+fn crl_that_has_not_begun_is_not_believed() {
     for secret in BOTH {
-        let mut shared = Shared::default();
-        let mut smaller = policy();
-        smaller.revocation.max_size = 50_000;
-        let (mut before, mut after) =
-            (Worker::under(&smaller, 1, secret), Worker::under(&policy(), 2, secret));
-        assert_eq!(before.fetch(&mut shared, 100, &list(1, &[revoked])), "ok");
-        let longer = PKI.us.root.crl().number(2).padding(5_000).revoke(&serial_of(&revoked.der)).der();
-        assert!(longer.len() > 50_000);
-        for at in [200, 4000, 8000, 12_000] {
-            assert_eq!(after.fetch(&mut shared, at, &longer), "ok");
-            before.learn(&mut shared, at + 1);
-            for worker in [&before, &after] {
-                assert_eq!(
-                    worker.standing(&shared, revoked, now()),
-                    Some(RevocationStatus::Revoked),
-                    "at {at}"
-                );
-                let good = worker.standing(&shared, &PKI.us.genesys_expired, now());
-                assert_eq!(good, Some(RevocationStatus::Good), "at {at}");
+        let (mut store, mut ahead) = (MemoryStore::default(), Worker::new(1, secret));
+        let tomorrow = Now { wall: now() + 86_400, ..at(100) };
+        let der = PKI.us.root.crl().valid_from_now(Span::hours(24), Span::hours(48)).der();
+        assert_eq!(ahead.fetch_at(&mut store, tomorrow, &der), "ok");
+        let mut worker = Worker::new(2, None);
+        worker.sync(&mut store, 101);
+        assert_eq!(worker.status(&PKI.us.genesys), None);
+        assert_eq!(worker.fetch(&mut store, 102, &crl(1, &[])), "ok");
+    }
+}
+
+/// Another module puts the lease, the record and the CRL aside, again and again.
+#[test]
+fn no_module_makes_a_worker_fetch_without_pause() {
+    for body in [crl(1, &[]), b"garbage".to_vec()] {
+        let (mut store, mut worker) = (MemoryStore::default(), Worker::new(1, None));
+        worker.fetch(&mut store, 100, &body);
+        let mut fetches = 0;
+        for tick in 1..=40_u32 {
+            for key in store.values.keys().cloned().collect::<Vec<_>>() {
+                store.set(&key, b"garbage", None);
             }
+            let now = Now { mono: at(100).mono + tick * Duration::from_millis(250), ..at(0) };
+            let mut fresh = Worker::new(2, None);
+            std::mem::swap(&mut fresh.fetcher, &mut worker.fetcher);
+            fetches += u32::from(fresh.fetch_at(&mut store, now, &body) != "nothing");
+            std::mem::swap(&mut fresh.fetcher, &mut worker.fetcher);
         }
+        assert!(fetches <= 10, "{fetches} in ten seconds");
+    }
+}
+
+/// Workers of an older module may run at the same time. A change of this raises the form.
+#[test]
+fn record_and_keys_have_this_form() {
+    let (mut store, mut worker) = (MemoryStore::default(), Worker::new(1, None));
+    let der = PKI.us.root.crl().number(7).distribution_point(URL, None).der();
+    assert_eq!(worker.fetch(&mut store, 100, &der), "ok");
+    let ca = authority(&PKI.us.root).ca.to_string();
+    let names: Vec<String> = store
+        .values
+        .keys()
+        .map(|key| key.replace(&ca, "CA").split('/').skip(4).collect::<Vec<_>>().join("/"))
+        .collect();
+    let key = store.key("/record").unwrap();
+    let record = Seal::new(None, &key).unwrap().open(store.value("/record").unwrap()).unwrap()[8..].to_vec();
+    // Last attempt, failures, kind, random number, one CA; its signer ends the CRL's part of the key.
+    assert_eq!(
+        record[..16],
+        [&[0xa0, 0x8d, 6, 0, 0][..], &0.5_f64.to_le_bytes(), &[1, 64, ca.as_bytes()[0]]].concat()
+    );
+    assert_eq!((FORM, names.join(" ").as_str()), ("4", "CA CA/version lease record"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn no_write_into_shared_data_undoes_a_revocation(
+        writes in collection::vec((any::<sample::Index>(), any::<sample::Index>(), any::<u8>()), 1..40),
+        secret in sample::select(&BOTH[..]),
+    ) {
+        let revoked = &PKI.us.genesys;
+        let (mut store, mut one) = (MemoryStore::default(), Worker::new(1, secret));
+        prop_assert_eq!(one.fetch(&mut store, 100, &crl(1, &[revoked])), "ok");
+        let keys: Vec<String> = store.values.keys().cloned().collect();
+        for (key, at, byte) in writes {
+            let key = key.get(&keys);
+            let mut value = store.values[key].0.clone();
+            let at = at.index(value.len() + 1);
+            value.resize(value.len().max(at + 1), 0);
+            value[at] = byte;
+            store.set(key, &value, None);
+        }
+        let mut two = Worker::new(2, secret);
+        for worker in [&mut one, &mut two] {
+            worker.sync(&mut store, 101);
+            prop_assert_ne!(worker.status(revoked), Some(Good));
+        }
+        prop_assert_eq!(one.status(revoked), Some(Revoked));
     }
 }

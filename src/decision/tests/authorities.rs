@@ -47,7 +47,7 @@ fn the_published_shape_passes_rsa_4096_by_the_root_itself() {
         ("by DigiCert, somebody", &pki.email, denied(Reason::WrongName)),
         ("another region's", &pki.eu.genesys, denied(Reason::WrongRegion)),
     ] {
-        let verdict = decide(&client(leaf), &policy, &Trust::default(), &(), VERIFIER, now, Mono::ZERO);
+        let verdict = decide(&client(leaf), &policy, &Trust::default(), &(), VERIFIER, now, Monotonic::ZERO);
         assert_eq!(verdict.outcome, expected, "{what}");
     }
 }
@@ -101,7 +101,7 @@ fn what_one_region_trusts_vouches_for_no_other_region() {
         },
     }}));
     let settled = |pins: &[&Leaf]| ApiTrust {
-        refreshed: Some(Mono::from_secs(1)),
+        refreshed: Some(Monotonic::from_millis(1000)),
         ..api_trust(ApiState::Loaded, pins)
     };
     let trust = trust(vec![settled(&[&us_pinned]), settled(&[&eu_pinned])]);
@@ -114,7 +114,7 @@ fn what_one_region_trusts_vouches_for_no_other_region() {
         ("us, pinned for eu only", us_pinned, denied(NotPinned)),
         ("eu, pinned for us only", eu_pinned, denied(NotPinned)),
     ] {
-        let verdict = decide(&client(&leaf), &policy, &trust, &(), VERIFIER, NOW, Mono::ZERO);
+        let verdict = decide(&client(&leaf), &policy, &trust, &(), VERIFIER, NOW, Monotonic::ZERO);
         assert_eq!(verdict.outcome, expected, "{what}");
     }
 }
@@ -175,7 +175,7 @@ fn a_pin_of_the_api_counts_where_the_api_does() {
             &(),
             VERIFIER,
             NOW,
-            Mono::ZERO,
+            Monotonic::ZERO,
         )
         .outcome
     };

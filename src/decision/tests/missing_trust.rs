@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::test_support::{authority, merged};
-use std::{rc::Rc, time::Duration};
+use std::rc::Rc;
 
 use ApiState::{Loaded, NotLoaded, Stale};
 use Reason::{
@@ -10,12 +10,12 @@ use Reason::{
     WrongRegion,
 };
 
-const FIRST_SEEN: Mono = Duration::from_secs(100);
+const FIRST_SEEN: Monotonic = Monotonic::from_millis(100_000);
 /// When the last completed refresh began, seen from a certificate met at [`FIRST_SEEN`].
-const NEVER: Option<Mono> = None;
-const BEFORE: Option<Mono> = Some(Duration::from_secs(99));
-const AT_ONCE: Option<Mono> = Some(FIRST_SEEN);
-const AFTER: Option<Mono> = Some(Duration::from_millis(100_001));
+const NEVER: Option<Monotonic> = None;
+const BEFORE: Option<Monotonic> = Some(Monotonic::from_millis(99_000));
+const AT_ONCE: Option<Monotonic> = Some(FIRST_SEEN);
+const AFTER: Option<Monotonic> = Some(Monotonic::from_millis(100_001));
 
 /// Who issues, and how the filter could know.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +36,7 @@ fn digicert_policy(issuer: Issuer) -> Policy {
     policy(&us_only(&json!({"digicert": merged(&digicert, &issuers)})))
 }
 
-fn said(state: ApiState, issuer: Issuer, refreshed: Option<Mono>) -> Trust {
+fn said(state: ApiState, issuer: Issuer, refreshed: Option<Monotonic>) -> Trust {
     let hints = match issuer {
         Issuer::Hinted => vec![authority(&cast().us_ca), authority(&cast().digicert_ca)],
         Issuer::HintedFalsely => vec![authority(&cast().digicert_impostor)],

@@ -7,7 +7,7 @@ use crate::config::load;
 struct Always(RevocationStatus);
 
 impl Revocations for Always {
-    fn standing(
+    fn status(
         &self,
         region: &RegionPolicy,
         authority: Authority,
@@ -16,11 +16,7 @@ impl Revocations for Always {
         _: &mut Clock,
     ) -> RevocationStatus {
         assert_eq!(region.id, "us-east-1");
-        let signers = match authority {
-            Authority::Genesys => &region.genesys,
-            Authority::Digicert => &region.digicert.as_ref().unwrap().issuers,
-        };
-        assert_eq!(signer.name, signers[0].name);
+        assert_eq!(signer.name, region.cas(authority)[0].name);
         self.0
     }
 }
@@ -28,11 +24,10 @@ impl Revocations for Always {
 #[test]
 fn each_mode_refuses_what_it_says_it_refuses() {
     let (allowed, revoked, unknown) = (None, Some(Reason::Revoked), Some(Reason::RevocationUnknown));
-    for (standing, off, soft, hard) in [
+    for (status, off, soft, hard) in [
         (RevocationStatus::Good, allowed, allowed, allowed),
         (RevocationStatus::Revoked, allowed, revoked, revoked),
         (RevocationStatus::Unknown, allowed, allowed, unknown),
-        (RevocationStatus::Unreadable, allowed, unknown, unknown),
     ] {
         for (mode, expected) in [("off", off), ("soft", soft), ("hard", hard)] {
             let policy = json!({
@@ -40,27 +35,29 @@ fn each_mode_refuses_what_it_says_it_refuses() {
                 "revocation": {"mode": mode, "discover": {"crl.example": "crl"}},
             });
             let policy = load(policy.to_string().as_bytes()).unwrap();
-            let lists = Always(standing);
+            let lists = Always(status);
             let certificate = client(&us_leaf(&cast().us_ca));
-            let verdict = decide(&certificate, &policy, &Trust::default(), &lists, VERIFIER, NOW, Mono::ZERO);
+            let verdict =
+                decide(&certificate, &policy, &Trust::default(), &lists, VERIFIER, NOW, Monotonic::ZERO);
             let reason = match verdict.outcome {
                 Outcome::Deny(reason) => Some(reason),
                 Outcome::Allow { .. } => None,
             };
-            assert_eq!(reason, expected, "{mode}: {standing:?}");
+            assert_eq!(reason, expected, "{mode}: {status:?}");
             assert_eq!(verdict.worth_asking, None);
-            let let_in_unchecked = mode == "soft" && standing == RevocationStatus::Unknown;
-            assert_eq!(verdict.unchecked, let_in_unchecked, "{mode}: {standing:?}");
+            // What could be followed is in the answer.
+            let missing =
+                (mode != "off" && status == RevocationStatus::Unknown).then_some((0, Authority::Genesys));
+            assert_eq!(verdict.missing_crl, missing, "{mode}: {status:?}");
+            let let_in_unchecked = mode == "soft" && status == RevocationStatus::Unknown;
+            assert_eq!(verdict.unchecked, let_in_unchecked, "{mode}: {status:?}");
         }
     }
 }
 
-/// What was damaged is being put right, and has to be looked at again to be seen to be damaged still.
 #[test]
 fn a_refusal_for_want_of_a_list_is_remembered_for_a_second() {
-    for (standing, mode, brief) in [
-        (RevocationStatus::Unreadable, "soft", true),
-        (RevocationStatus::Unreadable, "hard", true),
+    for (status, mode, brief) in [
         (RevocationStatus::Unknown, "hard", true),
         (RevocationStatus::Unknown, "soft", false),
         (RevocationStatus::Revoked, "soft", false),
@@ -72,9 +69,9 @@ fn a_refusal_for_want_of_a_list_is_remembered_for_a_second() {
         }));
         let certificate = client(&us_leaf(&cast().us_ca));
         let verdict =
-            decide(&certificate, &policy, &Trust::default(), &Always(standing), VERIFIER, NOW, Mono::ZERO);
+            decide(&certificate, &policy, &Trust::default(), &Always(status), VERIFIER, NOW, Monotonic::ZERO);
         let expected = if brief { Window { from: NOW, until: NOW + 1 } } else { verdict.window };
-        assert_eq!(verdict.remembered(NOW), expected, "{standing:?}, {mode}");
+        assert_eq!(verdict.remembered(NOW), expected, "{status:?}, {mode}");
     }
 }
 
@@ -102,7 +99,8 @@ fn no_list_covers_a_pinned_certificate_whose_signer_is_unknown() {
     ] {
         policy.revocation.mode = mode;
         let lists = Always(RevocationStatus::Revoked);
-        let verdict = decide(&client(&leaf), &policy, &Trust::default(), &lists, VERIFIER, NOW, Mono::ZERO);
+        let verdict =
+            decide(&client(&leaf), &policy, &Trust::default(), &lists, VERIFIER, NOW, Monotonic::ZERO);
         assert_eq!(verdict.outcome, expected, "{mode:?}");
     }
 }
@@ -113,8 +111,8 @@ fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
     let (not_pinned, revoked) = (Reason::NotPinned, Reason::Revoked);
     let (not_loaded, unrefreshed) = (Reason::TrustNotLoaded, Reason::TrustUnrefreshed);
     let leaf = client(&us_leaf(&cast().digicert_ca));
-    let loaded = Some(Mono::ZERO);
-    let later = Some(Mono::from_secs(1));
+    let loaded = Some(Monotonic::ZERO);
+    let later = Some(Monotonic::from_millis(1000));
     for (state, refreshed, good, on_the_list) in [
         (ApiState::NotLoaded, None, not_loaded, revoked),
         (ApiState::Stale, loaded, Reason::TrustStale, revoked),
@@ -122,10 +120,9 @@ fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
         // The API was asked since, and did not name it: row 6.
         (ApiState::Loaded, later, not_pinned, not_pinned),
     ] {
-        for (standing, expected) in [
+        for (status, expected) in [
             (RevocationStatus::Good, good),
             (RevocationStatus::Unknown, good),
-            (RevocationStatus::Unreadable, good),
             (RevocationStatus::Revoked, on_the_list),
         ] {
             for mode in ["soft", "hard"] {
@@ -136,13 +133,9 @@ fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
                 });
                 let policy = load(policy.to_string().as_bytes()).unwrap();
                 let trust = trust(vec![ApiTrust { refreshed, ..api_trust(state, &[]) }]);
-                let verdict = decide(&leaf, &policy, &trust, &Always(standing), VERIFIER, NOW, Mono::ZERO);
-                assert_eq!(verdict.outcome, Outcome::Deny(expected), "{state:?}, {standing:?}, {mode}");
-                assert_eq!(
-                    verdict.worth_asking.is_some(),
-                    expected.status() == 503,
-                    "{state:?}, {standing:?}"
-                );
+                let verdict = decide(&leaf, &policy, &trust, &Always(status), VERIFIER, NOW, Monotonic::ZERO);
+                assert_eq!(verdict.outcome, Outcome::Deny(expected), "{state:?}, {status:?}, {mode}");
+                assert_eq!(verdict.worth_asking.is_some(), expected.status() == 503, "{state:?}, {status:?}");
             }
         }
     }

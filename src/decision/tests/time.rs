@@ -10,7 +10,7 @@ use Reason::{Expired, NotYetValid, UnknownIssuer};
 const ALLOWED: Result<(), Reason> = Ok(());
 
 fn decide_at(leaf: &Leaf, policy: &Policy, now: UnixSeconds) -> (Result<(), Reason>, Window) {
-    let verdict = decide(&client(leaf), policy, &Trust::default(), &(), VERIFIER, now, Mono::ZERO);
+    let verdict = decide(&client(leaf), policy, &Trust::default(), &(), VERIFIER, now, Monotonic::ZERO);
     let result = match verdict.outcome {
         Outcome::Allow { .. } => Ok(()),
         Outcome::Deny(reason) => Err(reason),
@@ -136,7 +136,7 @@ proptest! {
         index in any::<sample::Index>(), now in moments(), other in moments(),
     ) {
         let Scenario { certificate, policy, trust } = &scenarios()[index.index(scenarios().len())];
-        let at = |time| decide(certificate, policy, trust, &(), VERIFIER, time, Mono::ZERO);
+        let at = |time| decide(certificate, policy, trust, &(), VERIFIER, time, Monotonic::ZERO);
         let (verdict, again) = (at(now), at(other));
         prop_assert!(verdict.window.contains(now));
         if verdict.window.contains(other) {

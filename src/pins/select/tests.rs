@@ -7,7 +7,7 @@ use crate::{
     test_support::{
         BEGIN, CA_END, DAY, END, EU, NOW, US, VERIFIER, authority, cast, client, date, leaf, policy, us_leaf,
     },
-    time::Mono,
+    time::Monotonic,
 };
 use proptest::{collection, option, prelude::*, sample};
 use serde_json::json;
@@ -22,10 +22,19 @@ fn criteria<'a>() -> Criteria<'a> {
         region_names: &REGIONS,
         names: NameRule::SanOrCn,
         issuers: &[],
-        known: &[],
         verifier: VERIFIER,
         now: NOW,
     }
+}
+
+fn named<'e>(entities: impl IntoIterator<Item = &'e Entity>) -> Named {
+    let mut named = Named::default();
+    entities.into_iter().for_each(|entity| named.add(&Ok(entity.clone()), ApiStatus::Current));
+    named
+}
+
+fn select<'e>(entities: impl IntoIterator<Item = &'e Entity>, criteria: Criteria<'_>) -> Selection {
+    named(entities).select(criteria)
 }
 
 fn entity(certificate: impl Into<String>) -> Entity {
@@ -88,13 +97,11 @@ fn an_answer_costs_a_bounded_number_of_signatures() {
 
     let more = usize::try_from(MAX_SIGNATURES).unwrap() + 10;
     let forged = Ca::builder("too-many").dn(&[("CN", "not who it says")]).self_signed();
-    let forged = entity(us_leaf(&forged).cert_pem);
-    let answer: Vec<Entity> = std::iter::repeat_n(forged, more).chain([entity(leaf.cert_pem)]).collect();
+    let answer: Vec<Entity> = (0..more).map(|_| entity(us_leaf(&forged).cert_pem)).collect();
     let selection = select(&answer, demanding);
-    assert!(selection.pins.is_empty(), "it stands behind too much");
     let too_many = selection.skipped.iter().filter(|skipped| **skipped == Skipped::TooMany).count();
-    assert_eq!(too_many, 11);
-    assert_eq!(select(&answer[more..], demanding).pins.len(), 1);
+    assert_eq!(too_many, 10);
+    assert_eq!(select(&[entity(leaf.cert_pem)], demanding).pins.len(), 1);
 }
 
 #[test]
@@ -225,7 +232,7 @@ fn a_pin_is_made_of_those_that_it_lets_in() {
             trust.regions[index]
                 .pins
                 .insert(client(leaf).fingerprint, ApiPin { not_before: 0, not_after: END });
-            let verdict = decide(&client(leaf), &policy, &trust, &(), VERIFIER, NOW, Mono::ZERO);
+            let verdict = decide(&client(leaf), &policy, &trust, &(), VERIFIER, NOW, Monotonic::ZERO);
             let lets_in = matches!(verdict.outcome, Outcome::Allow { region, .. } if region == index);
             assert_eq!(
                 is_pin,
@@ -259,24 +266,33 @@ fn issuers_must_have_signed_where_they_are_configured() {
 }
 
 #[test]
-fn a_known_leaf_stays_though_others_signed_it_or_it_has_expired_and_does_not_pass_for_one_of_use() {
+fn an_entity_named_in_both_lists_is_current() {
+    let leaf = entity(digicert_leaf().cert_pem);
+    let result = FetchResult {
+        current: Ok(vec![Ok(leaf.clone())]),
+        upcoming: Ok(vec![Ok(leaf), Err("x".to_owned())]),
+    };
+    let named = Named::read(&result);
+    assert_eq!(named.leaves.values().map(|leaf| leaf.status).collect::<Vec<_>>(), [ApiStatus::Current]);
+    assert_eq!(named.unreadable, ["x"]);
+    let failure = Failure::new(FailureCode::ApiMalformed, "");
+    let half =
+        FetchResult { current: Err(failure), upcoming: Ok(vec![Ok(entity(digicert_leaf().cert_pem))]) };
+    assert_eq!(
+        Named::read(&half).leaves.values().map(|leaf| leaf.status).collect::<Vec<_>>(),
+        [ApiStatus::Upcoming]
+    );
+}
+
+#[test]
+fn any_usable_is_what_selection_finds() {
     let issuers = [authority(&cast().digicert_ca)];
-    let (us, eu) = (us_leaf(&cast().stranger_ca), leaf(&cast().stranger_ca).name(EU).issue());
-    let known = [client(&us).fingerprint, client(&eu).fingerprint];
-    let demanding = Criteria { issuers: &issuers, known: &known, ..criteria() };
-    assert_eq!(outcome(&entity(eu.cert_pem), demanding), Err(Skipped::WrongName));
-    let later = Criteria { now: END + 1, ..demanding };
-    for (criteria, of_no_use) in [(demanding, Skipped::WrongIssuer), (later, Skipped::Expired)] {
-        let selection = select([&entity(us.cert_pem.clone())], criteria);
-        assert!(selection.pins.contains_key(&known[0]) && !selection.is_usable, "{of_no_use:?}");
-        assert_eq!(selection.skipped, [of_no_use], "and is told of");
-        // Beside one that is.
-        let good = us_leaf(&cast().digicert_ca);
-        let selection = select([&entity(good.cert_pem), &entity(us.cert_pem.clone())], criteria);
-        assert_eq!(selection.is_usable, criteria.now < END);
-    }
-    let unknown = Criteria { known: &[], issuers: &[], ..later };
-    assert_eq!(outcome(&entity(us.cert_pem), unknown), Err(Skipped::Expired));
+    let demanding = Criteria { issuers: &issuers, ..criteria() };
+    let (good, bad) = (digicert_leaf(), us_leaf(&cast().stranger_ca));
+    let usable = |ders: &[&[u8]], criteria: Criteria<'_>| criteria.any_usable(ders.iter().copied());
+    assert!(usable(&[&bad.der, b"", &good.der], demanding) && usable(&[&bad.der], criteria()));
+    assert!(!usable(&[&bad.der, b""], demanding) && !usable(&[], criteria()));
+    assert!(!usable(&[&good.der], Criteria { now: END + 1, ..criteria() }));
 }
 
 #[test]
@@ -284,17 +300,17 @@ fn the_authority_that_signed_a_leaf_comes_along_and_no_other() {
     let (one, two) = (digicert_leaf(), digicert_leaf());
     let intermediate = &cast().digicert_ca.der;
     let both = [&entity(three_blocks(&one)), &entity(three_blocks(&two))];
-    assert_eq!(select(both, criteria()).issuers.as_slice(), std::slice::from_ref(intermediate));
-    assert!(select([&entity(one.cert_pem.clone())], criteria()).issuers.is_empty());
+    assert_eq!(select(both, criteria()).hints.as_slice(), std::slice::from_ref(intermediate));
+    assert!(select([&entity(one.cert_pem.clone())], criteria()).hints.is_empty());
     for (what, ca) in
-        [("somebody of its name", &cast().digicert_impostor), ("a stranger", &cast().stranger_ca)]
+        [("another of its name", &cast().digicert_impostor), ("a stranger", &cast().stranger_ca)]
     {
         let text = one.cert_pem.clone() + &ca.pem;
         let selection = select([&entity(text)], criteria());
-        assert_eq!((selection.pins.len(), selection.issuers.len()), (1, 0), "{what}");
+        assert_eq!((selection.pins.len(), selection.hints.len()), (1, 0), "{what}");
     }
     let skipped = Entity { kind: Some("Server".to_owned()), ..entity(three_blocks(&one)) };
-    assert!(select([&skipped], criteria()).issuers.is_empty(), "nothing comes from what is skipped");
+    assert!(select([&skipped], criteria()).hints.is_empty(), "nothing comes from what is skipped");
 }
 
 #[test]
@@ -303,7 +319,7 @@ fn the_order_of_an_answer_does_not_matter() {
     let entities = [entity(three_blocks(&one)), entity(two.cert_pem), entity("")];
     let (there, back) = (select(&entities, criteria()), select(entities.iter().rev(), criteria()));
     assert_eq!(there.pins, back.pins);
-    assert_eq!(there.issuers, back.issuers);
+    assert_eq!(there.hints, back.hints);
     assert_eq!(there.pins.len(), 2);
     assert_eq!(there.skipped, [Skipped::NoPem]);
     let twice = select(entities.iter().chain(&entities), criteria());
@@ -409,7 +425,7 @@ proptest! {
         let trust = Trust { version: 1, regions: regions.collect() };
         let allowed = if demanding { &pool().signed } else { &pool().good };
         for certificate in pool().blocks.iter().filter_map(|der| ClientCertificate::parse(der).ok()) {
-            let outcome = decide(&certificate, &policy, &trust, &(), VERIFIER, NOW, Mono::ZERO).outcome;
+            let outcome = decide(&certificate, &policy, &trust, &(), VERIFIER, NOW, Monotonic::ZERO).outcome;
             if let Outcome::Allow { region, .. } = outcome {
                 prop_assert_eq!(&policy.regions[region].certificate_name, US);
                 prop_assert!(allowed.contains(&certificate.fingerprint), "{:?}", certificate.summary());

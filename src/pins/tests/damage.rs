@@ -1,23 +1,34 @@
 //! Shared data that another module has damaged, forged or brought from elsewhere: no pin comes or goes by it for good, and refreshing
 //! goes on.
 
-use crate::pins::tests::{PKI, Proxy, Shared, TICK};
 use crate::{
     decision::trust::ApiState,
-    shared::{FORM, Seal, Secret, Store as _},
+    http::FailureCode,
+    pins::{
+        ApiStatus, Complete, EarlyRefreshRequest, Leaf, Record,
+        tests::{PKI, Proxy, TICK, fingerprint, key},
+    },
+    policy::Authority,
+    shared::{FORM, MemoryStore, Seal, Secret, SharedStore as _},
+    time::Monotonic,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// What a module with the same `vm_id` might write to one of our keys.
-fn damages(proxy: &Proxy, key: &str, older: &Shared, newer: &Shared) -> Vec<(&'static str, Vec<u8>)> {
+fn damages(
+    proxy: &Proxy,
+    key: &str,
+    older: &MemoryStore,
+    newer: &MemoryStore,
+) -> Vec<(&'static str, Vec<u8>)> {
     let value = proxy.shared.values[key].0.clone();
     let mut flipped = value.clone();
     *flipped.last_mut().unwrap() ^= 1;
     let seal = Seal::new(Some(&Secret::new("secret".to_owned())), key).unwrap();
-    let number = u64::from_le_bytes(*seal.open(&value).unwrap().first_chunk().unwrap());
+    let number = seal.open(&value).map_or(0, |value| u64::from_le_bytes(*value.first_chunk().unwrap()));
     let sealed = seal.seal(&[&(number + 1).to_le_bytes()[..], b"{}"].concat());
     vec![
         ("nothing", Vec::new()),
@@ -31,23 +42,29 @@ fn damages(proxy: &Proxy, key: &str, older: &Shared, newer: &Shared) -> Vec<(&'s
 }
 
 #[test]
-fn whatever_is_written_to_our_keys_costs_a_refetch_at_most() {
+fn damage_to_our_keys_costs_one_more_fetch_at_most() {
     let (old, new) = (&PKI.us.digicert_upcoming, &PKI.us.digicert);
     let settings = json!({"interval": "1m", "jitter": "0%", "keep_removed": "0s"});
     let mut sibling = Proxy::new(1, &settings);
-    sibling.now = MINUTE * 100_000;
+    sibling.now += MINUTE * 100_000;
     sibling.api.current = vec![old.clone()];
     sibling.run(MINUTE);
-    for ending in ["/lease", "/record"] {
+    let now = sibling.at();
+    sibling.workers[0].request_early(fingerprint(new), &mut sibling.shared, now);
+    for ending in ["/lease", "/record", "/early"] {
         for row in 0..7 {
             let mut proxy = Proxy::new(3, &settings);
             proxy.api.current = vec![old.clone()];
             proxy.run(Duration::from_secs(1));
+            let now = proxy.at();
+            proxy.workers[0].request_early(fingerprint(new), &mut proxy.shared, now);
             let older = proxy.shared.clone();
             proxy.api.current = vec![new.clone()];
             proxy.run(MINUTE);
+            let now = proxy.at();
+            proxy.workers[0].request_early(fingerprint(new), &mut proxy.shared, now);
 
-            let key = proxy.shared.key(ending);
+            let key = key(&proxy.shared, ending);
             let (what, damage) = damages(&proxy, &key, &older, &sibling.shared).swap_remove(row);
             let what = format!("{what} in {key}");
             let asked = proxy.api.sets;
@@ -95,9 +112,9 @@ fn what_was_sealed_with_another_secret_is_not_read() {
     let mut proxy = Proxy::new(1, &json!({}));
     proxy.run(Duration::from_secs(1));
     let stranger = proxy.worker("another secret");
-    assert!(stranger.trust(proxy.now).pins.is_empty());
+    assert!(stranger.trust().pins.is_empty());
     let own = proxy.worker("secret");
-    assert!(own.trust(proxy.now).has_pin(&super::fingerprint(&PKI.us.digicert)));
+    assert!(own.trust().has_pin(&fingerprint(&PKI.us.digicert)));
     // Nor is it overwritten: another secret has keys of its own.
     let before = proxy.shared.clone();
     proxy.add(stranger);
@@ -114,46 +131,108 @@ fn what_was_sealed_with_another_secret_is_not_read() {
     assert!(!text.contains("secret") && !text.contains("token"), "{text}");
 }
 
-/// Puts a record in the place of the one that is there, as somebody could where there is no secret.
-fn forge(proxy: &mut Proxy, change: impl FnOnce(&mut Value)) {
-    let key = proxy.shared.key("/record");
+/// Replaces a shared value, as another module could where there is no secret.
+fn forge<T: serde::Serialize + serde::de::DeserializeOwned>(
+    proxy: &mut Proxy,
+    ending: &str,
+    change: impl FnOnce(&mut T),
+) {
+    let key = key(&proxy.shared, ending);
     let seal = Seal::new(Some(&Secret::new("secret".to_owned())), &key).unwrap();
-    let (number, json) = seal.open(&proxy.shared.values[&key].0).unwrap().split_first_chunk().unwrap();
-    let mut record: Value = serde_json::from_slice(json).unwrap();
+    let (number, value) = seal.open(&proxy.shared.values[&key].0).unwrap().split_first_chunk().unwrap();
+    let mut record: T = postcard::from_bytes(value).unwrap();
     change(&mut record);
     let number = u64::from_le_bytes(*number) + 1;
-    let record = [&number.to_le_bytes()[..], record.to_string().as_bytes()].concat();
+    let record = [&number.to_le_bytes()[..], &postcard::to_allocvec(&record).unwrap()].concat();
     proxy.shared.set(&key, &seal.seal(&record), None);
 }
 
+fn forge_record(proxy: &mut Proxy, change: impl FnOnce(&mut Record)) {
+    forge(proxy, "/record", change);
+}
+
+const MAX: Option<Monotonic> = Some(Monotonic::MAX);
+
 #[test]
-fn no_record_makes_workers_wait_longer_than_the_configuration_would() {
-    for member in ["next", "quiet_until", "early"] {
+fn no_record_makes_workers_wait_longer_than_their_settings() {
+    let changes: [(&str, fn(&mut Record)); 6] = [
+        ("failed", |record| (record.failed, record.failures) = (MAX, 1)),
+        ("retry_after", |record| {
+            (record.retry_after, record.failures, record.failing) =
+                (MAX, 1, Some(FailureCode::ApiRateLimited));
+        }),
+        ("failures", |record| {
+            (record.failures, record.failing) = (u32::MAX, Some(FailureCode::ApiMalformed))
+        }),
+        ("token_until", |record| record.token_until = MAX),
+        ("random", |record| record.random = f64::INFINITY),
+        ("attempted", |record| record.attempted = MAX),
+    ];
+    for (member, change) in changes {
         let mut proxy = Proxy::new(2, &json!({"interval": "10m", "jitter": "0%"}));
         proxy.run(MINUTE);
-        forge(&mut proxy, |record| (record[member], record["failures"]) = (u64::MAX.into(), 1.into()));
+        forge_record(&mut proxy, change);
         proxy.run(MINUTE * 11);
         let sets = proxy.api.sets;
         assert!(sets > 1, "{member}: no refresh any more");
-        let now = proxy.now;
-        proxy.workers[1].ask_early(&mut proxy.shared, now);
-        proxy.run(TICK * 2);
+        let now = proxy.at();
+        proxy.workers[1].request_early(fingerprint(&PKI.us.digicert_upcoming), &mut proxy.shared, now);
+        proxy.run(Duration::from_secs(3));
         assert_eq!(proxy.api.sets, sets + 1, "{member}: no early refresh any more");
+    }
+}
+
+/// A forged schedule neither keeps early refreshes away nor makes one worker begin more of them than one in `min_interval`.
+#[test]
+fn no_early_request_makes_workers_ask_more_or_never() {
+    let changes: [fn(&mut EarlyRefreshRequest); 3] = [
+        |early| (early.asked, early.began, early.step) = (MAX, None, 0),
+        |early| (early.began, early.step) = (MAX, u32::MAX),
+        |early| {
+            (early.restarts, early.met) = (vec![Monotonic::MAX; 1000], vec![fingerprint(&PKI.stranger); 1000])
+        },
+    ];
+    for (row, change) in changes.into_iter().enumerate() {
+        let mut proxy = Proxy::new(1, &json!({"interval": "1h", "jitter": "0%"}));
+        proxy.run(MINUTE);
+        let unknown = fingerprint(&PKI.us.digicert_upcoming);
+        let now = proxy.at();
+        proxy.workers[0].request_early(unknown, &mut proxy.shared, now);
+        let sets = proxy.api.sets;
+        let end = proxy.now + MINUTE * 5;
+        while proxy.now < end {
+            forge(&mut proxy, "/early", change);
+            proxy.run(TICK);
+        }
+        assert!(proxy.api.sets - sets <= 11, "{row}: {}", proxy.api.sets - sets);
+        proxy.run(Duration::from_secs(100));
+        let sets = proxy.api.sets;
+        let now = proxy.at();
+        proxy.workers[0].request_early(unknown, &mut proxy.shared, now);
+        proxy.run(TICK * 2);
+        assert_eq!(proxy.api.sets, sets + 1, "{row}");
     }
 }
 
 /// Or every refresh would be older than the last one and be dropped, trust would not age, and a pin would never lapse.
 #[test]
 fn nothing_in_a_record_happened_later_than_it_was_read() {
-    for member in ["began", "ended"] {
+    fn complete(record: &mut Record) -> &mut Complete {
+        record.complete.as_mut().unwrap()
+    }
+    let changes: [(&str, fn(&mut Record)); 2] = [
+        ("began", |record| complete(record).began = Monotonic::MAX),
+        ("ended", |record| complete(record).ended = Monotonic::MAX),
+    ];
+    for (member, change) in changes {
         let mut proxy = Proxy::new(2, &json!({"interval": "10m", "jitter": "0%", "max_staleness": "20m"}));
         proxy.run(MINUTE);
-        forge(&mut proxy, |record| record[member] = u64::MAX.into());
+        forge_record(&mut proxy, change);
         proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
         proxy.run(MINUTE * 11);
         assert_eq!(proxy.api.sets, 2, "{member}");
         assert!((0..2).all(|worker| proxy.has_pin(worker, &PKI.us.digicert_upcoming)), "{member}");
-        forge(&mut proxy, |record| record[member] = u64::MAX.into());
+        forge_record(&mut proxy, change);
         proxy.api.current_status = Some(500);
         proxy.run(MINUTE * 21);
         assert_eq!(proxy.trust(0).state, ApiState::Stale, "{member}");
@@ -161,7 +240,15 @@ fn nothing_in_a_record_happened_later_than_it_was_read() {
     let mut proxy = Proxy::new(2, &json!({"interval": "10m", "jitter": "0%", "keep_removed": "1h"}));
     proxy.run(MINUTE);
     proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
-    forge(&mut proxy, |record| record["kept"][0]["removed"] = u64::MAX.into());
+    proxy.run(MINUTE * 10);
+    forge_record(&mut proxy, |record| {
+        for leaf in &mut record.leaves {
+            leaf.named_since = Monotonic::MAX;
+            if leaf.fingerprint == fingerprint(&PKI.us.digicert) {
+                leaf.absent_since = MAX;
+            }
+        }
+    });
     proxy.run(MINUTE * 55);
     assert!(proxy.has_pin(1, &PKI.us.digicert));
     proxy.run(MINUTE * 6);
@@ -179,8 +266,8 @@ fn what_another_proxy_has_sealed_counts_nowhere_else() {
         other.api.current = vec![PKI.us.digicert_upcoming.clone()];
         proxy.run(MINUTE * 20);
         other.run(MINUTE * 20);
-        let sealed = other.shared.values[&other.shared.key("/record")].0.clone();
-        proxy.shared.set(&proxy.shared.key("/record"), &sealed, None);
+        let sealed = other.shared.values[&key(&other.shared, "/record")].0.clone();
+        proxy.shared.set(&key(&proxy.shared, "/record"), &sealed, None);
         proxy.run(TICK * 2);
         for worker in 0..3 {
             // SECURITY.md: proxies of one `node.id` cannot be told from each other.
@@ -190,23 +277,49 @@ fn what_another_proxy_has_sealed_counts_nowhere_else() {
     }
 }
 
-/// Workers of an older module may live beside these. Whoever changes this raises the form.
+/// Workers of an older module may run at the same time: a change of this raises the form.
 #[test]
-fn what_is_shared_has_this_form() {
-    let mut proxy = Proxy::new(1, &json!({}));
-    proxy.api.current_status = Some(500);
-    proxy.run(TICK);
-    proxy.api.current_status = None;
-    proxy.run(MINUTE * 2);
-    let mut fields = Vec::new();
-    forge(&mut proxy, |record| {
-        for object in [&*record, &record["kept"][0]] {
-            fields.push(object.as_object().unwrap().keys().cloned().collect::<Vec<_>>().join(" "));
-        }
-    });
+fn shared_values_have_this_form() {
+    let record = Record {
+        leaves: vec![Leaf {
+            fingerprint: fingerprint(&PKI.us.digicert),
+            der: vec![7],
+            authority: Authority::Digicert,
+            status: ApiStatus::Upcoming,
+            named_since: Monotonic::from_millis(1),
+            absent_since: Some(Monotonic::from_millis(2)),
+        }],
+        hints: vec![vec![8]],
+        attempted: Some(Monotonic::from_millis(3)),
+        complete: Some(Complete {
+            began: Monotonic::from_millis(4),
+            ended: Monotonic::from_millis(5),
+            is_first: true,
+        }),
+        partial: Some(Monotonic::from_millis(6)),
+        failed: Some(Monotonic::from_millis(7)),
+        failures: 8,
+        failing: FailureCode::ALL.last().copied(),
+        retry_after: Some(Monotonic::from_millis(9)),
+        random: 0.0,
+        token_until: Some(Monotonic::from_millis(10)),
+    };
+    let bytes = postcard::to_allocvec(&record).unwrap();
+    let (fingerprint, rest) = bytes[1..].split_first_chunk::<32>().unwrap();
+    assert_eq!(fingerprint, record.leaves[0].fingerprint.as_bytes());
+    let last = u8::try_from(FailureCode::ALL.len() - 1).unwrap();
     let expected = [
-        "began early ended failing failures half hints kept next quiet_until under",
-        "not_after not_before removed sha256",
+        &[1, 7, 1, 1, 1, 1, 2, 1, 1, 8, 1, 3, 1, 4, 5, 1, 1, 6, 1, 7, 8, 1, last, 1, 9][..],
+        &[0; 8],
+        &[1, 10],
     ];
-    assert_eq!((FORM, fields.as_slice()), ("3", &expected.map(str::to_owned)[..]));
+    assert_eq!((FORM, last, rest), ("4", 35, &expected.concat()[..]));
+    let early = EarlyRefreshRequest {
+        asked: Some(Monotonic::from_millis(1)),
+        began: Some(Monotonic::from_millis(2)),
+        step: 3,
+        met: Vec::new(),
+        restarts: vec![Monotonic::from_millis(4)],
+    };
+    assert_eq!(postcard::to_allocvec(&early).unwrap(), [1, 1, 1, 2, 3, 0, 1, 4]);
 }

@@ -13,72 +13,69 @@ use crate::{
     config,
     decision::trust::ApiTrust,
     policy::Policy,
-    time::{Mono, UnixSeconds},
+    time::{Monotonic, UnixSeconds},
     x509::fingerprint::Fingerprint,
 };
 use crate::{
     http::{HttpCall, HttpResponse},
-    pins::{Event, PinChange, PinNews, PinStatus, Refresher, api},
-    shared::{Secret, Store},
+    pins::{Client, Event, PinChange, PinNews, PinStatus, Refresher, Step, api},
+    shared::{MemoryStore, Secret},
     time::Now,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, rc::Rc, sync::LazyLock, time::Duration};
+use std::{rc::Rc, sync::LazyLock, time::Duration};
 use testbed_pki::{Leaf, Pki, pem_block};
 
 pub const TICK: Duration = Duration::from_millis(250);
 
 pub static PKI: LazyLock<Pki> = LazyLock::new(Pki::standard);
 
-/// Shared data as Envoy has it: one counter of versions for all keys, and a write that names a version creates a key
-/// that is missing.
-#[derive(Clone, Debug, Default)]
-pub struct Shared {
-    pub values: BTreeMap<String, (Vec<u8>, u32)>,
-    version: u32,
-}
-
-impl Store for Shared {
-    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
-        let Some((value, version)) = self.values.get(key) else { return (None, None) };
-        (Some(value.clone()).filter(|value| !value.is_empty()), Some(*version))
-    }
-
-    fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
-        if let (Some(cas), Some((_, version))) = (cas, self.values.get(key))
-            && cas != *version
-        {
-            return false;
-        }
-        self.version += 1;
-        self.values.insert(key.to_owned(), (value.to_vec(), self.version));
-        true
-    }
-}
-
-impl Shared {
-    /// The one key with this ending.
-    pub fn key(&self, ending: &str) -> String {
-        let keys: Vec<&String> = self.values.keys().filter(|key| key.ends_with(ending)).collect();
-        assert_eq!(keys.len(), 1, "{:?}", self.values.keys());
-        keys[0].clone()
-    }
+/// The one key with this ending.
+pub fn key(store: &MemoryStore, ending: &str) -> String {
+    let keys: Vec<&String> = store.values.keys().filter(|key| key.ends_with(ending)).collect();
+    assert_eq!(keys.len(), 1, "{:?}", store.values.keys());
+    keys[0].clone()
 }
 
 /// The login and API hosts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Api {
     pub current: Vec<Leaf>,
     pub upcoming: Vec<Leaf>,
+    /// Named as current, of the region's own CA.
+    pub genesys: Vec<Leaf>,
     /// Answers with this status instead.
     pub current_status: Option<u16>,
     pub upcoming_status: Option<u16>,
-    pub retry_after: Option<Duration>,
+    pub retry_after: Option<String>,
     /// Says nothing at all.
     pub silent: bool,
     pub unanswered: usize,
+    /// The login host answers with this status.
+    pub login_status: Option<u16>,
+    /// Of a token, in seconds.
+    pub lifetime: u32,
     pub tokens: usize,
     pub sets: usize,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            current: Vec::new(),
+            upcoming: Vec::new(),
+            genesys: Vec::new(),
+            current_status: None,
+            upcoming_status: None,
+            login_status: None,
+            retry_after: None,
+            silent: false,
+            unanswered: 0,
+            lifetime: 3600,
+            tokens: 0,
+            sets: 0,
+        }
+    }
 }
 
 impl Api {
@@ -94,34 +91,43 @@ impl Api {
         };
         let (status, body) = if path == "/oauth/token" {
             self.tokens += 1;
-            (None, json!({"access_token": "token", "expires_in": 3600}))
+            (self.login_status, json!({"access_token": "token", "expires_in": self.lifetime}))
         } else if path.ends_with("status=Current") {
             self.sets += 1;
-            (self.current_status, json!({"entities": entities(&self.current)}))
+            (self.current_status, {
+                let mut entities = entities(&self.current);
+                let genesys = self.genesys.iter();
+                entities.extend(
+                    genesys.map(|leaf| json!({"signingAuthority": "Genesys", "certificate": leaf.cert_pem})),
+                );
+                json!({"entities": entities})
+            })
         } else {
             assert_eq!(path, &format!("{}?status=Upcoming", api::PATH));
             (self.upcoming_status, json!({"entities": entities(&self.upcoming)}))
         };
         let body = Some(body.to_string().into_bytes());
-        Some(HttpResponse { status: status.unwrap_or(200), body, retry_after: self.retry_after })
+        Some(HttpResponse {
+            status: status.unwrap_or(200),
+            body,
+            retry_after: self.retry_after.clone().map(String::into_bytes),
+        })
     }
 }
 
 /// A proxy: its workers, what they share, and the API they ask.
 pub struct Proxy {
-    pub shared: Shared,
+    pub shared: MemoryStore,
     pub workers: Vec<Refresher>,
     pub api: Api,
-    pub now: Mono,
+    pub now: Monotonic,
     pub wall: UnixSeconds,
     /// Envoy's `node.id`.
     pub node: String,
     pub events: Vec<Event>,
-    /// What became of which pin, with the worker that told it.
-    pub told: Vec<(usize, PinChange)>,
+    /// Changes of pins, with the worker that logged them.
+    pub logged: Vec<(usize, PinChange)>,
     news: Vec<PinNews>,
-    /// Each worker's own.
-    policies: Vec<Rc<Policy>>,
     policy: Rc<Policy>,
 }
 
@@ -139,16 +145,15 @@ impl Proxy {
 
     fn with(workers: usize, policy: Policy) -> Self {
         let mut proxy = Self {
-            shared: Shared::default(),
+            shared: MemoryStore::default(),
             workers: Vec::new(),
             api: Api { current: vec![PKI.us.digicert.clone()], ..Api::default() },
-            now: Duration::from_secs(5000),
+            now: Monotonic::from_millis(5_000_000),
             wall: time::OffsetDateTime::now_utc().unix_timestamp(),
             node: String::new(),
             events: Vec::new(),
-            told: Vec::new(),
+            logged: Vec::new(),
             news: Vec::new(),
-            policies: Vec::new(),
             policy: Rc::new(policy),
         };
         for _ in 0..workers {
@@ -167,16 +172,28 @@ impl Proxy {
     pub fn add(&mut self, worker: Refresher) {
         self.workers.push(worker);
         self.news.push(PinNews::new("default", "us-east-1"));
-        self.policies.push(self.policy.clone());
+    }
+
+    /// A worker is gone, and says nothing.
+    pub fn remove(&mut self, worker: usize) -> Refresher {
+        self.news.remove(worker);
+        self.workers.remove(worker)
+    }
+
+    /// Workers from now on are of a region with this name.
+    pub fn certificate_name(&mut self, name: &str) {
+        let region = json!({"certificate_name": name, "digicert": {"pins": ["api"]}});
+        let document = json!({"regions": {"us-east-1": region}});
+        self.policy = Rc::new(config::load(document.to_string().as_bytes()).unwrap());
     }
 
     /// A worker that has this secret.
     pub fn worker(&self, secret: &str) -> Refresher {
         let id = u64::try_from(self.workers.len()).unwrap() + 1;
-        let client = Some(("client".to_owned(), Secret::new(secret.to_owned()).on(self.node.clone())));
-        let source = self.policy.regions[0].source.as_ref().unwrap();
-        let mut worker = Refresher::new(&self.policy, source, client, id).unwrap();
-        worker.learn(&mut self.shared.clone(), self.at());
+        let secret = Secret::new(secret.to_owned()).on(self.node.clone());
+        let client = Client::Own { id: "client".to_owned(), secret };
+        let mut worker = Refresher::new(self.policy.clone(), &self.policy.regions[0], client, id).unwrap();
+        worker.sync(&mut self.shared.clone(), self.at());
         worker
     }
 
@@ -194,41 +211,36 @@ impl Proxy {
             worker.leave(&mut self.shared, self.now);
         }
         self.news.clear();
-        self.policies.clear();
     }
 
     pub fn at(&self) -> Now {
-        Now { mono: self.now, wall: self.wall, roll: 0.5 }
+        Now { mono: self.now, wall: self.wall, random: 0.5 }
     }
 
     /// One tick of one worker, and the answers to all calls that come of it.
     pub fn tick(&mut self, worker: usize) {
         let now = self.at();
-        let (call, events) = self.workers[worker].tick(VERIFIER, &mut self.shared, now);
+        let Step { call, events } = self.workers[worker].tick(VERIFIER, &mut self.shared, now);
         self.events.extend(events);
         self.answer(worker, call);
     }
 
     /// The answers to a worker's call and to all that come of it, now.
     pub fn answer(&mut self, worker: usize, mut call: Option<HttpCall>) {
-        let now = self.at();
         while let Some(made) = call {
             let Some(response) = self.api.answer(&made) else { return };
             call = self.answer_one(worker, response);
         }
-        let changes = self.news[worker].follow(self.workers[worker].pins(now.mono), &mut self.shared);
-        self.told.extend(changes.into_iter().map(|change| (worker, change)));
+        let changes = self.news[worker].follow(self.workers[worker].pins(), &mut self.shared);
+        self.logged.extend(changes.into_iter().map(|change| (worker, change)));
     }
 
     /// One answer; the call that comes of it waits.
     pub fn answer_one(&mut self, worker: usize, response: HttpResponse) -> Option<HttpCall> {
-        let policy = self.policies[worker].clone();
-        let digicert = policy.regions[0].digicert.as_ref().unwrap();
         let now = self.at();
-        let (next, events) =
-            self.workers[worker].answered(&Ok(response), digicert, VERIFIER, &mut self.shared, now);
-        self.events.extend(events);
-        next
+        let step = self.workers[worker].on_response(Ok(response), VERIFIER, &mut self.shared, now);
+        self.events.extend(step.events);
+        step.call
     }
 
     /// Time passes, and every worker ticks in turn, each time another one first.
@@ -244,8 +256,17 @@ impl Proxy {
         }
     }
 
+    /// The same, with one worker only.
+    pub fn run_worker(&mut self, worker: usize, span: Duration) {
+        let end = self.now + span;
+        while self.now < end {
+            self.now += TICK;
+            self.tick(worker);
+        }
+    }
+
     pub fn trust(&self, worker: usize) -> ApiTrust {
-        self.workers[worker].trust(self.now)
+        self.workers[worker].trust().clone()
     }
 
     pub fn has_pin(&self, worker: usize, leaf: &Leaf) -> bool {
@@ -253,8 +274,8 @@ impl Proxy {
     }
 
     /// How many pins the API names, and how many are kept though it does not.
-    pub fn standing(&self) -> (usize, usize) {
-        let pins = self.workers[0].pins(self.now);
+    pub fn count(&self) -> (usize, usize) {
+        let pins = self.workers[0].pins();
         let count = |wanted| pins.values().filter(|(status, _)| *status == wanted).count();
         (count(PinStatus::Named), count(PinStatus::Kept))
     }
@@ -262,7 +283,7 @@ impl Proxy {
     /// Codes of the failures so far.
     pub fn failures(&self) -> Vec<&'static str> {
         let failed = self.events.iter().filter_map(|event| match event {
-            Event::Failed { failure, .. } => Some(failure.code),
+            Event::Failed { failure, .. } => Some(failure.code.code()),
             _ => None,
         });
         failed.collect()

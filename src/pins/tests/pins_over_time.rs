@@ -4,6 +4,7 @@ use crate::pins::tests::{PKI, Proxy, TICK, fingerprint};
 use crate::{
     decision::trust::ApiState,
     pins::{Event, PinStatus},
+    policy::Authority,
 };
 use serde_json::json;
 use std::{sync::LazyLock, time::Duration};
@@ -23,17 +24,17 @@ fn changed(proxy: &Proxy) -> usize {
 }
 
 #[test]
-fn a_pin_that_disappears_is_kept_for_keep_removed_and_one_that_returns_stays() {
+fn a_pin_that_disappears_is_kept_for_keep_removed() {
     let mut proxy = proxy(&json!({"interval": "1m", "jitter": "0%", "keep_removed": "10m"}));
     let (old, new) = (PKI.us.digicert.clone(), PKI.us.digicert_upcoming.clone());
     proxy.api.current = vec![new.clone()];
     proxy.run(MINUTE * 2);
     assert!(proxy.has_pin(0, &old) && proxy.has_pin(0, &new));
-    assert_eq!(proxy.standing(), (1, 1));
+    assert_eq!(proxy.count(), (1, 1));
     // In the middle of a rotation the API may go back and forth.
     proxy.api.upcoming = vec![old.clone()];
     proxy.run(MINUTE * 2);
-    assert_eq!(proxy.standing(), (2, 0));
+    assert_eq!(proxy.count(), (2, 0));
     proxy.api.upcoming.clear();
     proxy.run(MINUTE * 9);
     assert!(proxy.has_pin(0, &old) && proxy.has_pin(1, &old), "counted from its last removal");
@@ -43,7 +44,7 @@ fn a_pin_that_disappears_is_kept_for_keep_removed_and_one_that_returns_stays() {
 }
 
 #[test]
-fn what_becomes_of_a_pin_is_told_once_whatever_the_number_of_workers() {
+fn a_change_of_a_pin_is_logged_by_one_worker() {
     let settings = json!({"interval": "1m", "jitter": "0%", "keep_removed": "5m", "max_staleness": "20m"});
     let mut proxy = Proxy::new(4, &settings);
     let (old, new) = (PKI.us.digicert.clone(), PKI.us.digicert_upcoming.clone());
@@ -59,7 +60,7 @@ fn what_becomes_of_a_pin_is_told_once_whatever_the_number_of_workers() {
     proxy.run(MINUTE * 30);
     proxy.api.silent = false;
     proxy.run(MINUTE * 10);
-    let told: Vec<_> = proxy.told.iter().map(|(_, change)| (change.pin, change.status)).collect();
+    let logged: Vec<_> = proxy.logged.iter().map(|(_, change)| (change.pin, change.status)).collect();
     let (old, new) = (fingerprint(&old), fingerprint(&new));
     let expected = [
         (old, Some(PinStatus::Named)),
@@ -69,8 +70,8 @@ fn what_becomes_of_a_pin_is_told_once_whatever_the_number_of_workers() {
         (new, Some(PinStatus::Stale)),
         (new, Some(PinStatus::Named)),
     ];
-    assert_eq!(told, expected);
-    assert!(proxy.told.iter().all(|(_, change)| change.not_after > proxy.wall));
+    assert_eq!(logged, expected);
+    assert!(proxy.logged.iter().all(|(_, change)| change.not_after > proxy.wall));
 }
 
 #[test]
@@ -79,10 +80,10 @@ fn a_removed_pin_lapses_on_time_though_the_api_is_down() {
     proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
     proxy.run(MINUTE * 2);
     proxy.api.current_status = Some(503);
-    let versions = proxy.workers[1].changes;
+    let versions = proxy.workers[1].version();
     proxy.run(MINUTE * 11);
     assert!(!proxy.has_pin(1, &PKI.us.digicert) && proxy.has_pin(1, &PKI.us.digicert_upcoming));
-    assert!(proxy.workers[1].changes > versions, "the worker is told, so that cached verdicts are void");
+    assert!(proxy.workers[1].version() > versions, "the worker is told, so that cached verdicts are void");
 }
 
 #[test]
@@ -139,11 +140,11 @@ fn pins_that_are_too_old_are_out_of_use_until_the_next_success() {
     proxy.run(MINUTE * 9);
     assert_eq!(proxy.trust(1).state, ApiState::Loaded);
     assert!(proxy.has_pin(1, &PKI.us.digicert));
-    let versions = proxy.workers[1].changes;
+    let versions = proxy.workers[1].version();
     proxy.run(MINUTE * 2);
     assert_eq!(proxy.trust(1).state, ApiState::Stale);
     assert!(!proxy.has_pin(1, &PKI.us.digicert));
-    assert!(proxy.workers[1].changes > versions);
+    assert!(proxy.workers[1].version() > versions);
     proxy.api.current_status = None;
     proxy.run(MINUTE + TICK * 2);
     assert_eq!(proxy.trust(1).state, ApiState::Loaded);
@@ -161,16 +162,54 @@ fn without_a_bound_pins_outlast_any_outage() {
     assert!(proxy.failures().len() > 15);
 }
 
+/// `decide` looks at the time, at each request.
 #[test]
-fn expired_leaves_become_no_pins_and_later_ones_do() {
-    let mut proxy = proxy(&json!({"interval": "1m", "jitter": "0%", "keep_removed": "0s"}));
+fn an_answer_of_expired_leaves_fails_and_one_of_later_leaves_does_not() {
     let leaf = || PKI.digicert_ca.leaf().key_name("digicert").name(PKI.us.region.certificate_name);
-    let (expired, ahead) = (leaf().expired().issue(), leaf().not_yet_valid().issue());
-    proxy.api.current = vec![expired, ahead.clone()];
-    proxy.run(MINUTE * 2);
-    let pins = proxy.trust(0).pins;
-    assert_eq!(pins.len(), 1);
-    assert!(pins.contains_key(&fingerprint(&ahead)));
+    for (leaf, failures) in [(leaf().expired().issue(), 1), (leaf().not_yet_valid().issue(), 0)] {
+        let mut proxy = Proxy::new(1, &json!({"interval": "1m", "jitter": "0%"}));
+        proxy.api.current = vec![leaf.clone()];
+        proxy.run(TICK);
+        assert_eq!(proxy.failures().len(), failures);
+        assert!(proxy.has_pin(0, &leaf));
+    }
+}
+
+/// Only a success takes pins away: an answer that names none of the region's is none.
+#[test]
+fn an_empty_answer_takes_no_pin_away_however_long_it_lasts() {
+    let settings = json!({"interval": "10m", "jitter": "0%", "keep_removed": "1h", "max_staleness": "3h"});
+    let mut proxy = proxy(&settings);
+    proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
+    proxy.run(MINUTE * 10);
+    proxy.api.current.clear();
+    proxy.run(MINUTE * 30);
+    assert_eq!(proxy.failures()[0], "no_usable_certificate");
+    assert_eq!(proxy.trust(0).refreshed, None, "it settles nothing");
+    proxy.run(MINUTE * 60);
+    assert!(!proxy.has_pin(0, &PKI.us.digicert), "removed by a success before");
+    assert!((0..2).all(|worker| proxy.has_pin(worker, &PKI.us.digicert_upcoming)));
+    proxy.run(MINUTE * 100);
+    assert_eq!(proxy.trust(1).state, ApiState::Stale, "its age goes on");
+    proxy.api.current = vec![PKI.us.digicert.clone()];
+    proxy.run(MINUTE * 6);
+    assert!(proxy.has_pin(1, &PKI.us.digicert_upcoming), "counted from the success that did not name it");
+    proxy.run(MINUTE * 50);
+    assert!(proxy.has_pin(1, &PKI.us.digicert_upcoming));
+    proxy.run(MINUTE * 10);
+    assert!(!proxy.has_pin(1, &PKI.us.digicert_upcoming) && proxy.has_pin(1, &PKI.us.digicert));
+}
+
+/// A later issue compares them with the configured CA.
+#[test]
+fn genesys_certificates_are_recorded_and_never_pins() {
+    let mut proxy = Proxy::new(2, &json!({}));
+    proxy.api.genesys = vec![PKI.us.genesys.clone()];
+    proxy.run(TICK);
+    assert!((0..2).all(|worker| !proxy.has_pin(worker, &PKI.us.genesys)));
+    let leaves = &proxy.workers[1].record.value.leaves;
+    let recorded = leaves.iter().find(|leaf| leaf.fingerprint == fingerprint(&PKI.us.genesys)).unwrap();
+    assert_eq!((recorded.authority, recorded.der.as_slice()), (Authority::Genesys, &PKI.us.genesys.der[..]));
 }
 
 /// Certificates of the region's name, as an API that has been taken over can make them where no `issuers` are configured.
@@ -181,21 +220,21 @@ fn crowd(count: usize) -> Vec<Leaf> {
 }
 
 #[test]
-fn an_answer_that_names_more_than_any_region_needs_adds_nothing_and_takes_nothing_away() {
+fn a_flood_of_certificates_adds_and_takes_away_nothing() {
     let mut proxy = Proxy::without_issuers(&json!({"interval": "1m", "jitter": "0%", "keep_removed": "1h"}));
     proxy.run(MINUTE);
     (proxy.api.current, proxy.api.upcoming) = (crowd(600), crowd(401));
     proxy.run(MINUTE * 2);
-    assert_eq!(proxy.standing(), (1, 0));
+    assert_eq!(proxy.count(), (1, 0));
     (proxy.api.current, proxy.api.upcoming_status) = (crowd(1001), Some(500));
     proxy.run(MINUTE * 2);
-    assert_eq!(proxy.standing(), (1, 0));
+    assert_eq!(proxy.count(), (1, 0));
     assert!(proxy.has_pin(0, &PKI.us.digicert));
     assert!(proxy.failures().iter().all(|code| *code == "too_many_certificates"), "{:?}", proxy.failures());
 }
 
 #[test]
-fn a_crowd_neither_drives_the_genuine_pin_out_nor_keeps_the_next_one_away() {
+fn a_crowd_drives_no_genuine_pin_out() {
     let mut proxy = Proxy::without_issuers(&json!({"interval": "1m", "jitter": "0%", "keep_removed": "24h"}));
     proxy.run(MINUTE);
     for _ in 0..3 {
@@ -203,17 +242,20 @@ fn a_crowd_neither_drives_the_genuine_pin_out_nor_keeps_the_next_one_away() {
         proxy.run(MINUTE);
     }
     assert!(proxy.has_pin(0, &PKI.us.digicert), "it is kept for a day");
-    assert_eq!(proxy.standing(), (1000, 24));
+    assert_eq!(proxy.count(), (1000, 24));
     proxy.api.current = vec![PKI.us.digicert_upcoming.clone()];
     proxy.run(MINUTE);
     assert!(proxy.has_pin(0, &PKI.us.digicert) && proxy.has_pin(0, &PKI.us.digicert_upcoming));
     proxy.now += Duration::from_hours(25);
     proxy.run(MINUTE);
-    assert_eq!(proxy.standing(), (1, 0), "what lapsed is forgotten");
+    assert_eq!(proxy.count(), (1, 0));
+    proxy.now += Duration::from_hours(24 * 30);
+    proxy.run(MINUTE * 2);
+    assert_eq!(proxy.workers[0].record.value.leaves.len(), 1, "forgotten after 30 days");
 }
 
 #[test]
-fn of_pins_on_their_way_out_the_one_removed_last_gives_way_first() {
+fn of_removed_pins_the_one_removed_last_makes_room_first() {
     let mut proxy = Proxy::without_issuers(&json!({"interval": "1h", "jitter": "0%", "keep_removed": "24h"}));
     let others = crowd(999);
     proxy.api.current.clone_from(&others);
@@ -226,10 +268,10 @@ fn of_pins_on_their_way_out_the_one_removed_last_gives_way_first() {
     hours(&mut proxy, 1);
     proxy.api.current = others;
     hours(&mut proxy, 2);
-    assert_eq!(proxy.standing(), (999, 1));
+    assert_eq!(proxy.count(), (999, 1));
     proxy.api.current = crowd(1000);
     hours(&mut proxy, 1);
-    assert_eq!(proxy.standing(), (1000, 24));
+    assert_eq!(proxy.count(), (1000, 24));
     assert!(proxy.has_pin(0, &PKI.us.digicert), "it was removed before the crowd");
 }
 

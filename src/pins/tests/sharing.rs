@@ -1,13 +1,13 @@
-//! Who asks, and what becomes of the turn when workers stall, leave or die.
+//! Which worker refreshes, and what follows when workers stall, leave, die or cannot log in.
 
-use crate::pins::tests::{Api, PKI, Proxy, Shared, TICK};
-use crate::test_support::VERIFIER;
 use crate::{
-    pins::Event,
-    shared::{
-        Seal, Store,
-        lease::{Lease, TERM},
+    pins::{
+        Event,
+        tests::{Api, PKI, Proxy, TICK, key},
     },
+    shared::SharedStore as _,
+    test_support::VERIFIER,
+    time::Monotonic,
 };
 use serde_json::json;
 use std::time::Duration;
@@ -28,143 +28,83 @@ fn one_worker_of_many_asks_and_all_of_them_learn() {
     }
 }
 
-/// Lets another worker act right before one operation of the worker under test.
-struct Interleaved<'a> {
-    shared: &'a mut Shared,
-    operations: std::cell::Cell<usize>,
-    at: usize,
-    other: std::cell::RefCell<&'a mut dyn FnMut(&mut Shared)>,
-}
-
-impl Interleaved<'_> {
-    fn operation(&self) -> bool {
-        self.operations.set(self.operations.get() + 1);
-        self.operations.get() == self.at
-    }
-}
-
-impl Store for Interleaved<'_> {
-    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
-        // Reading comes right before writing, so acting before each write covers every order of the two.
-        self.shared.get(key)
-    }
-
-    fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
-        if self.operation() {
-            let mut other = self.other.borrow_mut();
-            other(self.shared);
-        }
-        self.shared.set(key, value, cas)
-    }
-}
-
-#[test]
-fn two_workers_that_find_no_lease_do_not_both_get_it() {
-    let now = Duration::from_secs(100);
-    let lease = |owner| Lease::new("lease".to_owned(), owner, Seal::new(None, "lease").unwrap());
-    for at in 1..=2 {
-        for existing in [None, Some(&b"-"[..]), Some(b""), Some(b"garbage")] {
-            let (mut one, mut two) = (lease(1), lease(2));
-            let mut shared = Shared::default();
-            if let Some(value) = existing {
-                shared.set("lease", value, None);
-            }
-            let mut other = |shared: &mut Shared| assert!(two.take(shared, now), "nobody has it yet");
-            let mut store = Interleaved {
-                shared: &mut shared,
-                operations: 0.into(),
-                at,
-                other: std::cell::RefCell::new(&mut other),
-            };
-            let taken = one.take(&mut store, now);
-            let acted = store.operations.get() >= at;
-            assert_eq!(taken, !acted, "before write {at}, with {existing:?}");
-            assert!(!(one.is_held(now) && two.is_held(now)), "both, before write {at}, with {existing:?}");
-        }
-    }
-}
-
-#[test]
-fn a_worker_that_read_the_clock_before_the_holder_did_sees_the_lease_nevertheless() {
-    let lease = |owner| Lease::new("lease".to_owned(), owner, Seal::new(None, "lease").unwrap());
-    let (now, mut shared) = (Duration::from_secs(100), Shared::default());
-    assert!(lease(1).take(&mut shared, now));
-    for (earlier, taken) in [(0, false), (1, false), (1_000, false), (5_000, false), (5_001, true)] {
-        let read = now.saturating_sub(Duration::from_millis(earlier));
-        // Further ahead than any callback lasts, it is from before a restart, or somebody's.
-        assert_eq!(lease(2).take(&mut shared.clone(), read), taken, "{earlier} ms before");
-    }
-    assert!(lease(2).take(&mut shared, now + TERM), "over");
-}
-
 #[test]
 fn workers_whose_clocks_were_read_at_slightly_different_times_still_ask_once() {
     let mut proxy = Proxy::new(4, &json!({"interval": "1m", "jitter": "0%"}));
     for (worker, late) in [0, 1, 700, 4_000].into_iter().enumerate() {
-        proxy.now -= Duration::from_millis(late);
+        let now = proxy.now;
+        proxy.now = Monotonic::from_millis(now.millis() - late);
         proxy.tick(worker);
-        proxy.now += Duration::from_millis(late);
+        proxy.now = now;
     }
     proxy.run(Duration::from_secs(1));
     assert_eq!((proxy.api.tokens, proxy.api.sets), (1, 1));
     assert!((0..4).all(|worker| proxy.has_pin(worker, &PKI.us.digicert)));
 }
 
+/// The time that a lease outlives its last renewal with the default timeout of a call.
+const TERM: Duration = Duration::from_secs(10);
+
 #[test]
-fn a_dead_holders_lease_passes_on_when_its_term_is_over() {
+fn a_dead_workers_lease_ends_by_its_term() {
     let mut proxy = Proxy::new(3, &json!({"interval": "30s", "jitter": "0%"}));
     proxy.run(Duration::from_secs(1));
-    let leader = proxy.workers.iter().position(|worker| worker.is_leader(proxy.now)).unwrap();
-    // It dies in the middle of a refresh: it has called, and never hears the answer.
+    // It dies in the middle of a refresh: it has called, and the answer never comes.
     proxy.api.silent = true;
+    let mut dead = 0;
     while proxy.api.unanswered == 0 {
         proxy.now += TICK;
-        proxy.tick(leader);
+        for worker in 0..3 {
+            if proxy.api.unanswered == 0 {
+                proxy.tick(worker);
+                dead = worker;
+            }
+        }
     }
     let died = proxy.now;
-    proxy.workers.remove(leader);
+    proxy.remove(dead);
     proxy.api.silent = false;
     let asked = proxy.api.sets;
     while proxy.api.sets == asked {
         proxy.run(TICK);
-        assert!(proxy.now < died + MINUTE, "nobody took over");
+        assert!(proxy.now < died + MINUTE, "nothing went on");
     }
-    let after = proxy.now.saturating_sub(died);
+    let after = proxy.now.since(died);
     assert!(after + TICK > TERM, "after {after:?}, while the lease may be alive");
-    assert!(after <= TERM + TICK, "after {after:?}");
+    assert!(after <= TERM + Duration::from_secs(2) + TICK, "after {after:?}");
     assert!(proxy.has_pin(0, &PKI.us.digicert) && proxy.has_pin(1, &PKI.us.digicert));
 }
 
 #[test]
-fn what_a_worker_brings_home_that_stalled_does_not_replace_what_another_one_asked_for_later() {
+fn an_answer_begun_before_the_last_complete_one_is_dropped() {
     let (old, new) = (&PKI.us.digicert_upcoming, &PKI.us.digicert);
-    // Its answer comes late, or never.
+    // It comes late, or never.
     for is_lost in [false, true] {
-        let mut proxy = Proxy::new(2, &json!({"interval": "1m", "jitter": "0%", "keep_removed": "0s"}));
+        let mut proxy = Proxy::new(1, &json!({"interval": "1m", "jitter": "0%", "keep_removed": "0s"}));
         proxy.api.current = vec![old.clone()];
         proxy.run(Duration::from_secs(1));
-        let stalled = proxy.workers.iter().position(|worker| worker.is_leader(proxy.now)).unwrap();
         let call = loop {
             proxy.now += TICK;
             let now = proxy.at();
-            if let (Some(call), _) = proxy.workers[stalled].tick(VERIFIER, &mut proxy.shared, now) {
+            if let Some(call) = proxy.workers[0].tick(VERIFIER, &mut proxy.shared, now).call {
                 break call;
             }
         };
+        proxy.join();
         proxy.api.current = vec![new.clone()];
         proxy.now += TERM;
-        proxy.tick(1 - stalled);
-        assert!(proxy.has_pin(1 - stalled, new) && !proxy.has_pin(1 - stalled, old), "taken over");
+        proxy.run_worker(1, Duration::from_secs(3));
+        assert!(proxy.has_pin(1, new) && !proxy.has_pin(1, old), "taken over");
         proxy.events.clear();
         proxy.api.current = vec![old.clone()];
         if is_lost {
-            proxy.now += TERM;
-            proxy.tick(stalled);
+            proxy.tick(0);
         } else {
-            proxy.answer(stalled, Some(call));
+            proxy.answer(0, Some(call));
         }
         assert_eq!(proxy.events, [], "lost: {is_lost}");
-        proxy.tick(1 - stalled);
+        proxy.tick(1);
+        proxy.tick(0);
         for worker in 0..2 {
             assert!(proxy.has_pin(worker, new) && !proxy.has_pin(worker, old), "lost: {is_lost}: {worker}");
         }
@@ -172,20 +112,107 @@ fn what_a_worker_brings_home_that_stalled_does_not_replace_what_another_one_aske
 }
 
 #[test]
-fn a_worker_that_leaves_hands_over_at_once() {
+fn a_worker_that_leaves_in_a_refresh_hands_over_at_once() {
     let mut proxy = Proxy::new(3, &json!({"interval": "30s", "jitter": "0%"}));
-    proxy.run(Duration::from_secs(1));
-    let leader = proxy.workers.iter().position(|worker| worker.is_leader(proxy.now)).unwrap();
-    let mut gone = proxy.workers.remove(leader);
+    proxy.api.silent = true;
+    proxy.now += TICK;
+    proxy.tick(1);
+    assert_eq!(proxy.api.unanswered, 1);
+    let mut gone = proxy.remove(1);
     gone.leave(&mut proxy.shared, proxy.now);
-    let asked = proxy.api.sets;
-    while proxy.api.sets == asked {
+    proxy.api.silent = false;
+    proxy.run(TICK);
+    assert_eq!((proxy.api.sets, proxy.api.tokens), (1, 1));
+}
+
+#[test]
+fn a_worker_with_a_token_refreshes_first() {
+    let mut proxy = Proxy::new(4, &json!({"interval": "10s", "jitter": "0%"}));
+    proxy.run(MINUTE * 5);
+    assert!(proxy.api.sets >= 29, "{}", proxy.api.sets);
+    assert_eq!(proxy.api.tokens, 1);
+    // Without that worker another one waits 2 s longer once, and then has a token as well.
+    let (sets, at) = (proxy.api.sets, proxy.now);
+    let holder = (0..4).find(|worker| proxy.workers[*worker].token.is_some()).unwrap();
+    proxy.remove(holder);
+    while proxy.api.sets == sets {
         proxy.run(TICK);
-        assert!(proxy.now < Duration::from_secs(5000) + MINUTE, "nobody took over");
     }
-    // The first period was 55 % of the interval.
-    assert!(proxy.now <= Duration::from_secs(5018), "{:?}", proxy.now);
-    assert_eq!(proxy.api.tokens, 2, "a token stays with the worker that fetched it");
+    assert!(proxy.now.since(at) <= Duration::from_secs(13), "{:?}", proxy.now.since(at));
+    let sets = proxy.api.sets;
+    proxy.run(MINUTE);
+    assert_eq!((proxy.api.sets - sets, proxy.api.tokens), (5, 2).max((proxy.api.sets - sets, 2)));
+}
+
+/// A login host that fails stops no worker that still has a token.
+#[test]
+fn a_login_outage_does_not_stop_a_worker_with_a_token() {
+    for status in [500, 429, 401] {
+        let mut proxy = Proxy::new(1, &json!({"interval": "30s", "jitter": "0%"}));
+        proxy.run(TICK);
+        proxy.api.login_status = Some(status);
+        proxy.api.retry_after = Some("3600".to_owned());
+        for _ in 0..3 {
+            proxy.join();
+        }
+        proxy.run(MINUTE * 10);
+        assert!(proxy.api.sets >= 20, "{status}: {} sets", proxy.api.sets);
+        assert!(proxy.failures().is_empty(), "{status}: {:?}", proxy.failures());
+        // One of the others was faster, as when this one had stalled.
+        proxy.now += MINUTE;
+        proxy.tick(1);
+        assert_eq!(proxy.failures().len(), 1, "{status}");
+        let sets = proxy.api.sets;
+        proxy.run(TICK * 2);
+        assert_eq!(proxy.api.sets, sets + 1, "{status}");
+        assert_eq!(proxy.workers[2].failures(), 0, "{status}");
+    }
+}
+
+/// Workers that do not have a token do not wait for one that nobody has.
+#[test]
+fn a_first_start_and_short_lived_tokens_cost_no_delay() {
+    let mut proxy = Proxy::new(4, &json!({"interval": "10s", "jitter": "0%"}));
+    proxy.api.lifetime = 60;
+    proxy.run(TICK);
+    assert_eq!(proxy.api.sets, 1, "at the first tick");
+    proxy.run(MINUTE);
+    assert_eq!(proxy.api.sets, proxy.api.tokens);
+    assert!(proxy.api.sets >= 6, "{}", proxy.api.sets);
+}
+
+#[test]
+fn a_worker_whose_lease_was_lost_makes_no_further_call() {
+    let mut proxy = Proxy::new(2, &json!({}));
+    proxy.now += TICK;
+    let now = proxy.at();
+    let call = proxy.workers[0].tick(VERIFIER, &mut proxy.shared, now).call.unwrap();
+    proxy.now += TERM;
+    let now = proxy.at();
+    assert!(proxy.workers[1].tick(VERIFIER, &mut proxy.shared, now).call.is_some());
+    let response = proxy.api.answer(&call).unwrap();
+    assert!(proxy.answer_one(0, response).is_none());
+    assert!(proxy.events.is_empty());
+}
+
+/// A region whose API hangs or fails delays no other one.
+#[test]
+fn regions_do_not_wait_for_each_other() {
+    let mut hanging = Proxy::new(2, &json!({}));
+    let mut other = Proxy::new(0, &json!({}));
+    other.certificate_name("dataactions.other.example");
+    std::mem::swap(&mut other.shared, &mut hanging.shared);
+    other.join();
+    std::mem::swap(&mut other.shared, &mut hanging.shared);
+    hanging.api.silent = true;
+    hanging.run(TICK);
+    std::mem::swap(&mut other.shared, &mut hanging.shared);
+    other.run(TICK);
+    assert_eq!(
+        (other.api.sets, other.shared.values.keys().filter(|key| key.ends_with("/lease")).count()),
+        (1, 2)
+    );
+    assert_eq!(hanging.api.unanswered, 1);
 }
 
 #[test]
@@ -204,4 +231,14 @@ fn an_answer_that_never_comes_is_a_failure_and_the_next_attempt_follows() {
     assert!(proxy.has_pin(0, &PKI.us.digicert) && proxy.has_pin(1, &PKI.us.digicert));
     let recovered = Event::Refreshed { named: 1, kept: 0, changed: true, recovered: true };
     assert!(proxy.events.contains(&recovered), "{:?}", proxy.events);
+}
+
+#[test]
+fn a_lease_that_cannot_be_written_costs_no_worker_its_pins() {
+    let mut proxy = Proxy::new(2, &json!({"interval": "1m"}));
+    proxy.run(TICK);
+    let lease = key(&proxy.shared, "/lease");
+    proxy.shared.set(&lease, b"", None);
+    proxy.run(MINUTE * 3);
+    assert!(proxy.api.sets >= 3 && proxy.has_pin(1, &PKI.us.digicert));
 }

@@ -383,7 +383,6 @@ pub const REFUSED_LISTS: &[(&str, &str)] = &[
     // webpki's word for a list of attribute certificates.
     ("onlyContainsAttributeCertsCACRL", "crl_malformed"),
     ("onlyContainsCACertsCACRL", "crl_unsupported"),
-    ("onlyContainsUserCertsCACRL", "crl_unsupported"),
     ("onlySomeReasonsCA1compromiseCRL", "crl_unsupported"),
     ("onlySomeReasonsCA1otherreasonsCRL", "crl_unsupported"),
     ("onlySomeReasonsCA2CRL1", "crl_unsupported"),

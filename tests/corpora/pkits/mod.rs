@@ -6,20 +6,21 @@
 //! reason. An exception that is not needed any more fails, like a case that comes out otherwise.
 
 mod cases;
-mod store;
 
 use aws_lc_verifier::AwsLcVerifier;
 use cases::{CASES, EXCEPTIONS, POLICIES, REFUSED_CAS, REFUSED_LISTS, Section};
 use genesys_mtls_filter::{
     config,
-    crl::{ListEvent, RevocationList, RevocationStatus},
+    crl::{CrlEvent, CrlFetcher},
     decision::{Outcome, Reason, Revocations, decide, trust::Trust},
     http::HttpResponse,
     policy::{Authority, NameRule, Policy, RegionPolicy},
-    time::{Clock, Mono, Now, UnixSeconds},
+    shared::MemoryStore,
+    time::{Clock, Monotonic, Now, UnixSeconds},
     x509::{
         ca::{CaCertificate, CaError},
         certificate::ClientCertificate,
+        crl::RevocationStatus,
     },
 };
 use std::{
@@ -27,8 +28,8 @@ use std::{
     fmt::Write as _,
     fs,
     path::Path,
+    rc::Rc,
 };
-use store::Memory;
 use testbed::{document, paths, vectors};
 
 /// 2020-01-01: the suite's certificates and lists are current, but for those that are not meant to be.
@@ -39,8 +40,7 @@ const US_EAST_1: usize = 0;
 /// The suite, as an operator would configure it.
 struct World {
     policy: Policy,
-    lists: Vec<RevocationList>,
-    shared: Memory,
+    lists: Vec<CrlFetcher>,
     /// What kept a CA certificate out of the configuration, by file.
     refused_cas: BTreeMap<String, &'static str>,
     /// What was wrong with a list, by file.
@@ -64,29 +64,31 @@ impl World {
             }
         }
         let crls = read(&pkits.join("crls"));
+        let followed = Rc::new(policy(&crls, authorities.clone()));
         let mut world = Self {
             policy: policy(&crls, authorities),
             lists: Vec::new(),
-            shared: Memory::default(),
             refused_cas,
             refused_lists: BTreeMap::new(),
             end_entities,
         };
-        world.follow(crls);
+        world.follow(&followed, crls);
         world
     }
 
     /// Has one worker fetch each list.
-    fn follow(&mut self, crls: Vec<File>) {
-        let now = Now { mono: Mono::from_secs(1), wall: AT, roll: 0.5 };
-        let cas = &self.policy.regions[US_EAST_1].genesys;
-        for (source, (name, der)) in self.policy.revocation.lists.iter().zip(crls) {
-            let mut list = RevocationList::new(&self.policy, source, cas, None, 1).unwrap();
-            assert!(list.tick(&mut self.shared, now).0.is_some(), "{name} is fetched");
+    fn follow(&mut self, policy: &Rc<Policy>, crls: Vec<File>) {
+        let now = Now { mono: Monotonic::from_millis(1000), wall: AT, random: 0.5 };
+        let mut store = MemoryStore::default();
+        for (source, (name, der)) in policy.revocation.lists.iter().zip(crls) {
+            let mut list = CrlFetcher::new(policy, source.clone(), None, 1).unwrap();
+            assert!(list.tick(&AwsLcVerifier, &mut store, now).0.is_some(), "{name} is fetched");
             let response = HttpResponse { status: 200, body: Some(der), retry_after: None };
-            match list.answered(Ok(response), &mut self.shared, now).unwrap() {
-                ListEvent::Fetched { .. } => self.lists.push(list),
-                ListEvent::Failed { failure, .. } => drop(self.refused_lists.insert(name, failure.code)),
+            match list.on_response(Ok(response), &AwsLcVerifier, &mut store, now).unwrap() {
+                CrlEvent::Fetched { .. } => self.lists.push(list),
+                CrlEvent::Failed { failure, .. } => {
+                    self.refused_lists.insert(name, failure.code.code());
+                }
             }
         }
     }
@@ -107,7 +109,7 @@ impl World {
         self.policy.regions[US_EAST_1].certificate_name = name;
         self.policy.region_names = super::names(&self.policy);
         let verdict =
-            decide(&certificate, &self.policy, &Trust::default(), self, &AwsLcVerifier, AT, Mono::ZERO);
+            decide(&certificate, &self.policy, &Trust::default(), self, &AwsLcVerifier, AT, Monotonic::ZERO);
         match verdict.outcome {
             Outcome::Allow { .. } => "allow",
             Outcome::Deny(reason) => reason.code(),
@@ -116,7 +118,7 @@ impl World {
 }
 
 impl Revocations for World {
-    fn standing(
+    fn status(
         &self,
         _: &RegionPolicy,
         _: Authority,
@@ -125,7 +127,7 @@ impl Revocations for World {
         clock: &mut Clock,
     ) -> RevocationStatus {
         let lists = self.lists.iter();
-        let said = lists.filter_map(|list| list.standing(signer, certificate, &self.shared, clock));
+        let said = lists.filter_map(|list| list.status(signer, certificate, clock));
         said.max().unwrap_or(RevocationStatus::Unknown)
     }
 }
