@@ -3,15 +3,14 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use genesys_mtls_filter::{
     http::HttpResponse,
-    pins::Refresher,
-    shared::{Seal, Secret},
+    pins::{Client, Refresher},
+    shared::{MemoryStore, Seal, Secret},
     time::Now,
 };
 use genesys_mtls_fuzz::{
     NOW,
     cast::{CAST, US_BY_DIGICERT, US_BY_GENESYS, by_api},
     der,
-    shared::Shared,
     text::pem,
 };
 use serde_json::{Value, json};
@@ -192,44 +191,32 @@ fn answers() -> Vec<Vec<u8>> {
     all.map(|bytes| bytes.into_iter().map(|byte| if byte == 1 { 0xff } else { byte }).collect()).to_vec()
 }
 
-/// Records as a worker writes them, with what stands beside them.
+/// What a worker shares: record, lease, early request.
 fn records() -> Vec<Vec<u8>> {
-    let policy = by_api(true);
+    let policy = Rc::new(by_api(true));
     let region = policy.regions.iter().find(|region| region.id == "us-east-1").unwrap();
-    let digicert = region.digicert.as_ref().unwrap();
     let mut seeds = Vec::new();
     for answered in [answer(&[1, 2]), answer(&[1]), json!({})] {
-        let (mut shared, now) =
-            (Shared::default(), Now { mono: Duration::from_secs(5), wall: NOW, roll: 0.5 });
-        let mut worker = Refresher::new(&policy, region.source.as_ref().unwrap(), None, 7).unwrap();
-        assert!(worker.tick(&mut shared, now).0.is_some());
+        let mut shared = MemoryStore::default();
+        let mut now = Now { mono: Monotonic::from_millis(5000), wall: NOW, random: 0.5 };
+        let mut worker = Refresher::new(policy.clone(), region, Client::Injected, 7).unwrap();
+        assert!(worker.tick(&AwsLcVerifier, &mut shared, now).call.is_some());
         for _ in 0..2 {
             let body = Some(answered.to_string().into_bytes());
-            worker.answered(
-                &Ok(HttpResponse { status: 200, body, retry_after: None }),
-                digicert,
-                &mut shared,
-                now,
-            );
+            let response = Ok(HttpResponse { status: 200, body, retry_after: None });
+            worker.on_response(response, &AwsLcVerifier, &mut shared, now);
         }
-        worker.ask_early(&mut shared, now.mono + Duration::from_mins(1));
+        now.mono += Duration::from_mins(1);
+        worker.request_early(CAST.leaf(4).fingerprint(), &mut shared, now);
         let open = |ending: &str| {
             let key = shared.key(ending)?;
             let sealed = shared.value(ending)?;
             Some(Seal::new(None::<&Secret>, &key)?.open(sealed)?.to_vec())
         };
-        let parts = [open("/record"), open("/lease"), shared.value("/wanted").map(<[u8]>::to_vec)];
+        let parts = [open("/record"), open("/lease"), open("/early")];
         let parts = parts.map(Option::unwrap_or_default).join(&0xff);
         seeds.extend([0, 1].map(|kind| [&[kind], parts.as_slice()].concat()));
     }
-    let forged = json!({
-        "under": "", "half": null, "hints": [STANDARD.encode(&CAST.digicert.der)], "began": 1, "ended": 2, "early": null,
-        "kept": CAST.leaves.iter().map(|leaf| json!({
-            "sha256": leaf.fingerprint().to_string(), "not_before": 0, "not_after": 1_900_000_000, "removed": null,
-        })).collect::<Vec<_>>(),
-        "failures": 0, "failing": null, "next": 3, "quiet_until": 0,
-    });
-    seeds.push([&[0], &1_u64.to_le_bytes()[..], forged.to_string().as_bytes()].concat());
     seeds
 }
 

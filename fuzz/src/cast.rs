@@ -6,7 +6,7 @@ use genesys_mtls_filter::{
     config,
     decision::{self, Outcome, Reason, trust::Trust},
     policy::Policy,
-    time::Mono,
+    time::Monotonic,
     x509::{ca::CaCertificate, certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
@@ -283,7 +283,7 @@ pub fn by_api(issuers: bool) -> Policy {
 pub fn outcome(der: &[u8], policy: &Policy, trust: &Trust) -> Outcome {
     match ClientCertificate::parse(der) {
         Ok(certificate) => {
-            decision::decide(&certificate, policy, trust, &(), &AwsLcVerifier, NOW, Mono::ZERO).outcome
+            decision::decide(&certificate, policy, trust, &(), &AwsLcVerifier, NOW, Monotonic::ZERO).outcome
         }
         Err(error) => Outcome::Deny(Reason::from(&error)),
     }

@@ -4,7 +4,6 @@
 
 pub mod cast;
 pub mod der;
-pub mod shared;
 pub mod text;
 
 /// The moment at which the targets decide.

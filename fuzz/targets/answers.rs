@@ -10,22 +10,23 @@ use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     decision::{Outcome, trust::Trust},
     http::{HttpCall, HttpResponse},
-    pins::Refresher,
+    pins::{Client, Refresher},
     policy::{Policy, RegionPolicy},
-    shared::Secret,
-    time::Now,
+    shared::{MemoryStore, Secret},
+    time::{Monotonic, Now},
 };
 use genesys_mtls_fuzz::{
     NOW,
     cast::{CAST, by_api, holds_name, outcome, same_statement},
-    shared::Shared,
     text::pem,
 };
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
-use std::{sync::LazyLock, time::Duration};
+use std::{rc::Rc, time::Duration};
 
-static POLICIES: LazyLock<[Policy; 2]> = LazyLock::new(|| [by_api(false), by_api(true)]);
+thread_local! {
+    static POLICIES: [Rc<Policy>; 2] = [Rc::new(by_api(false)), Rc::new(by_api(true))];
+}
 
 #[derive(Arbitrary, Debug)]
 struct Story {
@@ -160,14 +161,13 @@ impl Answer {
 struct Asked<'a> {
     region: &'a RegionPolicy,
     worker: Refresher,
-    /// Whatever certificate its API ever named.
+    /// All certificates that its API ever named.
     named: Vec<Vec<u8>>,
 }
 
 impl Asked<'_> {
-    fn refresh(&mut self, refresh: &Refresh, shared: &mut Shared, now: Now) {
-        let Some(digicert) = &self.region.digicert else { return };
-        let mut call = self.worker.tick(&AwsLcVerifier, shared, now).0;
+    fn refresh(&mut self, refresh: &Refresh, shared: &mut MemoryStore, now: Now) {
+        let mut call = self.worker.tick(&AwsLcVerifier, shared, now).call;
         for _ in 0..20 {
             let Some(HttpCall { headers, .. }) = call else { return };
             let path =
@@ -178,22 +178,22 @@ impl Asked<'_> {
                 path => refresh.current.page(path.contains("pageNumber"), &mut self.named),
             };
             let response = HttpResponse { status, body: Some(body.into_bytes()), retry_after: None };
-            call = self.worker.answered(&Ok(response), digicert, &AwsLcVerifier, shared, now).0;
+            call = self.worker.on_response(Ok(response), &AwsLcVerifier, shared, now).call;
         }
         panic!("a conversation without an end");
     }
 }
 
 fuzz_target!(|story: Story| {
-    let policy = &POLICIES[usize::from(story.issuers)];
-    let mut shared = Shared::default();
+    let policy = &POLICIES.with(|policies| policies[usize::from(story.issuers)].clone());
+    let mut shared = MemoryStore::default();
     let asked = policy.regions.iter().map(|region| {
-        let source = region.source.as_ref().unwrap();
-        let client = ("id".to_owned(), Secret::new("s3cret".to_owned()));
-        Asked { region, worker: Refresher::new(policy, source, Some(client), 1).unwrap(), named: Vec::new() }
+        let client = Client::Own { id: "id".to_owned(), secret: Secret::new("s3cret".to_owned()) };
+        let worker = Refresher::new(policy.clone(), region, client, 1).unwrap();
+        Asked { region, worker, named: Vec::new() }
     });
     let mut asked: Vec<Asked<'_>> = asked.collect();
-    let mut now = Now { mono: Duration::from_secs(100), wall: NOW, roll: 0.5 };
+    let mut now = Now { mono: Monotonic::from_millis(1000 * 100), wall: NOW, random: 0.5 };
     for round in 0..3 {
         for (asked, refreshes) in asked.iter_mut().zip(&story.refreshes) {
             if let Some(refresh) = refreshes.get(round) {
@@ -202,7 +202,11 @@ fuzz_target!(|story: Story| {
         }
         now.mono += Duration::from_hours(2);
     }
-    let regions = asked.iter().map(|asked| asked.worker.trust(now.mono)).collect();
+    let regions = asked.iter_mut().map(|asked| {
+        asked.worker.sync(&mut shared, now);
+        asked.worker.trust().clone()
+    });
+    let regions = regions.collect();
     let trust = Trust { version: 1, regions };
     let mut callers: Vec<&[u8]> =
         asked.iter().flat_map(|asked| asked.named.iter().map(Vec::as_slice)).collect();

@@ -5,8 +5,9 @@
 use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     http::HttpResponse,
-    pins::{Client, Criteria, Fetch, Progress, Upstreams, select},
+    pins::{Client, Criteria, Fetch, Named, Progress, Upstreams},
     policy::Policy,
+    time::{Monotonic, Now},
 };
 use genesys_mtls_fuzz::{
     NOW,
@@ -21,9 +22,10 @@ const PATH: &str = "/api/v2/integrations/actions/certificates";
 fuzz_target!(|data: &[u8]| {
     let region = POLICY.regions.iter().find(|region| region.id == "us-east-1").unwrap();
     let source = region.source.as_ref().unwrap();
-    let parties = Upstreams { source, client: &Client::Injected };
-    let (mut token, now) = (None, Duration::from_secs(1000));
-    let (mut fetch, mut call) = Fetch::begin(parties, &mut token, now);
+    let upstreams = Upstreams { source, client: &Client::Injected, timeout: Duration::from_secs(5) };
+    let (mut token, now) =
+        (None, Now { mono: Monotonic::from_millis(1_000_000), wall: NOW, random: 0.5 });
+    let (mut fetch, mut call) = Fetch::begin(upstreams, &mut token, now.mono);
     let mut answers = data.split(|byte| *byte == 0xff);
     // Both statuses, five pages each.
     for _ in 0..10 {
@@ -33,24 +35,23 @@ fuzz_target!(|data: &[u8]| {
         assert!(path.starts_with(PATH) && path.bytes().all(|byte| byte.is_ascii_graphic()), "{path}");
         let body = answers.next().unwrap_or_default().to_vec();
         let response = HttpResponse { status: 200, body: Some(body), retry_after: None };
-        match fetch.answered(&response, parties, &mut token, now) {
+        match fetch.on_response(&response, upstreams, &mut token, now) {
             Progress::Call(next) => call = next,
-            Progress::Done(harvest) => {
-                let halves = [&harvest.current, &harvest.upcoming];
+            Progress::Done(result) => {
+                let halves = [&result.current, &result.upcoming];
                 for failure in halves.iter().filter_map(|half| half.as_ref().err()) {
                     assert!(failure.detail.len() < 250 && failure.detail.is_ascii(), "{}", failure.detail);
                 }
-                let entities: Vec<_> = halves.into_iter().flatten().flatten().collect();
+                let entities: Vec<_> = halves.into_iter().flatten().flatten().flatten().collect();
                 let criteria = Criteria {
                     region: &region.id,
                     region_names: &POLICY.region_names,
                     names: POLICY.names,
                     issuers: &[],
-                    known: &[],
                     verifier: &AwsLcVerifier,
                     now: NOW,
                 };
-                let selection = select(entities.iter().copied(), criteria);
+                let selection = Named::read(&result).select(criteria);
                 assert!(selection.pins.len() <= entities.len());
                 // Escapes and line breaks may keep the name from view, but not in the certificate itself.
                 let named = |text: &String| {

@@ -1,5 +1,5 @@
-//! What other modules write into shared data under a region's record, its lease and its early refresh lets nobody in whom
-//! the issuer did not sign for that region; with a secret it changes nothing at all. The three are separated by 0xFF.
+//! What other modules write into shared data under a region's record, its lease and its early request allows no certificate
+//! that the issuer did not sign for that region; with a secret it changes nothing at all. The three are separated by 0xFF.
 #![no_main]
 
 use aws_lc_verifier::AwsLcVerifier;
@@ -9,59 +9,61 @@ use genesys_mtls_filter::{
         trust::{ApiTrust, Trust},
     },
     http::HttpResponse,
-    pins::Refresher,
+    pins::{Client, Refresher},
     policy::Policy,
-    shared::{Seal, Secret, Store},
-    time::Now,
+    shared::{MemoryStore, Seal, Secret, SharedStore},
+    time::{Monotonic, Now},
 };
 use genesys_mtls_fuzz::{
     NOW,
     cast::{CAST, by_api, outcome},
-    shared::Shared,
 };
 use libfuzzer_sys::fuzz_target;
-use std::{sync::LazyLock, time::Duration};
+use std::{rc::Rc, time::Duration};
 
-static POLICY: LazyLock<Policy> = LazyLock::new(|| by_api(true));
+thread_local! {
+    static POLICY: Rc<Policy> = Rc::new(by_api(true));
+}
 
 fuzz_target!(|data: &[u8]| {
     let [kind, bytes @ ..] = data else { return };
-    let at = POLICY.regions.iter().position(|region| region.id == "us-east-1").unwrap();
-    let region = &POLICY.regions[at];
-    let (source, digicert) = (region.source.as_ref().unwrap(), region.digicert.as_ref().unwrap());
+    let policy = POLICY.with(Rc::clone);
+    let at = policy.regions.iter().position(|region| region.id == "us-east-1").unwrap();
+    let region = &policy.regions[at];
     let has_secret = kind % 2 == 1;
-    let client = has_secret.then(|| ("id".to_owned(), Secret::new("s3cret".to_owned())));
-    let mut worker = Refresher::new(&POLICY, source, client.clone(), 1).unwrap();
-    let mut shared = Shared::default();
+    let client = if has_secret {
+        Client::Own { id: "id".to_owned(), secret: Secret::new("s3cret".to_owned()) }
+    } else {
+        Client::Injected
+    };
+    let mut worker = Refresher::new(policy.clone(), region, client.clone(), 1).unwrap();
+    let mut shared = MemoryStore::default();
     // The first tick tells under which keys it looks.
-    let mut now = Now { mono: Duration::from_secs(10), wall: NOW, roll: 0.5 };
-    let (call, _) = worker.tick(&AwsLcVerifier, &mut shared, now);
-    assert!(call.is_some());
+    let mut now = Now { mono: Monotonic::from_millis(1000 * 10), wall: NOW, random: 0.5 };
+    assert!(worker.tick(&AwsLcVerifier, &mut shared, now).call.is_some());
     let Some(lease) = shared.key("/lease") else { return };
-    let record = format!("{}/record", lease.split("/turns/").next().unwrap());
-    let wanted = lease.replace("/lease", "/wanted");
-    // Without a secret anybody can make the seal.
+    let [record, early] = ["/record", "/early"].map(|ending| lease.replace("/lease", ending));
+    // Without a secret every module can make the seal.
     let mut parts = bytes.split(|byte| *byte == 0xff);
-    for key in [&record, &lease, &wanted] {
+    for key in [&record, &lease, &early] {
         let Some(part) = parts.next().filter(|part| !part.is_empty()) else { continue };
-        let sealed = if *key == wanted { part.to_vec() } else { Seal::new(None, key).unwrap().seal(part) };
-        shared.set(key, &sealed, None);
+        shared.set(key, &Seal::new(None, key).unwrap().seal(part), None);
     }
-    let mut fresh = Refresher::new(&POLICY, source, client, 2).unwrap();
+    let mut fresh = Refresher::new(policy.clone(), region, client, 2).unwrap();
     for round in 0..3_u64 {
         for worker in [&mut worker, &mut fresh] {
-            worker.learn(&mut shared, now);
+            worker.sync(&mut shared, now);
             let mut trust = Trust {
                 version: round,
-                regions: POLICY.regions.iter().map(|_| ApiTrust::default()).collect(),
+                regions: policy.regions.iter().map(|_| ApiTrust::default()).collect(),
             };
-            trust.regions[at] = worker.trust(now.mono);
+            trust.regions[at] = worker.trust().clone();
             assert!(!has_secret || trust.regions[at].pins.is_empty(), "the seal was broken");
             let pinned = |leaf: &&genesys_mtls_fuzz::cast::Leaf| {
                 trust.regions[at].pins.contains_key(&leaf.fingerprint())
             };
             for leaf in CAST.leaves.iter().filter(pinned) {
-                if let Outcome::Allow { region, .. } = outcome(&leaf.der, &POLICY, &trust) {
+                if let Outcome::Allow { region, .. } = outcome(&leaf.der, &policy, &trust) {
                     assert!(
                         region == at && leaf.by_digicert && leaf.region == Some("us-east-1"),
                         "{}",
@@ -69,12 +71,12 @@ fuzz_target!(|data: &[u8]| {
                     );
                 }
             }
-            let _ = (worker.pins(now.mono), worker.age(now.mono), worker.is_starting(), worker.failures());
-            worker.ask_early(&mut shared, now.mono);
+            let _ = (worker.pins(), worker.next_attempt(now.mono), worker.age(now.mono), worker.is_starting(), worker.failures());
+            worker.request_early(CAST.leaf(*kind).fingerprint(), &mut shared, now);
             let _ = worker.expects_news(now.mono + Duration::from_secs(2), now.mono);
-            if let (Some(_), _) = worker.tick(&AwsLcVerifier, &mut shared, now) {
+            if worker.tick(&AwsLcVerifier, &mut shared, now).call.is_some() {
                 let response = HttpResponse { status: 503, body: Some(Vec::new()), retry_after: None };
-                worker.answered(&Ok(response), digicert, &AwsLcVerifier, &mut shared, now);
+                worker.on_response(Ok(response), &AwsLcVerifier, &mut shared, now);
             }
         }
         now.mono += Duration::from_hours(1);

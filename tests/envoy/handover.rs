@@ -9,13 +9,14 @@ use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     config::load,
     http::HttpResponse,
-    pins::Refresher,
-    shared::{Secret, Store},
-    time::Now,
+    pins::{Client, Refresher},
+    shared::{MemoryStore, Secret},
+    time::{Monotonic, Now},
+    x509::fingerprint::Fingerprint,
 };
 use http::Request;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{fs, rc::Rc, time::Duration};
 use testbed::{
     World, config,
     genesys::{Credentials, Endpoint, Fault, Gate, Status},
@@ -174,58 +175,36 @@ async fn requests_that_are_held_outlive_an_update_of_their_listener() {
     stage.assert_in("ingress", "by the new policy", &new).await;
 }
 
-/// The shared data of one VM id, as one worker of ours would fill them by itself.
-#[derive(Default)]
-struct Shared(BTreeMap<String, Vec<u8>>);
-
-impl Store for Shared {
-    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
-        let value = self.0.get(key).cloned();
-        let version = value.as_ref().map(|_| 1);
-        (value, version)
+/// What our code writes with this OAuth client when the API names this certificate.
+fn written(policy: &Value, client: &Credentials, leaf: &Leaf) -> MemoryStore {
+    let policy = Rc::new(load(policy.to_string().as_bytes()).expect("a policy"));
+    let secret = Secret::new(client.client_secret.clone());
+    let client = Client::Own { id: client.client_id.clone(), secret };
+    let mut worker = Refresher::new(policy.clone(), &policy.regions[0], client, 7).expect("a key");
+    let mut shared = MemoryStore::default();
+    // Later than all that a running proxy has written, so that its sequence number is higher.
+    let mono = Monotonic::new(Duration::from_hours(1_000_000));
+    let now = Now { mono, wall: time::OffsetDateTime::now_utc().unix_timestamp(), random: 0.5 };
+    worker.request_early(Fingerprint::of(&leaf.der), &mut shared, now);
+    let mut call = worker.tick(&AwsLcVerifier, &mut shared, now).call;
+    let entity = json!({"signingAuthority": "DigiCert", "certificate": leaf.chain_pem});
+    while let Some(made) = call {
+        let is_login = made.headers.iter().any(|(_, value)| value == "/oauth/token");
+        let body = if is_login {
+            json!({"access_token": "x", "expires_in": 300})
+        } else {
+            json!({"entities": [entity]})
+        };
+        let body = Some(body.to_string().into_bytes());
+        let response = HttpResponse { status: 200, body, retry_after: None };
+        call = worker.on_response(Ok(response), &AwsLcVerifier, &mut shared, now).call;
     }
-
-    fn set(&mut self, key: &str, value: &[u8], _: Option<u32>) -> bool {
-        self.0.insert(key.to_owned(), value.to_vec());
-        true
-    }
+    assert!(worker.trust().pins.len() == 1, "the forged answer is a good one");
+    shared
 }
 
-impl Shared {
-    /// What our code writes with this OAuth client when the API names this certificate.
-    fn of(policy: &Value, client: &Credentials, leaf: &Leaf) -> Self {
-        let policy = load(policy.to_string().as_bytes()).expect("a policy");
-        let region = &policy.regions[0];
-        let secret = Secret::new(client.client_secret.clone());
-        let client = Some((client.client_id.clone(), secret));
-        let mut worker =
-            Refresher::new(&policy, region.source.as_ref().expect("a source"), client, 7).expect("a key");
-        let mut shared = Self::default();
-        // Ahead of whatever a running proxy has written, so that its sequence number looks newer.
-        let wall = time::OffsetDateTime::now_utc().unix_timestamp();
-        let now = Now { mono: Duration::from_hours(1_000_000), wall, roll: 0.5 };
-        let digicert = region.digicert.as_ref().expect("DigiCert");
-        worker.ask_early(&mut shared, now.mono);
-        let (mut call, _) = worker.tick(&AwsLcVerifier, &mut shared, now);
-        let entity = json!({"signingAuthority": "DigiCert", "certificate": leaf.chain_pem});
-        while let Some(made) = call {
-            let is_login = made.headers.iter().any(|(_, value)| value == "/oauth/token");
-            let body = if is_login {
-                json!({"access_token": "x", "expires_in": 300})
-            } else {
-                json!({"entities": [entity]})
-            };
-            let response =
-                HttpResponse { status: 200, body: Some(body.to_string().into_bytes()), retry_after: None };
-            (call, _) = worker.answered(&Ok(response), digicert, &AwsLcVerifier, &mut shared, now);
-        }
-        assert!(worker.trust(now.mono).pins.len() == 1, "the forged answer is a good one");
-        shared
-    }
-
-    fn key(&self, ending: &str) -> &str {
-        self.0.keys().find(|key| key.ends_with(ending)).expect("a key")
-    }
+fn key(shared: &MemoryStore, ending: &str) -> String {
+    shared.key(ending).expect("a key")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,21 +222,21 @@ async fn a_foreign_module_and_other_policies_of_the_same_vm_id_change_nothing_bu
         json!({"name": "abroad", "regions": {eu: {"genesys": {"ca_certificates": pki.eu.root.pem}}}});
 
     let client = world.genesys.credentials(REGION);
-    let ours = Shared::of(&slow, &client, &pki.us.digicert);
+    let ours = written(&slow, &client, &pki.us.digicert);
     let stranger = Credentials { client_secret: "another".to_owned(), ..client };
-    let forged = Shared::of(&slow, &stranger, &pki.digicert_lookalike);
-    let endings = ["/lease", "/record", "/wanted"];
+    let forged = written(&slow, &stranger, &pki.digicert_lookalike);
+    let endings = ["/lease", "/record", "/early"];
     let write = |value: &dyn Fn(&str) -> Vec<u8>| -> Vec<(String, Vec<u8>)> {
-        endings.iter().map(|ending| (ours.key(ending).to_owned(), value(ending))).collect()
+        endings.iter().map(|ending| (key(&ours, ending), value(ending))).collect()
     };
     let damages = [
         ("noise", write(&|_| vec![0xff; 500])),
         ("nothing", write(&|_| Vec::new())),
-        ("sealed_with_another_secret", write(&|ending| forged.0[forged.key(ending)].clone())),
+        ("sealed_with_another_secret", write(&|ending| forged.values[&key(&forged, ending)].0.clone())),
         (
             "moved",
             write(&|ending| {
-                forged.0[forged.key(if ending == "/lease" { "/record" } else { "/lease" })].clone()
+                forged.values[&key(&forged, if ending == "/lease" { "/record" } else { "/lease" })].0.clone()
             }),
         ),
     ];

@@ -8,9 +8,10 @@ use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     config::load,
     crl::CrlFetcher,
-    pins::Refresher,
+    pins::{Client, Refresher},
     shared::SharedStore,
     time::{Monotonic, Now},
+    x509::fingerprint::Fingerprint,
 };
 use serde_json::Value;
 use std::{cell::RefCell, collections::BTreeSet, rc::Rc};
@@ -34,22 +35,18 @@ impl SharedStore for Asked {
 
 const NOW: Now = Now { mono: Monotonic::from_millis(3_600_000), wall: 1_800_000_000, random: 0.5 };
 
-/// The keys under which the workers share what the certificates API said.
+/// The keys under which the workers share what the certificates API named.
 pub fn pin_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
-    let policy = load(policy.to_string().as_bytes()).map_err(|errors| format!("{errors:?}"))?;
+    let policy = Rc::new(load(policy.to_string().as_bytes()).map_err(|errors| format!("{errors:?}"))?);
     let region = policy.regions.iter().find(|region| region.id == REGION).ok_or("no region")?;
-    let source = region.source.as_ref().ok_or("no source")?;
     let client = world.genesys.credentials(REGION);
-    let client = (client.client_id, secret_of(world));
-    let mut worker = Refresher::new(&policy, source, Some(client), 7).ok_or("no refresher")?;
+    let client = Client::Own { id: client.client_id, secret: secret_of(world) };
+    let mut worker = Refresher::new(policy.clone(), region, client, 7).ok_or("no refresher")?;
     let mut asked = Asked::default();
-    worker.ask_early(&mut asked, NOW.mono);
+    worker.request_early(Fingerprint::of(b"unknown"), &mut asked, NOW);
     worker.tick(&AwsLcVerifier, &mut asked, NOW);
-    // Reads of all three, and what the log has announced.
+    // Lease, record and early request, and what the log has announced.
     let mut keys = asked.0.into_inner();
-    let lease = keys.iter().find(|key| key.ends_with("/lease")).ok_or("no lease")?.clone();
-    let (own, _) = lease.split_once("turns/").ok_or("no turns")?;
-    keys.extend([format!("{own}record"), format!("{}wanted", lease.trim_end_matches("lease"))]);
     let name = policy.name.as_str();
     keys.extend([format!("genesys_mtls/{name}/announced"), format!("genesys_mtls/{name}/told/{REGION}")]);
     Ok(keys.into_iter().collect())

@@ -16,7 +16,7 @@ use clap::ArgGroup;
 use genesys_mtls_filter::{
     decision::{Outcome, Reason, Verdict, decide},
     policy::Policy,
-    time::{Mono, UnixSeconds, Window},
+    time::{Monotonic, UnixSeconds, Window},
     x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use lists::Lists;
@@ -119,7 +119,7 @@ fn explain(
         Err(reason) => (refusal(reason, presented.note.clone()), None),
         Ok(Err(error)) => (refusal(Reason::from(&error), error.to_string()), None),
         Ok(Ok(certificate)) => (
-            decide(&certificate, policy, &trust.trust, lists, &AwsLcVerifier, at, Mono::ZERO),
+            decide(&certificate, policy, &trust.trust, lists, &AwsLcVerifier, at, Monotonic::ZERO),
             Some(certificate),
         ),
     };

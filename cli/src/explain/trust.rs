@@ -4,7 +4,7 @@ use crate::output::{self, Usage};
 use genesys_mtls_filter::{
     decision::trust::{ApiPin, ApiState, ApiTrust, Trust},
     policy::Policy,
-    time::{Mono, UnixSeconds},
+    time::{Monotonic, UnixSeconds},
     x509::fingerprint::Fingerprint,
 };
 use std::collections::HashMap;
@@ -43,7 +43,7 @@ pub fn gather(policy: &Policy, file: Option<&str>, given: &[Fingerprint]) -> Res
         state: if known && has_api { ApiState::Loaded } else { ApiState::NotLoaded },
         pins: if has_api { pins.iter().map(|pin| (*pin, forever)).collect() } else { HashMap::new() },
         // A refresh that began after the certificate was first met: it settles what the API does not name.
-        refreshed: known.then_some(Mono::MAX),
+        refreshed: known.then_some(Monotonic::MAX),
         ..ApiTrust::default()
     };
     let regions = policy.regions.iter().map(|one| region(one.source.is_some())).collect();

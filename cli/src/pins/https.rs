@@ -3,7 +3,6 @@
 use crate::output::{self, Usage};
 use genesys_mtls_filter::{
     http::{HttpCall, HttpResponse},
-    pins::MAX_ANSWER,
     x509::pem,
 };
 use std::{
@@ -60,7 +59,7 @@ impl Https {
     /// Makes a call. Like Envoy, it reports a host that cannot be reached or verified as 503.
     pub fn call(&self, call: &HttpCall) -> HttpResponse {
         self.last_error.replace(None);
-        let answer = self.send(call).and_then(|mut response| read(&mut response));
+        let answer = self.send(call).and_then(|mut response| read(&mut response, call.max_body));
         answer.unwrap_or_else(|error| {
             self.last_error.replace(Some(error));
             HttpResponse { status: 503, body: Some(Vec::new()), retry_after: None }
@@ -90,10 +89,9 @@ impl Https {
     }
 }
 
-fn read(response: &mut Response<Body>) -> Result<HttpResponse, String> {
-    let header = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
-    let retry_after = header.and_then(|value| value.trim().parse().ok()).map(Duration::from_secs);
-    let limit = u64::try_from(MAX_ANSWER).unwrap_or(u64::MAX).saturating_add(1);
+fn read(response: &mut Response<Body>, max_body: usize) -> Result<HttpResponse, String> {
+    let retry_after = response.headers().get("retry-after").map(|value| value.as_bytes().to_vec());
+    let limit = u64::try_from(max_body).unwrap_or(u64::MAX).saturating_add(1);
     let body = response.body_mut().with_config().limit(limit).read_to_vec();
     let body = match body {
         Ok(body) => Some(body),

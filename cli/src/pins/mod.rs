@@ -11,11 +11,11 @@ use aws_lc_verifier::AwsLcVerifier;
 use clap::ValueEnum;
 use genesys_mtls_filter::{
     http::Failure,
-    pins::{Client, Criteria, Fetch, FetchResult, Progress, Selection, Upstreams, select},
+    pins::{Client, Criteria, Fetch, FetchResult, Named, Progress, Selection, Upstreams},
     policy::{Credentials, NameRule, Source, names::RegionNames},
     regions,
     shared::Secret,
-    time::Mono,
+    time::{Monotonic, Now},
     x509::ca::CaCertificate,
 };
 use https::Https;
@@ -105,38 +105,43 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         arguments.connect_to.as_deref(),
         Duration::from_secs(arguments.timeout),
     )?;
-    let harvest = converse(&https, Upstreams { source: &source, client: &client });
-    let (current, upcoming) = match (harvest.current, harvest.upcoming) {
-        (Ok(current), Ok(upcoming)) => (current, upcoming),
-        (Err(failure), _) | (Ok(_), Err(failure)) => return Ok(failed(&source, &failure, &https)),
-    };
+    let timeout = Duration::from_secs(arguments.timeout);
+    let result = converse(&https, Upstreams { source: &source, client: &client, timeout });
+    if let Some(failure) =
+        [&result.current, &result.upcoming].into_iter().find_map(|list| list.as_ref().err())
+    {
+        return Ok(failed(&source, failure, &https));
+    }
+    let named = Named::read(&result);
     let criteria = Criteria {
         region: &source.region,
         region_names: &RegionNames::new([(source.certificate_name.as_str(), source.region.as_str())]),
         names: NameRule::default(),
         issuers: &issuers,
-        known: &[],
         verifier: &AwsLcVerifier,
         now: times::now(),
     };
-    let selection = select(current.iter().chain(&upcoming), criteria);
+    if let Some(flood) = named.flood() {
+        return Ok(failed(&source, &flood, &https));
+    }
+    for path in &named.unreadable {
+        anstream::eprintln!("warning: the answer of {} is not as specified at {path}", source.region);
+    }
+    let selection = named.select(criteria);
     if selection.pins.is_empty() {
         return Ok(none_usable(&source, &selection));
-    }
-    if let Some(flood) = selection.flood() {
-        return Ok(failed(&source, &flood, &https));
     }
     Ok(format::render(&source, &selection, arguments))
 }
 
 /// One refresh, with the filter's own state machine; only the calls are made here.
-fn converse(https: &Https, parties: Upstreams<'_>) -> FetchResult {
-    let mut token = None;
-    let (mut fetch, mut call) = Fetch::begin(parties, &mut token, Mono::ZERO);
+fn converse(https: &Https, upstreams: Upstreams<'_>) -> FetchResult {
+    let (mut token, now) = (None, Now { mono: Monotonic::ZERO, wall: times::now(), random: 0.5 });
+    let (mut fetch, mut call) = Fetch::begin(upstreams, &mut token, now.mono);
     loop {
-        match fetch.answered(&https.call(&call), parties, &mut token, Mono::ZERO) {
+        match fetch.on_response(&https.call(&call), upstreams, &mut token, now) {
             Progress::Call(next) => call = next,
-            Progress::Done(harvest) => return harvest,
+            Progress::Done(result) => return result,
         }
     }
 }
@@ -190,7 +195,7 @@ fn failed(source: &Source, failure: &Failure, https: &Https) -> Report {
     anstream::eprintln!("error: {} of {}: {detail}", failure.code, source.region);
     Report {
         text: String::new(),
-        json: json!({"region": source.region, "error": failure.code, "detail": detail}),
+        json: json!({"region": source.region, "error": failure.code.code(), "detail": detail}),
         good: false,
     }
 }
