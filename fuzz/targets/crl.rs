@@ -70,7 +70,7 @@ fuzz_target!(|data: &[u8]| {
             });
         for (worker, who) in [(&first, "the worker that fetched it"), (&second, "another worker")] {
             let status = worker.status(&CA[0], leaf, &mut Clock::at(NOW));
-            assert_eq!(status, expected, "{who}, of {}", leaf.summary.subject);
+            assert_eq!(status, expected, "{who}, of {}", leaf.summary().subject);
         }
     }
 });

@@ -76,7 +76,7 @@ impl CurrentCrl {
         for known in self.verified.iter().map(|(metadata, _)| metadata).chain(floor) {
             self.check_order(&crl.metadata, known, now)?;
         }
-        let index = SerialIndex::of(crl).map_err(|error| refused(&error))?;
+        let index = SerialIndex::of(crl)?;
         let before = self.verified.replace((crl.metadata.clone(), index));
         Ok(self.verified != before)
     }
@@ -133,8 +133,4 @@ impl CurrentCrl {
         let covers = metadata.covers(signer, certificate);
         covers.then(|| metadata.status(is_listed(), self.policy.clock_skew, clock))
     }
-}
-
-pub fn refused(error: &CrlError) -> Failure {
-    Failure::new(error.code(), format!("the CRL is refused: {error}"))
 }

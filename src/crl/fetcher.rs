@@ -1,10 +1,7 @@
 //! The CRLs of one URL as one worker sees them: fetched by the worker that holds the lease, verified and looked up by all.
 
 use crate::{
-    crl::{
-        current::{CurrentCrl, refused},
-        record::FetchRecord,
-    },
+    crl::{current::CurrentCrl, record::FetchRecord},
     http::{Failure, FailureCode, HttpCall, HttpResponse, Upstream},
     pins::{backoff, period},
     policy::{CrlSource, Policy, Refresh},
@@ -164,11 +161,11 @@ impl CrlFetcher {
         let body = response.body_within(policy.revocation.max_size).map_err(|detail| {
             Failure::new(FailureCode::CrlTooLarge, format!("{detail}: see revocation.max_size"))
         })?;
-        let crl = Crl::verify(body, policy.cas(&self.source), verifier).map_err(|error| refused(&error))?;
+        let crl = Crl::verify(body, policy.cas(&self.source), verifier)?;
         let metadata = &crl.metadata;
-        metadata.check_time(now.wall, policy.clock_skew).map_err(|error| refused(&error))?;
-        let current = self.crls.iter_mut().find(|current| current.ca == metadata.signer);
-        let current = current.ok_or_else(|| refused(&CrlError::MayNotSign))?;
+        metadata.check_time(now.wall, policy.clock_skew)?;
+        let mut crls = self.crls.iter_mut();
+        let current = crls.find(|crl| crl.ca == metadata.signer).ok_or(CrlError::MayNotSign)?;
         let floor = self.record.value.floor(&current.ca).filter(|_| self.is_sealed);
         let changed = current.replace(&crl, floor, now.wall)?;
         current.publish(&crl, store);

@@ -300,7 +300,7 @@ impl RequestHandler {
                 detail,
                 request_id: (decided.request_id)(),
                 digest: decided.digest,
-                certificate: decided.certificate.map(|certificate| &certificate.summary),
+                certificate: decided.certificate,
             };
             effects.push(self.denials.denied(&self.policy, &denial));
         }

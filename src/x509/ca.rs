@@ -5,7 +5,8 @@ use crate::{
     x509::{
         certificate::ClientCertificate,
         fingerprint::Fingerprint,
-        name as distinguished_name, pem,
+        name::{self as distinguished_name, DistinguishedName},
+        pem,
         signature::{RSA_BITS, SignatureVerifier, VerifierUnavailable, is_accepted_key, with_algorithms},
     },
 };
@@ -24,7 +25,7 @@ use x509_parser::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaCertificate {
     anchor: TrustAnchor<'static>,
-    subject: Vec<u8>,
+    subject: DistinguishedName,
     key_id: Option<Vec<u8>>,
     pub not_before: UnixSeconds,
     pub not_after: UnixSeconds,
@@ -63,7 +64,7 @@ pub enum CaError {
     )]
     Key(String),
     #[error(
-        "`{0}` limits directory names (nameConstraints), which cannot be checked here, so it would verify_issuer for nobody: give a \
+        "`{0}` limits directory names (nameConstraints), which cannot be checked here, so it would verify no certificate: give a \
          certificate of this CA without that limit, or DigiCert's pins without `issuers`"
     )]
     DirectoryNames(String),
@@ -147,7 +148,7 @@ impl CaCertificate {
         }
         Ok(Self {
             anchor,
-            subject: parsed.subject().as_raw().to_vec(),
+            subject: DistinguishedName::new(parsed.subject()),
             key_id,
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
@@ -164,7 +165,7 @@ impl CaCertificate {
 
     /// Whether this is the authority of that distinguished name (DER).
     pub fn is_named(&self, subject: &[u8]) -> bool {
-        self.subject == subject
+        DistinguishedName::from_der(subject).is_some_and(|subject| self.subject == subject)
     }
 
     /// Whether this CA's key signed the message. `algorithm` is the content of an `AlgorithmIdentifier`.
@@ -186,12 +187,6 @@ impl CaCertificate {
         })?
     }
 
-    /// Whether this CA's key signed what has this digest. `algorithm` is the content of an `AlgorithmIdentifier`.
-    pub fn has_signed(&self, digest: &[u8], algorithm: &[u8], signature: &[u8]) -> bool {
-        public_key(&self.anchor)
-            .is_some_and(|key| crate::x509::rust_crypto::verify_digest(key, digest, (algorithm, signature)))
-    }
-
     fn verify_issued(
         &self,
         verifier: &dyn SignatureVerifier,
@@ -200,10 +195,13 @@ impl CaCertificate {
         let leaf = EndEntityCert::try_from(&certificate.der).map_err(|_| IssuerError::BadSignature)?;
         // Validity, with the configured skew, is the decision's own rule; webpki gets a moment at which it holds.
         let within = Duration::from_secs(u64::try_from(certificate.not_after).unwrap_or(0));
+        // Names are compared here, and webpki compares bytes.
+        let (_, issuer) = Any::from_der(&certificate.issuer.der).map_err(|_| IssuerError::BadSignature)?;
+        let anchor = TrustAnchor { subject: issuer.data.into(), ..self.anchor.clone() };
         let verified = with_algorithms(verifier, |algorithms| {
             leaf.verify_for_usage(
                 algorithms,
-                std::slice::from_ref(&self.anchor),
+                std::slice::from_ref(&anchor),
                 &[],
                 UnixTime::since_unix_epoch(within),
                 UsageAlreadyChecked,

@@ -2,7 +2,10 @@
 
 use crate::{
     time::UnixSeconds,
-    x509::{fingerprint::Fingerprint, name as distinguished_name},
+    x509::{
+        fingerprint::Fingerprint,
+        name::{self as distinguished_name, DistinguishedName},
+    },
 };
 use rustls_pki_types::CertificateDer;
 use x509_parser::{
@@ -25,19 +28,16 @@ pub struct ClientCertificate {
     pub common_names: Vec<String>,
     pub not_before: UnixSeconds,
     pub not_after: UnixSeconds,
-    /// The issuer's distinguished name, in DER. Names are compared as bytes, never as printed text.
-    pub issuer: Vec<u8>,
+    pub issuer: DistinguishedName,
     /// The issuer's key, if the authority key identifier (RFC 5280, section 4.2.1.1) names it.
     pub authority_key: Option<Vec<u8>>,
     /// Serial number, big-endian.
     pub serial: Vec<u8>,
     /// URLs of the revocation lists it names (RFC 5280, section 4.2.1.13).
     pub crl_urls: Vec<String>,
-    /// For people: who the certificate says it is, who issued it, and its serial number.
-    pub summary: Summary,
 }
 
-/// What a log line shows of a certificate.
+/// For people: who the certificate says it is, who issued it, and its serial number.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     pub subject: String,
@@ -111,17 +111,22 @@ impl ClientCertificate {
             common_names: common_names_of(&parsed)?,
             not_before,
             not_after,
-            issuer: parsed.issuer().as_raw().to_vec(),
+            issuer: DistinguishedName::new(parsed.issuer()),
             authority_key,
             serial: parsed.raw_serial().to_vec(),
             crl_urls,
-            summary: Summary {
-                subject: distinguished_name::text(parsed.subject()),
-                issuer: distinguished_name::text(parsed.issuer()),
-                serial: parsed.raw_serial_as_string(),
-            },
             der: owned,
         })
+    }
+
+    /// Made when it is asked for: few certificates are ever printed.
+    pub fn summary(&self) -> Summary {
+        let parsed = X509Certificate::from_der(&self.der).map(|(_, parsed)| Summary {
+            subject: distinguished_name::text(parsed.subject()),
+            issuer: distinguished_name::text(parsed.issuer()),
+            serial: parsed.raw_serial_as_string(),
+        });
+        parsed.unwrap_or_default()
     }
 }
 

@@ -5,7 +5,7 @@
 //! and which certificates the CRL is about.
 
 use crate::{
-    http::FailureCode,
+    http::{Failure, FailureCode},
     time::{Clock, UnixSeconds},
     x509::{
         ca::{CaCertificate, IssuerError},
@@ -128,6 +128,12 @@ impl CrlError {
     }
 }
 
+impl From<CrlError> for Failure {
+    fn from(error: CrlError) -> Self {
+        Self::new(error.code(), format!("the CRL is refused: {error}"))
+    }
+}
+
 impl From<IssuerError> for CrlError {
     fn from(error: IssuerError) -> Self {
         match error {
@@ -181,18 +187,15 @@ impl<'a> Crl<'a> {
         let name = x509_parser::x509::X509Name::from_der(issuer).map_err(|_| BROKEN)?.1;
         let mut error = CrlError::OtherIssuer(distinguished_name::text(&name));
         for ca in cas.iter().filter(|ca| ca.is_named(issuer)) {
-            let refused = if ca.signs_lists {
-                match ca.verify_signature(verifier, algorithm, signature, signed) {
-                    Ok(()) => {
-                        metadata.signer = ca.ca.to_string();
-                        return Ok(Self { metadata, der, readable });
-                    }
-                    Err(error) => error.into(),
+            let signed = ca.verify_signature(verifier, algorithm, signature, signed);
+            match signed.map_err(CrlError::from) {
+                _ if !ca.signs_lists => error = error.max(CrlError::MayNotSign),
+                Ok(()) => {
+                    metadata.signer = ca.ca.to_string();
+                    return Ok(Self { metadata, der, readable });
                 }
-            } else {
-                CrlError::MayNotSign
-            };
-            error = error.max(refused);
+                Err(refused) => error = error.max(refused),
+            }
         }
         Err(error)
     }

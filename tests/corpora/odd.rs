@@ -88,7 +88,7 @@ fn decision(certificate: &ClientCertificate, policy: &mut Policy) -> String {
     policy.region_names = super::names(policy);
     let at = certificate.not_after;
     match decide(certificate, policy, &Trust::default(), &(), &AwsLcVerifier, at, Monotonic::ZERO).outcome {
-        Outcome::Allow { .. } => panic!("let in: {}", certificate.summary.subject),
+        Outcome::Allow { .. } => panic!("let in: {}", certificate.summary().subject),
         Outcome::Deny(reason) => reason.to_string(),
     }
 }

@@ -195,7 +195,7 @@ fn document(stage: &Stage, table: &[Row]) -> String {
     let mut text = String::from(
         "# Capabilities, each left out in turn
 
-Written by a test (`UPDATE_GOLDEN=1 cargo test --test envoy without_any_one_capability`), which fails when a real Envoy does
+Written by a test (`UPDATE_GOLDEN=1 cargo test -p tests --test envoy without_any_one_capability`), which fails when a real Envoy does
 otherwise. The list is that of [`envoy/xds/genesys_mtls.yaml`](../envoy/xds/genesys_mtls.yaml), the guard is behind the filter
 as shipped, and a request that waits ends after 15 s (`stream_idle_timeout`).
 

@@ -85,7 +85,7 @@ impl Lists {
         Ok(Said {
             issuer: signer.map(|ca| ca.name.clone()).unwrap_or_default(),
             covers: signer
-                .is_some_and(|ca| metadata.covers(ca, certificate) && ca.is_named(&certificate.issuer)),
+                .is_some_and(|ca| metadata.covers(ca, certificate) && ca.is_named(&certificate.issuer.der)),
             metadata: crl.metadata,
             entries,
             is_listed,

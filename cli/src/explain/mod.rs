@@ -167,9 +167,9 @@ fn render(
 ) -> String {
     let mut text = String::new();
     if let Some(certificate) = certificate {
-        let _ = writeln!(text, "certificate  {}", foreign(&certificate.summary.subject));
-        let _ = writeln!(text, "  issuer     {}", foreign(&certificate.summary.issuer));
-        let _ = writeln!(text, "  serial     {}", certificate.summary.serial);
+        let _ = writeln!(text, "certificate  {}", foreign(&certificate.summary().subject));
+        let _ = writeln!(text, "  issuer     {}", foreign(&certificate.summary().issuer));
+        let _ = writeln!(text, "  serial     {}", certificate.summary().serial);
         let _ = writeln!(text, "  sha256     {}", certificate.fingerprint);
     }
     let _ = writeln!(text, "policy       {}, {}", policy.name, trust.words());
@@ -248,9 +248,9 @@ fn to_json(
         "worth_asking_the_api": verdict.needs_pin.is_some(),
         "rows": rows,
         "certificate": certificate.map(|certificate| json!({
-            "subject": certificate.summary.subject,
-            "issuer": certificate.summary.issuer,
-            "serial": certificate.summary.serial,
+            "subject": certificate.summary().subject,
+            "issuer": certificate.summary().issuer,
+            "serial": certificate.summary().serial,
             "sha256": certificate.fingerprint.to_string(),
             "dns_names": certificate.dns_names,
             "common_names": certificate.common_names,

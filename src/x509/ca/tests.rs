@@ -227,7 +227,7 @@ fn an_authority_knows_its_name_and_what_its_key_has_signed() {
     let us = authority(&cast.us_ca);
     let leaf = us_leaf(&cast.us_ca);
     let parts = der::children(&leaf.der);
-    let issuer = &client(&leaf).issuer;
+    let issuer = &client(&leaf).issuer.der;
     assert!(us.is_named(issuer) && authority(&cast.impostor).is_named(issuer));
     assert!(!authority(&cast.eu_ca).is_named(issuer) && !us.is_named(&[]));
 
@@ -244,6 +244,24 @@ fn an_authority_knows_its_name_and_what_its_key_has_signed() {
         ("with Ed25519", &us, message, alg_id::ED25519.as_ref(), unsupported),
     ] {
         assert_eq!(authority.verify_signature(VERIFIER, algorithm, signature, message), expected, "{what}");
+    }
+}
+
+#[test]
+fn issuer_may_write_its_name_in_another_kind_of_string() {
+    let ca = ca("unit-strings").dn(&[("O", "One"), ("CN", "Root 1")]).self_signed();
+    let parts = der::children(&leaf(&ca).name(US).issue().tbs());
+    let cases: [(&[u8], &[u8], Result<(), IssuerError>); 2] = [
+        (b"\x0c\x06Root 1", b"\x13\x06Root 1", Ok(())),
+        (b"Root 1", b"root 1", Err(IssuerError::UnknownIssuer)),
+    ];
+    for (old, new, expected) in cases {
+        let at = parts[3].windows(old.len()).position(|window| window == old).unwrap();
+        let mut changed = parts.clone();
+        changed[3][at..at + new.len()].copy_from_slice(new);
+        let changed: Vec<&[u8]> = changed.iter().map(Vec::as_slice).collect();
+        let certificate = ClientCertificate::parse(&ca.sign_tbs(&der::sequence(&changed))).unwrap();
+        assert_eq!(vouch_now(&[authority(&ca)], &certificate), expected, "{new:?}");
     }
 }
 

@@ -52,9 +52,9 @@ fn the_fields_come_out_as_they_went_in() {
     assert_eq!((parsed.not_before, parsed.not_after), (BEGIN, END));
     assert_eq!(parsed.fingerprint.to_string(), leaf.sha256);
     assert_eq!(parsed.der.as_ref(), leaf.der);
-    assert_eq!(parsed.issuer, der::children(&leaf.tbs())[3]);
-    assert_eq!(parsed.summary.serial, "0a:0b");
-    assert_eq!(parsed.summary.issuer, "C=US, ST=Indiana, CN=Unit root us-east-1");
+    assert_eq!(parsed.issuer.der, der::children(&leaf.tbs())[3]);
+    assert_eq!(parsed.summary().serial, "0a:0b");
+    assert_eq!(parsed.summary().issuer, "C=US, ST=Indiana, CN=Unit root us-east-1");
     assert_eq!(parsed.authority_key.as_ref().map(Vec::len), Some(20));
     let unidentified = client(&named().no_authority_key_id().issue());
     assert_eq!(unidentified.authority_key, None);
