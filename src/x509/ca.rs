@@ -186,12 +186,6 @@ impl CaCertificate {
         })?
     }
 
-    /// Whether this CA's key signed what has this digest. `algorithm` is the content of an `AlgorithmIdentifier`.
-    pub fn has_signed(&self, digest: &[u8], algorithm: &[u8], signature: &[u8]) -> bool {
-        public_key(&self.anchor)
-            .is_some_and(|key| crate::x509::rust_crypto::verify_digest(key, digest, (algorithm, signature)))
-    }
-
     fn verify_issued(
         &self,
         verifier: &dyn SignatureVerifier,

@@ -6,8 +6,6 @@ pub mod crl;
 pub mod fingerprint;
 pub mod name;
 pub mod pem;
-#[doc(hidden)]
-pub mod rust_crypto;
 pub mod signature;
 pub mod uri;
 pub mod verify_signature;
