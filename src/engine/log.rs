@@ -5,10 +5,10 @@ use crate::{
     decision::Reason,
     engine::effect::Effect,
     peer::digest::Digest,
-    pins::{Event, PinChange, PinStatus, SkippedEntities},
+    pins::{Event, PinChange, PinStatus},
     policy::{CrlSource, Mode, Policy},
     time::{Monotonic, UnixSeconds},
-    x509::{ca::CaCertificate, certificate::Summary},
+    x509::{ca::CaCertificate, certificate::ClientCertificate},
 };
 use log::Level;
 use std::{
@@ -38,7 +38,7 @@ pub struct Denial<'a> {
     pub detail: &'a str,
     pub request_id: Option<String>,
     pub digest: Option<&'a Digest>,
-    pub certificate: Option<&'a Summary>,
+    pub certificate: Option<&'a ClientCertificate>,
 }
 
 /// Lines written and suppressed per reason.
@@ -77,7 +77,8 @@ impl DenialLog {
             request_id.as_deref().unwrap_or_default(),
             digest.map(Digest::to_string).unwrap_or_default()
         );
-        if let Some(summary) = certificate {
+        if let Some(certificate) = certificate {
+            let summary = certificate.summary();
             for (key, value) in
                 [("subject", &summary.subject), ("issuer", &summary.issuer), ("serial", &summary.serial)]
             {
@@ -120,7 +121,7 @@ pub fn refresh(policy: &str, region: &str, event: &Event) -> Option<Effect> {
                 next_in.as_secs_f64()
             ),
         ),
-        Event::Skipped(SkippedEntities { reasons, unreadable }) => {
+        Event::Skipped { reasons, unreadable } => {
             let mut counts = BTreeMap::<&str, u32>::new();
             for reason in reasons {
                 *counts.entry(reason.code()).or_default() += 1;

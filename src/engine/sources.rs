@@ -233,7 +233,7 @@ fn report(policy: &str, region: &str, step: Step, effects: &mut Vec<Effect>) {
             Event::Failed { failure, .. } => {
                 effects.push(metrics::refreshed(policy, region, failure.code.code()));
             }
-            Event::Skipped(_) => {}
+            Event::Skipped { .. } => {}
         }
         effects.extend(log::refresh(policy, region, &event));
     }

@@ -428,7 +428,7 @@ proptest! {
             let outcome = decide(&certificate, &policy, &trust, &(), VERIFIER, NOW, Monotonic::ZERO).outcome;
             if let Outcome::Allow { region, .. } = outcome {
                 prop_assert_eq!(region, "us-east-1");
-                prop_assert!(allowed.contains(&certificate.fingerprint), "{:?}", certificate.summary);
+                prop_assert!(allowed.contains(&certificate.fingerprint), "{:?}", certificate.summary());
             }
         }
     }
