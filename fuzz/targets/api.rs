@@ -23,8 +23,7 @@ fuzz_target!(|data: &[u8]| {
     let region = POLICY.regions.iter().find(|region| region.id == "us-east-1").unwrap();
     let source = region.source.as_ref().unwrap();
     let upstreams = Upstreams { source, client: &Client::Injected, timeout: Duration::from_secs(5) };
-    let (mut token, now) =
-        (None, Now { mono: Monotonic::from_millis(1_000_000), wall: NOW, random: 0.5 });
+    let (mut token, now) = (None, Now { mono: Monotonic::from_millis(1_000_000), wall: NOW, random: 0.5 });
     let (mut fetch, mut call) = Fetch::begin(upstreams, &mut token, now.mono);
     let mut answers = data.split(|byte| *byte == 0xff);
     // Both statuses, five pages each.

@@ -19,7 +19,8 @@ fuzz_target!(|data: &[u8]| {
     let source = POLICY.regions[0].source.as_ref().unwrap();
     let client = Client::Own { id: "id".to_owned(), secret: Secret::new("s3cret".to_owned()) };
     let upstreams = Upstreams { source, client: &client, timeout: Duration::from_secs(5) };
-    let (mut token, now) = (None::<Token>, Now { mono: Monotonic::from_millis(1_000_000), wall: 0, random: 0.5 });
+    let (mut token, now) =
+        (None::<Token>, Now { mono: Monotonic::from_millis(1_000_000), wall: 0, random: 0.5 });
     let (mut fetch, call) = Fetch::begin(upstreams, &mut token, now.mono);
     assert!(call.cluster == source.login_cluster, "the secret goes to the login host");
     let response = HttpResponse {

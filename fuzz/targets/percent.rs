@@ -4,7 +4,7 @@
 
 use genesys_mtls_filter::{
     peer::{
-        bind::{Shown, bind, from_hop},
+        bind::{Shown, bind},
         xfcc::MAX_HEADER,
     },
     x509::fingerprint::Fingerprint,

@@ -6,7 +6,7 @@ use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     decision::{
         Outcome,
-        trust::{ApiTrust, Trust},
+        trust::Trust,
     },
     http::HttpResponse,
     pins::{Client, Refresher},
@@ -53,25 +53,26 @@ fuzz_target!(|data: &[u8]| {
     for round in 0..3_u64 {
         for worker in [&mut worker, &mut fresh] {
             worker.sync(&mut shared, now);
-            let mut trust = Trust {
-                version: round,
-                regions: policy.regions.iter().map(|_| ApiTrust::default()).collect(),
-            };
-            trust.regions[at] = worker.trust().clone();
-            assert!(!has_secret || trust.regions[at].pins.is_empty(), "the seal was broken");
-            let pinned = |leaf: &&genesys_mtls_fuzz::cast::Leaf| {
-                trust.regions[at].pins.contains_key(&leaf.fingerprint())
-            };
+            let said = worker.trust().clone();
+            assert!(!has_secret || said.pins.is_empty(), "the seal was broken");
+            let trust = Trust { version: round, regions: [(region.id.clone(), said.clone())].into() };
+            let pinned = |leaf: &&genesys_mtls_fuzz::cast::Leaf| said.pins.contains_key(&leaf.fingerprint());
             for leaf in CAST.leaves.iter().filter(pinned) {
-                if let Outcome::Allow { region, .. } = outcome(&leaf.der, &policy, &trust) {
+                if let Outcome::Allow { region: id, .. } = outcome(&leaf.der, &policy, &trust) {
                     assert!(
-                        region == at && leaf.by_digicert && leaf.region == Some("us-east-1"),
+                        id == region.id && leaf.by_digicert && leaf.region == Some("us-east-1"),
                         "{}",
                         leaf.what
                     );
                 }
             }
-            let _ = (worker.pins(), worker.next_attempt(now.mono), worker.age(now.mono), worker.is_starting(), worker.failures());
+            let _ = (
+                worker.pins(),
+                worker.next_attempt(now.mono),
+                worker.age(now.mono),
+                worker.is_starting(),
+                worker.failures(),
+            );
             worker.request_early(CAST.leaf(*kind).fingerprint(), &mut shared, now);
             let _ = worker.expects_news(now.mono + Duration::from_secs(2), now.mono);
             if worker.tick(&AwsLcVerifier, &mut shared, now).call.is_some() {
