@@ -53,6 +53,3 @@ pub mod x509;
 mod filter;
 #[cfg(target_arch = "wasm32")]
 mod host;
-
-/// Release and commit of this build, logged at start so that a running module can be told from its log.
-pub const BUILD: &str = env!("GENESYS_MTLS_BUILD");

@@ -6,13 +6,12 @@ use crate::{
     engine::{
         effect::{CallId, Effect},
         io::Io,
-        log,
-        metrics::{self, Gauges},
+        log, metrics,
     },
     http::{Failure, HttpResponse},
     policy::{Authority, CrlSource, Policy, RegionPolicy, RevocationMode},
     shared::Secret,
-    time::{Clock, Monotonic, Now},
+    time::{Clock, Monotonic},
     x509::{ca::CaCertificate, certificate::ClientCertificate, crl::RevocationStatus},
 };
 use std::{collections::BTreeMap, rc::Rc};
@@ -36,23 +35,16 @@ impl Crls {
     pub fn new(policy: Rc<Policy>, worker: u64) -> Self {
         let consulted = policy.revocation.mode != RevocationMode::Off;
         let named = if consulted { policy.revocation.lists.clone() } else { Vec::new() };
-        Self {
-            policy,
-            worker,
-            fetchers: Vec::new(),
-            named,
-            secrets: BTreeMap::new(),
-            has_fetched: false,
-            version: 0,
-        }
+        let (fetchers, secrets) = (Vec::new(), BTreeMap::new());
+        Self { policy, worker, fetchers, named, secrets, has_fetched: false, version: 0 }
     }
 
     pub fn set_secret(&mut self, region: &str, secret: Secret) {
         self.secrets.insert(region.to_owned(), secret);
     }
 
-    /// Follows the CRLs that a certificate names, on hosts that the policy allows, if no CRL covered it. To be asked for
-    /// certificates that an authority of the region issued. True if there are new ones.
+    /// Follows the CRLs that a certificate names, on hosts that the policy allows. To be asked for certificates that an
+    /// authority of the region issued. True if there are new ones.
     pub fn follow(&mut self, region: &str, authority: Authority, certificate: &ClientCertificate) -> bool {
         for url in &certificate.crl_urls {
             let known = self.fetchers.iter().map(|fetcher| &fetcher.source).chain(&self.named);
@@ -63,38 +55,34 @@ impl Crls {
     }
 
     /// Reads what other workers have fetched, also of CRLs that are new here.
-    pub fn sync(&mut self, io: &mut Io<'_>, now: Now) {
+    pub fn sync(&mut self, io: &mut Io<'_>) {
         for source in std::mem::take(&mut self.named) {
             let secret = self.secrets.get(&source.region);
             self.fetchers.extend(CrlFetcher::new(&self.policy, source, secret, self.worker));
         }
+        let now = io.now();
         for fetcher in &mut self.fetchers {
             fetcher.sync(io.verifier, io.store, now);
         }
     }
 
-    pub fn tick(&mut self, io: &mut Io<'_>, now: Now, effects: &mut Vec<Effect>) {
-        self.sync(io, now);
+    pub fn tick(&mut self, io: &mut Io<'_>) {
+        self.sync(io);
+        let now = io.now();
         for fetcher in &mut self.fetchers {
             let (call, event) = fetcher.tick(io.verifier, io.store, now);
-            report(&self.policy.name, fetcher, event, effects);
+            report(io, &self.policy, fetcher, event);
             let id = CallId::Crl(fetcher.id.clone());
-            effects.extend(call.map(|call| Effect::Call { id, call }));
+            io.effects.extend(call.map(|call| Effect::Call { id, call }));
         }
     }
 
-    pub fn on_response(
-        &mut self,
-        id: &str,
-        response: Result<HttpResponse, Failure>,
-        io: &mut Io<'_>,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub fn on_response(&mut self, id: &str, response: Result<HttpResponse, Failure>, io: &mut Io<'_>) {
         let Some(fetcher) = self.fetchers.iter_mut().find(|fetcher| fetcher.id == id) else { return };
         self.has_fetched |= response.is_ok();
+        let now = io.now();
         let event = fetcher.on_response(response, io.verifier, io.store, now);
-        report(&self.policy.name, fetcher, event, effects);
+        report(io, &self.policy, fetcher, event);
     }
 
     /// Whether a verdict may have changed by what the CRLs say since this was last asked.
@@ -109,19 +97,19 @@ impl Crls {
         }
     }
 
-    pub fn write_gauges(&self, gauges: &mut Gauges<'_>, memory: u64) {
-        gauges.memory(self.has_fetched, memory);
+    pub fn write_gauges(&self, io: &mut Io<'_>) {
+        metrics::policy_gauges(io, &self.policy, self.has_fetched);
         for fetcher in &self.fetchers {
-            gauges.crl(fetcher);
+            metrics::crl_gauges(io, &self.policy, fetcher);
         }
     }
 }
 
-fn report(policy: &str, fetcher: &CrlFetcher, event: Option<CrlEvent>, effects: &mut Vec<Effect>) {
+fn report(io: &mut Io<'_>, policy: &Policy, fetcher: &CrlFetcher, event: Option<CrlEvent>) {
     let Some(event) = event else { return };
-    let failure = if let CrlEvent::Failed { failure, .. } = &event { Some(failure) } else { None };
-    effects.push(metrics::crl_fetched(policy, &fetcher.source, failure));
-    effects.extend(log::crl(policy, fetcher, &event));
+    let failure = if let CrlEvent::Failed { failure, .. } = &event { Some(failure.code) } else { None };
+    metrics::crl_fetched(io, policy, &fetcher.source, failure);
+    log::crl(io, policy, fetcher, &event);
 }
 
 impl Revocations for Crls {
@@ -133,11 +121,9 @@ impl Revocations for Crls {
         certificate: &ClientCertificate,
         clock: &mut Clock,
     ) -> RevocationStatus {
-        let covering = self
-            .fetchers
-            .iter()
-            .filter(|fetcher| fetcher.source.region == region.id && fetcher.source.authority == authority);
-        let said = covering.filter_map(|fetcher| fetcher.status(signer, certificate, clock));
+        let of_signer = |source: &CrlSource| source.region == region.id && source.authority == authority;
+        let fetchers = self.fetchers.iter().filter(|fetcher| of_signer(&fetcher.source));
+        let said = fetchers.filter_map(|fetcher| fetcher.status(signer, certificate, clock));
         said.max().unwrap_or(RevocationStatus::Unknown)
     }
 }

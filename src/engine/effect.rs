@@ -1,8 +1,8 @@
-//! What the engine answers with: what becomes of a request, and what the filter has to do about it.
+//! What the engine answers with: what becomes of a request, and what the filter has to do.
 
-use crate::{decision::Reason, engine::counter::Allowances, http::HttpCall};
+use crate::{decision::Reason, http::HttpCall};
 use log::Level;
-use std::{rc::Rc, time::Duration};
+use std::{cell::Cell, rc::Rc, time::Duration};
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
@@ -22,9 +22,8 @@ pub struct Allowed {
     pub verdict: String,
     /// The value of the identity header.
     pub identity: String,
-    pub allowances: Option<Allowances>,
-    /// No current CRL covers the certificate, and the policy does not demand one.
-    pub unchecked: bool,
+    /// What counts such a request.
+    pub counters: Vec<Rc<Cell<u64>>>,
 }
 
 /// Which conversation a call belongs to. Each has one call at a time.
@@ -36,7 +35,7 @@ pub enum CallId {
     Crl(String),
 }
 
-/// What the filter has to do, in this order.
+/// What the filter has to do.
 #[derive(Debug)]
 pub enum Effect {
     /// Make a call; its answer goes to `Engine::on_response`.

@@ -3,12 +3,12 @@
 use crate::{
     crl::{CrlEvent, CrlFetcher},
     decision::Reason,
-    engine::effect::Effect,
+    engine::io::Io,
     peer::digest::Digest,
     pins::{Event, PinChange, PinStatus},
-    policy::{CrlSource, Mode, Policy},
+    policy::{Authority, CrlSource, Mode, Policy},
     time::{Monotonic, UnixSeconds},
-    x509::{ca::CaCertificate, certificate::ClientCertificate},
+    x509::certificate::ClientCertificate,
 };
 use log::Level;
 use std::{
@@ -16,6 +16,9 @@ use std::{
     fmt::Write as _,
     time::{Duration, SystemTime},
 };
+
+/// Release and commit of this build, so that a running module can be identified by its log.
+const BUILD: &str = env!("GENESYS_MTLS_BUILD");
 
 /// Lines per reason and window.
 const PER_WINDOW: u32 = 10;
@@ -26,10 +29,6 @@ const MAX_PIN_LINES: usize = 20;
 
 /// Characters shown of a text from outside.
 const MAX_TEXT: usize = 200;
-
-fn line(level: Level, text: String) -> Effect {
-    Effect::Log { level, line: format!("genesys_mtls: {text}") }
-}
 
 /// What a denial's line says.
 #[derive(Debug)]
@@ -68,7 +67,7 @@ impl DenialLog {
     }
 
     /// The line of a denial. The client wrote the certificate: its text is escaped and cut.
-    pub fn denied(&mut self, policy: &Policy, denial: &Denial<'_>) -> Effect {
+    pub fn denied(&mut self, io: &mut Io<'_>, policy: &Policy, denial: &Denial<'_>) {
         let Denial { reason, detail, request_id, digest, certificate } = denial;
         let mut text = format!(
             "denied policy={} mode={} reason={reason} request_id={:?} detail={detail:?} sha256={:?}",
@@ -89,7 +88,7 @@ impl DenialLog {
         if suppressed > 0 {
             let _ = write!(text, " suppressed={suppressed}");
         }
-        line(Level::Warn, text)
+        io.log(Level::Warn, text);
     }
 }
 
@@ -102,16 +101,17 @@ fn cut(text: &str) -> String {
 }
 
 /// What a refresh did: a line per change of state, not per attempt.
-pub fn refresh(policy: &str, region: &str, event: &Event) -> Option<Effect> {
-    Some(match event {
-        Event::Refreshed { named, kept, changed, recovered } if *changed || *recovered => line(
+pub fn refresh(io: &mut Io<'_>, policy: &Policy, region: &str, event: &Event) {
+    let policy = &policy.name;
+    match event {
+        Event::Refreshed { named, kept, changed, recovered } if *changed || *recovered => io.log(
             Level::Info,
             format!(
                 "refreshed policy={policy} region={region} pins={named} kept={kept} changed={changed} \
                  recovered={recovered}"
             ),
         ),
-        Event::Failed { failure, failures, next_in, new: true } => line(
+        Event::Failed { failure, failures, next_in, new: true } => io.log(
             Level::Warn,
             format!(
                 "refresh failed policy={policy} region={region} reason={} detail={:?} failures={failures} \
@@ -126,75 +126,78 @@ pub fn refresh(policy: &str, region: &str, event: &Event) -> Option<Effect> {
             for reason in reasons {
                 *counts.entry(reason.code()).or_default() += 1;
             }
-            line(
+            io.log(
                 Level::Info,
                 format!(
                     "not pinned from the API's answer policy={policy} region={region} entities={counts:?} \
                      unreadable={unreadable:?}"
                 ),
-            )
+            );
         }
-        Event::Refreshed { .. } | Event::Failed { .. } => return None,
-    })
+        Event::Refreshed { .. } | Event::Failed { .. } => {}
+    }
 }
 
 /// What became of pins.
-pub fn pins(policy: &Policy, region: &str, changes: &[PinChange], effects: &mut Vec<Effect>) {
-    effects.extend(changes.iter().take(MAX_PIN_LINES).map(|change| pin(policy, region, change)));
+pub fn pins(io: &mut Io<'_>, policy: &Policy, region: &str, changes: &[PinChange]) {
+    for change in changes.iter().take(MAX_PIN_LINES) {
+        pin(io, policy, region, change);
+    }
     if let Some(more @ 1..) = changes.len().checked_sub(MAX_PIN_LINES) {
         let text = format!("{more} more pins changed policy={} region={region}", policy.name);
-        effects.push(line(Level::Warn, text));
+        io.log(Level::Warn, text);
     }
 }
 
 /// A client whose certificate the API stopped naming may be denied soon, or is from now on.
-fn pin(policy: &Policy, region: &str, change: &PinChange) -> Effect {
+fn pin(io: &mut Io<'_>, policy: &Policy, region: &str, change: &PinChange) {
     let PinChange { pin, status, not_after } = change;
     let about = format!("policy={} region={region} sha256={pin} until={}", policy.name, date(*not_after));
-    match status {
-        Some(PinStatus::Named) => line(Level::Info, format!("pinned, the API names it {about}")),
+    let (level, news) = match status {
+        Some(PinStatus::Named) => (Level::Info, "pinned, the API names it".to_owned()),
         Some(PinStatus::Kept) => {
             let kept = humantime::format_duration(policy.refresh.keep_removed);
-            line(Level::Warn, format!("pin kept for {kept}, the API stopped naming it {about}"))
+            (Level::Warn, format!("pin kept for {kept}, the API stopped naming it"))
         }
-        Some(PinStatus::Stale) => line(
-            Level::Warn,
-            format!("pin out of use, no refresh has succeeded within max_staleness {about}"),
-        ),
-        None => line(Level::Warn, format!("pin lapsed, the API stopped naming it {about}")),
-    }
+        Some(PinStatus::Stale) => {
+            (Level::Warn, "pin out of use, no refresh has succeeded within max_staleness".to_owned())
+        }
+        None => (Level::Warn, "pin lapsed, the API stopped naming it".to_owned()),
+    };
+    io.log(level, format!("{news} {about}"));
 }
 
 /// A region whose pins cannot be fetched.
-pub fn no_credentials(policy: &Policy, region: &str, variable: &str) -> Effect {
-    line(
+pub fn no_credentials(io: &mut Io<'_>, policy: &Policy, region: &str, variable: &str) {
+    io.log(
         Level::Error,
         format!(
             "refresh off policy={} region={region} reason=no_credentials detail=\"environment variable {variable} is not \
              set in this VM: add it to vm_config.environment_variables (Istio: vmConfig.env)\"",
             policy.name
         ),
-    )
+    );
 }
 
 /// What fetching a CRL did.
-pub fn crl(policy: &str, crl: &CrlFetcher, event: &CrlEvent) -> Option<Effect> {
+pub fn crl(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher, event: &CrlEvent) {
     let CrlSource { region, authority, url, .. } = &crl.source;
     // A certificate chooses the URL where CRLs are discovered.
     let about = format!(
-        "policy={policy} region={region} authority={} list={} url={:?}",
+        "policy={} region={region} authority={} list={} url={:?}",
+        policy.name,
         authority.code(),
         crl.id,
         cut(url)
     );
-    Some(match event {
-        CrlEvent::Fetched { entries, changed, recovered } if *changed || *recovered => line(
+    match event {
+        CrlEvent::Fetched { entries, changed, recovered } if *changed || *recovered => io.log(
             Level::Info,
             format!(
                 "revocation list fetched {about} entries={entries} changed={changed} recovered={recovered}"
             ),
         ),
-        CrlEvent::Failed { failure, failures, next_in, new: true } => line(
+        CrlEvent::Failed { failure, failures, next_in, new: true } => io.log(
             Level::Warn,
             format!(
                 "fetching a revocation list failed {about} reason={} detail={:?} failures={failures} next_in={:.1}s; the \
@@ -204,47 +207,37 @@ pub fn crl(policy: &str, crl: &CrlFetcher, event: &CrlEvent) -> Option<Effect> {
                 next_in.as_secs_f64()
             ),
         ),
-        CrlEvent::Fetched { .. } | CrlEvent::Failed { .. } => return None,
-    })
-}
-
-/// What this policy trusts, and until when.
-pub fn announce(policy: &Policy, now: UnixSeconds, effects: &mut Vec<Effect>) {
-    let mut say = |level, text| effects.push(line(level, text));
-    let (name, regions) = (&policy.name, policy.regions.len());
-    say(
-        Level::Info,
-        format!("configured build={} policy={name} mode={} regions={regions}", crate::BUILD, mode(policy)),
-    );
-    for region in &policy.regions {
-        let (pins, api) =
-            region.digicert.as_ref().map_or((0, false), |digicert| (digicert.pins.len(), digicert.api));
-        say(
-            Level::Info,
-            format!(
-                "trusts policy={name} region={} name={} genesys_cas={} digicert_pins={pins} digicert_api={api}",
-                region.id,
-                region.certificate_name,
-                region.genesys.len(),
-            ),
-        );
-        let issuers = region.digicert.iter().flat_map(|digicert| &digicert.issuers);
-        for ca in region.genesys.iter().chain(issuers) {
-            let (level, text) = announce_ca(ca, now);
-            let until = date(ca.not_after);
-            say(
-                level,
-                format!("{text} policy={name} region={} subject={:?} until={until}", region.id, ca.name),
-            );
-        }
+        CrlEvent::Fetched { .. } | CrlEvent::Failed { .. } => {}
     }
 }
 
-fn announce_ca(ca: &CaCertificate, now: UnixSeconds) -> (Level, &'static str) {
-    if now > ca.not_after {
-        (Level::Warn, "this CA has expired and vouches for nobody:")
-    } else {
-        (Level::Info, "trusts CA")
+/// What this policy trusts, and until when.
+pub fn announce(io: &mut Io<'_>, policy: &Policy) {
+    let (name, regions, now) = (&policy.name, policy.regions.len(), io.now().wall);
+    io.log(
+        Level::Info,
+        format!("configured build={BUILD} policy={name} mode={} regions={regions}", mode(policy)),
+    );
+    for region in &policy.regions {
+        let (id, certificate_name, cas) = (&region.id, &region.certificate_name, region.genesys.len());
+        let (pins, api) =
+            region.digicert.as_ref().map_or((0, false), |digicert| (digicert.pins.len(), digicert.api));
+        io.log(
+            Level::Info,
+            format!(
+                "trusts policy={name} region={id} name={certificate_name} genesys_cas={cas} digicert_pins={pins} \
+                 digicert_api={api}"
+            ),
+        );
+        for ca in Authority::ALL.into_iter().flat_map(|authority| region.cas(authority)) {
+            let (level, text) = if now > ca.not_after {
+                (Level::Warn, "this CA has expired and verifies no certificate:")
+            } else {
+                (Level::Info, "trusts CA")
+            };
+            let until = date(ca.not_after);
+            io.log(level, format!("{text} policy={name} region={id} subject={:?} until={until}", ca.name));
+        }
     }
 }
 

@@ -3,186 +3,154 @@
 use crate::{
     crl::CrlFetcher,
     decision::Reason,
-    engine::{
-        counter::{Allowances, Counter},
-        effect::Effect,
-    },
-    http::Failure,
-    pins::{PinStatus, Pins},
+    engine::{effect::Effect, io::Io},
+    http::FailureCode,
+    pins::{PinStatus, Refresher},
     policy::{Authority, CrlSource, Mode, Policy, RegionPolicy, RevocationMode},
-    time::{Now, UnixSeconds},
+    time::UnixSeconds,
     x509::fingerprint::Fingerprint,
 };
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{cell::Cell, collections::BTreeMap, rc::Rc};
 
 /// The counters of requests. They exist from the first flush on, so that the first of anything is a rise.
 #[derive(Debug)]
 pub struct Counters {
-    allowed: BTreeMap<(String, &'static str), Allowances>,
-    denied: BTreeMap<Reason, Rc<Counter>>,
-    access_revoked: BTreeMap<Reason, Rc<Counter>>,
-    pub cache_hits: Rc<Counter>,
-    pub held: Rc<Counter>,
-    all: Vec<Rc<Counter>>,
+    prefix: String,
+    values: BTreeMap<String, Rc<Cell<u64>>>,
     exist: bool,
 }
 
 impl Counters {
     pub fn new(policy: &Policy) -> Self {
-        let mut all = Vec::new();
-        let mut counter = |name: String| {
-            let metric = format!("genesys_mtls.{}.{name}", policy.name);
-            let counter = Rc::new(Counter::new(metric));
-            all.push(counter.clone());
-            counter
-        };
-        let mut allowed = BTreeMap::new();
+        let prefix = format!("genesys_mtls.{}.", policy.name);
+        let mut counters = Self { prefix, values: BTreeMap::new(), exist: false };
+        let consulted = policy.revocation.mode != RevocationMode::Off;
         for region in &policy.regions {
             for authority in Authority::ALL {
-                let label = format!("{}.{}", authority.code(), region.id);
-                let consulted = policy.revocation.mode != RevocationMode::Off;
-                let unchecked = consulted.then(|| counter(format!("crl_unchecked.{label}")));
-                let allowances = Allowances { all: counter(format!("decisions.allow.{label}")), unchecked };
-                allowed.insert((region.id.clone(), authority.code()), allowances);
+                counters.allowed(&region.id, authority, consulted);
             }
         }
-        let mut by_reason = |name: &str| {
-            let mut counters = BTreeMap::new();
-            for reason in Reason::ALL {
-                counters.insert(reason, counter(format!("{name}.{reason}")));
-            }
-            counters
-        };
-        Self {
-            denied: by_reason("decisions.deny"),
-            access_revoked: by_reason("turned_away"),
-            cache_hits: counter("cache_hits".to_owned()),
-            held: counter("held_requests".to_owned()),
-            allowed,
-            all,
-            exist: false,
+        for reason in Reason::ALL {
+            counters.get(&format!("decisions.deny.{reason}"));
+            counters.get(&format!("turned_away.{reason}"));
         }
+        counters.get("cache_hits");
+        counters.get("held_requests");
+        counters
     }
 
-    pub fn allowances(&self, region: &str, authority: Authority) -> Option<Allowances> {
-        self.allowed.get(&(region.to_owned(), authority.code())).cloned()
+    pub fn get(&mut self, name: &str) -> Rc<Cell<u64>> {
+        self.values.entry(name.to_owned()).or_default().clone()
     }
 
-    pub fn denied(&self, reason: Reason) {
-        increment(&self.denied, reason);
+    /// What counts a request allowed by this authority of a region; `unchecked` if no current CRL covers its certificate.
+    pub fn allowed(&mut self, region: &str, authority: Authority, unchecked: bool) -> Vec<Rc<Cell<u64>>> {
+        let label = format!("{}.{region}", authority.code());
+        let mut counters = vec![self.get(&format!("decisions.allow.{label}"))];
+        if unchecked {
+            counters.push(self.get(&format!("crl_unchecked.{label}")));
+        }
+        counters
     }
 
-    /// Counts a certificate that was allowed before and is denied now.
-    pub fn access_revoked(&self, reason: Reason) {
-        increment(&self.access_revoked, reason);
+    pub fn increment(&mut self, name: &str) {
+        add_one(&self.get(name));
     }
 
-    pub fn flush(&mut self, effects: &mut Vec<Effect>) {
+    pub fn flush(&mut self, io: &mut Io<'_>) {
         let all = !std::mem::replace(&mut self.exist, true);
-        for counter in &self.all {
-            let by = counter.take();
+        for (name, value) in &self.values {
+            let by = value.take();
             if all || by > 0 {
-                effects.push(Effect::Count { metric: counter.metric.clone(), by });
+                io.count(format!("{}{name}", self.prefix), by);
             }
         }
     }
 }
 
-fn increment(counters: &BTreeMap<Reason, Rc<Counter>>, reason: Reason) {
-    if let Some(counter) = counters.get(&reason) {
-        counter.increment();
-    }
+pub fn add_one(counter: &Cell<u64>) {
+    counter.set(counter.get().saturating_add(1));
 }
 
-/// A refresh ended: `ok`, or the code of what failed.
-pub fn refreshed(policy: &str, region: &str, result: &str) -> Effect {
-    Effect::Count { metric: format!("genesys_mtls.{policy}.refreshes.{result}.{region}"), by: 1 }
+/// A refresh ended; nothing if it succeeded.
+pub fn refreshed(io: &mut Io<'_>, policy: &Policy, region: &str, failure: Option<FailureCode>) {
+    let result = failure.map_or("ok", FailureCode::code);
+    io.count(format!("genesys_mtls.{}.refreshes.{result}.{region}", policy.name), 1);
 }
 
-/// A CRL was fetched, or could not be.
-pub fn crl_fetched(policy: &str, source: &CrlSource, failure: Option<&Failure>) -> Effect {
-    let result = failure.map_or("ok", |failure| failure.code.code());
-    Effect::Count { metric: crl_metric(policy, &format!("crl_fetches.{result}"), source), by: 1 }
+/// The fetch of a CRL ended; nothing if it succeeded.
+pub fn crl_fetched(io: &mut Io<'_>, policy: &Policy, source: &CrlSource, failure: Option<FailureCode>) {
+    let result = failure.map_or("ok", FailureCode::code);
+    io.count(crl_metric(policy, &format!("crl_fetches.{result}"), source), 1);
 }
 
-/// Writes gauges. Every worker writes them, since all know the same, and the last write wins.
-#[derive(Debug)]
-pub struct Gauges<'a> {
-    pub policy: &'a Policy,
-    pub now: Now,
-    pub effects: &'a mut Vec<Effect>,
+/// Gauges of the whole policy. Every worker writes all gauges, since all know the same, and the last write wins. Fetching a
+/// CRL takes memory in one worker, which the others must not hide.
+pub fn policy_gauges(io: &mut Io<'_>, policy: &Policy, has_fetched_crls: bool) {
+    io.gauge(format!("genesys_mtls.{}.enforcing", policy.name), u64::from(policy.mode == Mode::Enforce));
+    let role = if has_fetched_crls { "fetching" } else { "serving" };
+    let metric = format!("genesys_mtls.{}.vm_memory_peak_bytes.{role}", policy.name);
+    io.effects.push(Effect::RaiseGauge { metric, value: io.environment.memory() });
 }
 
-impl Gauges<'_> {
-    pub fn mode(&mut self) {
-        let enforcing = u64::from(self.policy.mode == Mode::Enforce);
-        self.push(format!("genesys_mtls.{}.enforcing", self.policy.name), enforcing);
-    }
-
-    /// What the configuration alone says. `pinned`: certificates that this worker allowed by a configured pin, and their
-    /// notAfter.
-    pub fn configured(&mut self, region: &RegionPolicy, pinned: Option<&BTreeMap<Fingerprint, UnixSeconds>>) {
-        self.expiry("genesys_ca", region, region.genesys.iter().map(|ca| ca.not_after));
-        let Some(digicert) = &region.digicert else { return };
-        self.expiry("digicert_issuer", region, digicert.issuers.iter().map(|ca| ca.not_after));
-        self.expiry("pin", region, pinned.into_iter().flat_map(BTreeMap::values).copied());
-        self.of_region("pins.configured", region, count(digicert.pins.len()));
-    }
-
-    pub fn fetched(&mut self, region: &RegionPolicy, pins: &Pins, failures: u32, age: Option<Duration>) {
-        for status in PinStatus::ALL {
-            let matching = pins.values().filter(|(of, _)| *of == status).count();
-            self.of_region(&format!("pins.{}", status.code()), region, count(matching));
-        }
-        let named = pins.values().filter(|(status, _)| *status == PinStatus::Named);
-        self.expiry("api_pin", region, named.map(|(_, not_after)| *not_after));
-        self.of_region("refresh_failures_in_a_row", region, u64::from(failures));
-        if let Some(age) = age {
-            self.of_region("trust_age_seconds", region, age.as_secs());
-        }
-    }
-
-    /// Each CRL has gauges by its id, or one that is about to expire would hide behind a fresh one.
-    pub fn crl(&mut self, crl: &CrlFetcher) {
-        let Some((age, left, entries)) = crl.gauges(self.now) else { return };
-        for (gauge, value) in [
-            ("crl_age_seconds", age.as_secs()),
-            ("crl_seconds_to_next_update", left),
-            ("crl_entries", count(entries)),
-        ] {
-            let metric = crl_metric(&self.policy.name, &format!("{gauge}.{}", crl.id), &crl.source);
-            self.push(metric, value);
-        }
-    }
-
-    /// Fetching a CRL takes memory in one VM, which the others must not hide.
-    pub fn memory(&mut self, has_fetched: bool, bytes: u64) {
-        let role = if has_fetched { "fetching" } else { "serving" };
-        let metric = format!("genesys_mtls.{}.vm_memory_peak_bytes.{role}", self.policy.name);
-        self.effects.push(Effect::RaiseGauge { metric, value: bytes });
-    }
-
-    /// Until the first of these expires, of those that have not, and until the last one does.
-    fn expiry(&mut self, what: &str, region: &RegionPolicy, ends: impl Iterator<Item = UnixSeconds>) {
-        let left = |end: UnixSeconds| u64::try_from(end.saturating_sub(self.now.wall)).unwrap_or(0);
+/// Gauges of a region: what the configuration says, what this worker saw of its pins (`used` and their notAfter), and what
+/// the API says.
+pub fn region_gauges(
+    io: &mut Io<'_>,
+    policy: &Policy,
+    region: &RegionPolicy,
+    used: Option<&BTreeMap<Fingerprint, UnixSeconds>>,
+    refresher: Option<&Refresher>,
+) {
+    let now = io.now();
+    let mut gauge = |name: &str, value| {
+        io.gauge(format!("genesys_mtls.{}.{name}.{}", policy.name, region.id), value);
+    };
+    // Until the first of these expires, of those that have not, and until the last one does.
+    let mut expiry = |what: &str, ends: &mut dyn Iterator<Item = UnixSeconds>| {
+        let left = |end: UnixSeconds| u64::try_from(end.saturating_sub(now.wall)).unwrap_or(0);
         let ends: Vec<u64> = ends.map(left).collect();
         let Some(last) = ends.iter().max() else { return };
         let first = ends.iter().filter(|left| **left > 0).min().unwrap_or(&0);
-        self.of_region(&format!("seconds_to_first_expiry.{what}"), region, *first);
-        self.of_region(&format!("seconds_to_last_expiry.{what}"), region, *last);
+        gauge(&format!("seconds_to_first_expiry.{what}"), *first);
+        gauge(&format!("seconds_to_last_expiry.{what}"), *last);
+    };
+    expiry("genesys_ca", &mut region.genesys.iter().map(|ca| ca.not_after));
+    if let Some(digicert) = &region.digicert {
+        expiry("digicert_issuer", &mut digicert.issuers.iter().map(|ca| ca.not_after));
+        expiry("pin", &mut used.into_iter().flat_map(BTreeMap::values).copied());
     }
-
-    fn of_region(&mut self, name: &str, region: &RegionPolicy, value: u64) {
-        self.push(format!("genesys_mtls.{}.{name}.{}", self.policy.name, region.id), value);
+    if let Some(refresher) = refresher {
+        let named = refresher.pins().values().filter(|(status, _)| *status == PinStatus::Named);
+        expiry("api_pin", &mut named.map(|(_, not_after)| *not_after));
+        for status in PinStatus::ALL {
+            let matching = refresher.pins().values().filter(|(of, _)| *of == status).count();
+            gauge(&format!("pins.{}", status.code()), count(matching));
+        }
+        gauge("refresh_failures_in_a_row", u64::from(refresher.failures()));
+        if let Some(age) = refresher.age(now.mono) {
+            gauge("trust_age_seconds", age.as_secs());
+        }
     }
-
-    fn push(&mut self, metric: String, value: u64) {
-        self.effects.push(Effect::Gauge { metric, value });
+    if let Some(digicert) = &region.digicert {
+        gauge("pins.configured", count(digicert.pins.len()));
     }
 }
 
-fn crl_metric(policy: &str, name: &str, source: &CrlSource) -> String {
-    format!("genesys_mtls.{policy}.{name}.{}.{}", source.authority.code(), source.region)
+/// Gauges of a CRL, by its id: one that is about to expire must not hide behind a fresh one.
+pub fn crl_gauges(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher) {
+    let Some((age, left, entries)) = crl.gauges(io.now()) else { return };
+    for (gauge, value) in [
+        ("crl_age_seconds", age.as_secs()),
+        ("crl_seconds_to_next_update", left),
+        ("crl_entries", count(entries)),
+    ] {
+        io.gauge(crl_metric(policy, &format!("{gauge}.{}", crl.id), &crl.source), value);
+    }
+}
+
+fn crl_metric(policy: &Policy, name: &str, source: &CrlSource) -> String {
+    format!("genesys_mtls.{}.{name}.{}.{}", policy.name, source.authority.code(), source.region)
 }
 
 fn count(of: usize) -> u64 {

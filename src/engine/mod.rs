@@ -6,7 +6,6 @@
 //! effect    what the filter has to do         io       shared data, verifier, environment
 //! ```
 
-pub mod counter;
 mod crls;
 pub mod effect;
 mod identity;
@@ -21,11 +20,10 @@ use crate::{
     http::{Failure, HttpResponse},
     peer::request::Request,
     policy::Policy,
-    time::{Monotonic, Now},
 };
-use effect::{Action, CallId, Effect};
+use effect::{Action, CallId};
 use io::Io;
-use requests::RequestHandler;
+use requests::{QUICK_TICK, RequestHandler};
 use sources::TrustSources;
 use std::rc::Rc;
 
@@ -34,44 +32,33 @@ use std::rc::Rc;
 pub struct Engine {
     requests: RequestHandler,
     sources: TrustSources,
-    effects: Vec<Effect>,
 }
 
 impl Engine {
     /// `worker` is a random id.
     pub fn new(policy: Rc<Policy>, worker: u64) -> Self {
-        let mut requests = RequestHandler::new(policy.clone());
-        let mut effects = Vec::new();
-        requests.start(&mut effects);
-        Self { requests, sources: TrustSources::new(policy, worker), effects }
+        Self { requests: RequestHandler::new(policy.clone()), sources: TrustSources::new(policy, worker) }
     }
 
-    /// Decides on a request. A request that the cache answers reads no clock.
-    pub fn on_request(
-        &mut self,
-        stream: u32,
-        request: &impl Request,
-        clock: &impl Fn() -> Now,
-        io: &mut Io<'_>,
-    ) -> Action {
-        self.requests.on_request(stream, request, clock, &mut self.sources, io, &mut self.effects)
+    /// Begins to tick. All else waits for the first tick or request: nothing that a worker alone could fail at is done while a
+    /// configuration is loaded.
+    pub fn start(&mut self, io: &mut Io<'_>) {
+        self.requests.tick_every(QUICK_TICK, io);
     }
 
-    pub fn on_tick(&mut self, io: &mut Io<'_>, now: Now) {
-        self.sources.tick(io, now, &mut self.effects);
-        self.requests.tick(&mut self.sources, io, now, &mut self.effects);
+    pub fn on_request(&mut self, stream: u32, request: &impl Request, io: &mut Io<'_>) -> Action {
+        self.requests.on_request(stream, request, &mut self.sources, io)
+    }
+
+    pub fn on_tick(&mut self, io: &mut Io<'_>) {
+        self.sources.tick(io);
+        self.requests.tick(&mut self.sources, io);
     }
 
     /// An answer to a call, or why it could not be made.
-    pub fn on_response(
-        &mut self,
-        id: &CallId,
-        response: Result<HttpResponse, Failure>,
-        io: &mut Io<'_>,
-        now: Now,
-    ) {
-        self.sources.on_response(id, response, io, now, &mut self.effects);
-        self.requests.tick(&mut self.sources, io, now, &mut self.effects);
+    pub fn on_response(&mut self, id: &CallId, response: Result<HttpResponse, Failure>, io: &mut Io<'_>) {
+        self.sources.on_response(id, response, io);
+        self.requests.tick(&mut self.sources, io);
     }
 
     /// The stream of a held request ended.
@@ -80,14 +67,9 @@ impl Engine {
     }
 
     /// This configuration ends in this worker.
-    pub fn on_end(&mut self, io: &mut Io<'_>, now: Monotonic) {
-        self.requests.flush(&mut self.effects);
-        self.sources.leave(io, now);
-    }
-
-    /// What is to be done after each event.
-    pub fn take_effects(&mut self) -> Vec<Effect> {
-        std::mem::take(&mut self.effects)
+    pub fn on_end(&mut self, io: &mut Io<'_>) {
+        self.requests.end(io);
+        self.sources.leave(io);
     }
 }
 

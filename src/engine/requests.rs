@@ -11,7 +11,7 @@ use crate::{
         identity,
         io::Io,
         log::{Denial, DenialLog},
-        metrics::Counters,
+        metrics::{Counters, add_one},
         sources::TrustSources,
     },
     peer::{
@@ -20,11 +20,11 @@ use crate::{
         request::Request,
     },
     policy::{Mode, Policy},
-    time::{Clock, Monotonic, Now, UnixSeconds},
+    time::{Clock, Monotonic, UnixSeconds},
     x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use lru::LruCache;
-use std::{num::NonZeroUsize, rc::Rc, time::Duration};
+use std::{cell::Cell, num::NonZeroUsize, rc::Rc, time::Duration};
 
 /// Certificates of which it is known when they were first seen, or that they were allowed. All of them have a verified
 /// signature or a pin, so an attacker cannot fill this up.
@@ -37,7 +37,7 @@ const HITS_WITHOUT_TICK: u64 = 1024;
 /// Between two looks at shared data and the clock.
 const TICK: Duration = Duration::from_millis(250);
 /// The same while a request is held or the first answer is awaited.
-const QUICK_TICK: Duration = Duration::from_millis(50);
+pub const QUICK_TICK: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub struct RequestHandler {
@@ -45,6 +45,8 @@ pub struct RequestHandler {
     cache: VerdictCache<Digest, Rc<Allowed>, Reason>,
     held: Vec<HeldRequest>,
     counters: Counters,
+    /// Requests that the cache answered since the last flush.
+    hits: Rc<Cell<u64>>,
     denials: DenialLog,
     first_seen: LruCache<Fingerprint, Monotonic>,
     /// Certificates that this worker allowed: it is worth a line and a count if one of them is denied.
@@ -76,8 +78,10 @@ struct Decided<'a> {
 
 impl RequestHandler {
     pub fn new(policy: Rc<Policy>) -> Self {
+        let mut counters = Counters::new(&policy);
         Self {
-            counters: Counters::new(&policy),
+            hits: counters.get("cache_hits"),
+            counters,
             policy,
             cache: VerdictCache::default(),
             held: Vec::new(),
@@ -94,59 +98,58 @@ impl RequestHandler {
         &mut self,
         stream: u32,
         request: &impl Request,
-        clock: &impl Fn() -> Now,
         sources: &mut TrustSources,
         io: &mut Io<'_>,
-        effects: &mut Vec<Effect>,
     ) -> Action {
         let id = || request.id();
         let unread = Decided { digest: None, certificate: None, request_id: &id };
         let Identified { digest, certificate: shown } = match identify(&self.policy.peer, request) {
             Ok(identified) => identified,
-            Err((error, advice)) => return self.deny(error.into(), advice, &unread, clock().mono, effects),
+            Err((error, advice)) => return self.deny(error.into(), advice, &unread, io),
         };
-        if self.counters.cache_hits.get() >= HITS_WITHOUT_TICK {
-            self.catch_up(clock(), sources, io, effects);
+        if self.hits.get() >= HITS_WITHOUT_TICK {
+            self.wall = io.now().wall;
+            self.counters.flush(io);
+            sources.catch_up(io);
         }
-        if let Some(action) = self.decided_before(&digest, sources.trust.version, &id, clock, effects) {
+        if let Some(action) = self.decided_before(&digest, sources.trust.version, &id, io) {
             return action;
         }
-        let now = clock();
-        self.wall = now.wall;
-        sources.open(io, now, effects);
+        self.wall = io.now().wall;
+        sources.open(io);
         let unparsed = Decided { digest: Some(&digest), ..unread };
         let der = match shown.map_or_else(|| certificate(&self.policy.peer, &digest, request), Ok) {
             Ok(der) => der,
-            Err((error, advice)) => return self.deny(error.into(), advice, &unparsed, now.mono, effects),
+            Err((error, advice)) => return self.deny(error.into(), advice, &unparsed, io),
         };
         match ClientCertificate::parse(&der) {
             Ok(certificate) => {
-                let verdict = self.judge_with_news(&certificate, sources, io, now, effects);
-                let Some(region) = self.holds_for(&verdict, &certificate, sources, io, now) else {
+                let verdict = self.judge_with_news(&certificate, sources, io);
+                let Some(region) = self.holds_for(&verdict, &certificate, sources, io) else {
                     let decided = Decided { certificate: Some(&certificate), ..unparsed };
-                    return self.apply(&digest, &certificate, &verdict, &decided, sources, now, effects);
+                    return self.apply(&certificate, &verdict, &decided, sources, io);
                 };
-                let deadline = now.mono + self.policy.refresh.on_unknown_certificate.hold;
-                let version = sources.trust.version;
-                let request_id = request.id();
+                let certificate = Box::new(certificate);
+                let deadline = io.now().mono + self.policy.refresh.on_unknown_certificate.hold;
+                let (request_id, version) = (request.id(), sources.trust.version);
                 self.held.push(HeldRequest {
                     stream,
                     request_id,
                     digest,
-                    certificate: Box::new(certificate),
+                    certificate,
                     region,
                     version,
                     deadline,
                 });
-                self.counters.held.increment();
-                self.tick_every(QUICK_TICK, effects);
+                self.counters.increment("held_requests");
+                self.tick_every(QUICK_TICK, io);
                 Action::Hold
             }
             Err(error) => {
                 let reason = Reason::from(&error);
-                let always = Clock::at(now.wall).window();
+                let always = Clock::at(self.wall).window();
                 self.cache.deny(digest, sources.trust.version, Cached { value: reason, window: always });
-                self.deny(reason, &error.to_string(), &unparsed, now.mono, effects)
+                self.deny(reason, &error.to_string(), &unparsed, io)
             }
         }
     }
@@ -157,43 +160,23 @@ impl RequestHandler {
         digest: &Digest,
         version: u64,
         request_id: &dyn Fn() -> Option<String>,
-        clock: &impl Fn() -> Now,
-        effects: &mut Vec<Effect>,
+        io: &mut Io<'_>,
     ) -> Option<Action> {
-        let action = match self.cache.get(digest, version, self.wall)? {
+        let reason = match self.cache.get(digest, version, self.wall)? {
             Hit::Allowed(allowed) => {
-                if let Some(allowances) = &allowed.allowances {
-                    allowances.increment(allowed.unchecked);
-                }
-                Ok(allowed.clone())
+                add_one(&self.hits);
+                allowed.counters.iter().for_each(|counter| add_one(counter));
+                return Some(Action::Allow(allowed.clone()));
             }
-            Hit::Denied(reason) => Err(*reason),
+            Hit::Denied(reason) => *reason,
         };
-        self.counters.cache_hits.increment();
-        Some(match action {
-            Ok(allowed) => Action::Allow(allowed),
-            Err(reason) => {
-                let decided = Decided { digest: Some(digest), certificate: None, request_id };
-                self.deny(reason, "decided before", &decided, clock().mono, effects)
-            }
-        })
+        add_one(&self.hits);
+        let decided = Decided { digest: Some(digest), certificate: None, request_id };
+        Some(self.deny(reason, "decided before", &decided, io))
     }
 
-    /// Does what cached verdicts need of a tick: the time, and what was learned or has expired since.
-    #[cold]
-    fn catch_up(&mut self, now: Now, sources: &mut TrustSources, io: &mut Io<'_>, effects: &mut Vec<Effect>) {
-        self.wall = now.wall;
-        self.counters.flush(effects);
-        sources.catch_up(io, now, effects);
-    }
-
-    fn judge(
-        &mut self,
-        certificate: &ClientCertificate,
-        sources: &TrustSources,
-        io: &Io<'_>,
-        now: Now,
-    ) -> Verdict {
+    fn judge(&mut self, certificate: &ClientCertificate, sources: &TrustSources, io: &mut Io<'_>) -> Verdict {
+        let now = io.now();
         let first_seen = self.first_seen.peek(&certificate.fingerprint).copied().unwrap_or(now.mono);
         let TrustSources { trust, crls, .. } = sources;
         let verdict = decide(certificate, &self.policy, trust, crls, io.verifier, now.wall, first_seen);
@@ -209,20 +192,16 @@ impl RequestHandler {
         certificate: &ClientCertificate,
         sources: &mut TrustSources,
         io: &mut Io<'_>,
-        now: Now,
-        effects: &mut Vec<Effect>,
     ) -> Verdict {
-        let verdict = self.judge(certificate, sources, io, now);
-        let follows = verdict
-            .missing_crl
-            .as_ref()
-            .is_some_and(|(region, authority)| sources.crls.follow(region, *authority, certificate));
+        let verdict = self.judge(certificate, sources, io);
+        let missing = verdict.missing_crl.as_ref();
+        let follows = missing.is_some_and(|(id, authority)| sources.crls.follow(id, *authority, certificate));
         if !follows && !verdict.outcome.may_change_with_news() {
             return verdict;
         }
         let version = sources.trust.version;
-        sources.catch_up(io, now, effects);
-        if sources.trust.version == version { verdict } else { self.judge(certificate, sources, io, now) }
+        sources.catch_up(io);
+        if sources.trust.version == version { verdict } else { self.judge(certificate, sources, io) }
     }
 
     /// Asks for an early refresh if a pin is all that is missing. Returns the region whose news the request is to wait for.
@@ -232,94 +211,79 @@ impl RequestHandler {
         certificate: &ClientCertificate,
         sources: &mut TrustSources,
         io: &mut Io<'_>,
-        now: Now,
     ) -> Option<String> {
         let region = verdict.needs_pin.as_ref()?;
-        sources.request_early(region, certificate.fingerprint, io, now);
+        sources.request_early(region, certificate.fingerprint, io);
         let settings = &self.policy.refresh.on_unknown_certificate;
         let has_room = self.held.len() < settings.max_held && !settings.hold.is_zero();
-        let holds = has_room && sources.expects_news(region, now.mono + settings.hold, now.mono);
-        holds.then(|| region.clone())
+        let now = io.now().mono;
+        (has_room && sources.expects_news(region, now + settings.hold, now)).then(|| region.clone())
     }
 
     /// Caches a verdict and makes it the request's action.
-    #[allow(clippy::too_many_arguments)]
     fn apply(
         &mut self,
-        digest: &Digest,
         certificate: &ClientCertificate,
         verdict: &Verdict,
         decided: &Decided<'_>,
         sources: &mut TrustSources,
-        now: Now,
-        effects: &mut Vec<Effect>,
+        io: &mut Io<'_>,
     ) -> Action {
-        let version = sources.trust.version;
+        let (digest, version) = (decided.digest.copied(), sources.trust.version);
         match &verdict.outcome {
             Outcome::Allow { region, authority } => {
                 let allowed = Rc::new(Allowed {
                     verdict: format!("allow;{region};{}", authority.code()),
                     identity: identity::header_value(region, *authority, certificate),
-                    allowances: self.counters.allowances(region, *authority),
-                    unchecked: verdict.unchecked,
+                    counters: self.counters.allowed(region, *authority, verdict.unchecked),
                 });
-                if let Some(allowances) = &allowed.allowances {
-                    allowances.increment(allowed.unchecked);
-                }
+                allowed.counters.iter().for_each(|counter| add_one(counter));
                 sources.record_allowed(region, certificate);
                 self.allowed_before.put(certificate.fingerprint, ());
-                let cached = Cached { value: allowed.clone(), window: verdict.window };
-                self.cache.allow(*digest, version, cached);
+                if let Some(digest) = digest {
+                    let cached = Cached { value: allowed.clone(), window: verdict.window };
+                    self.cache.allow(digest, version, cached);
+                }
                 Action::Allow(allowed)
             }
             Outcome::Deny(reason) => {
-                let window = verdict.cacheable(now.wall);
-                self.cache.deny(*digest, version, Cached { value: *reason, window });
+                if let Some(digest) = digest {
+                    let window = verdict.cacheable(io.now().wall);
+                    self.cache.deny(digest, version, Cached { value: *reason, window });
+                }
                 let mut detail = verdict.detail.clone();
                 if self.allowed_before.pop(&certificate.fingerprint).is_some() {
-                    self.counters.access_revoked(*reason);
+                    self.counters.increment(&format!("turned_away.{reason}"));
                     detail.push_str("; it was allowed before");
                 }
-                self.deny(*reason, &detail, decided, now.mono, effects)
+                self.deny(*reason, &detail, decided, io)
             }
         }
     }
 
-    fn deny(
-        &mut self,
-        reason: Reason,
-        detail: &str,
-        decided: &Decided<'_>,
-        now: Monotonic,
-        effects: &mut Vec<Effect>,
-    ) -> Action {
-        self.counters.denied(reason);
-        if self.denials.admits(reason, now) {
-            let denial = Denial {
-                reason,
-                detail,
-                request_id: (decided.request_id)(),
-                digest: decided.digest,
-                certificate: decided.certificate,
-            };
-            effects.push(self.denials.denied(&self.policy, &denial));
+    fn deny(&mut self, reason: Reason, detail: &str, decided: &Decided<'_>, io: &mut Io<'_>) -> Action {
+        self.counters.increment(&format!("decisions.deny.{reason}"));
+        if self.denials.admits(reason, io.now().mono) {
+            let Decided { digest, certificate, request_id } = *decided;
+            let denial = Denial { reason, detail, request_id: request_id(), digest, certificate };
+            self.denials.denied(io, &self.policy, &denial);
         }
         Action::Deny { reason, replies: self.policy.mode == Mode::Enforce }
     }
 
     /// After each tick and answer: flushes the counters, and looks again at the requests that wait.
-    pub fn tick(&mut self, sources: &mut TrustSources, io: &mut Io<'_>, now: Now, effects: &mut Vec<Effect>) {
-        self.wall = now.wall;
-        self.counters.flush(effects);
+    pub fn tick(&mut self, sources: &mut TrustSources, io: &mut Io<'_>) {
+        self.wall = io.now().wall;
+        self.counters.flush(io);
         for held in std::mem::take(&mut self.held) {
             let stream = held.stream;
-            match self.release(held, sources, io, now, effects) {
-                Ok(action) => effects.push(Effect::Release { stream, action }),
+            match self.release(held, sources, io) {
+                Ok(action) => io.effects.push(Effect::Release { stream, action }),
                 Err(held) => self.held.push(held),
             }
         }
         let is_awaited = !self.held.is_empty() || sources.is_starting();
-        self.tick_every(if is_awaited { QUICK_TICK } else { TICK }, effects);
+        self.tick_every(if is_awaited { QUICK_TICK } else { TICK }, io);
     }
 
     /// Decides on a held request again, or returns it if it has to wait on.
@@ -328,29 +292,26 @@ impl RequestHandler {
         mut held: HeldRequest,
         sources: &mut TrustSources,
         io: &mut Io<'_>,
-        now: Now,
-        effects: &mut Vec<Effect>,
     ) -> Result<Action, HeldRequest> {
-        let version = sources.trust.version;
-        let may_wait =
-            now.mono < held.deadline && sources.expects_news(&held.region, held.deadline, now.mono);
+        let (now, version) = (io.now().mono, sources.trust.version);
+        let may_wait = now < held.deadline && sources.expects_news(&held.region, held.deadline, now);
         if may_wait && held.version == version {
             // A refresh that had begun before it was asked for may have come too early.
-            sources.request_early(&held.region, held.certificate.fingerprint, io, now);
+            sources.request_early(&held.region, held.certificate.fingerprint, io);
             return Err(held);
         }
         held.version = version;
         let id = || held.request_id.clone();
-        if let Some(action) = self.decided_before(&held.digest, version, &id, &|| now, effects) {
+        if let Some(action) = self.decided_before(&held.digest, version, &id, io) {
             return Ok(action);
         }
-        let verdict = self.judge(&held.certificate, sources, io, now);
+        let verdict = self.judge(&held.certificate, sources, io);
         if may_wait && verdict.needs_pin.is_some() {
             return Err(held);
         }
-        let decided =
-            Decided { digest: Some(&held.digest), certificate: Some(&held.certificate), request_id: &id };
-        Ok(self.apply(&held.digest, &held.certificate, &verdict, &decided, sources, now, effects))
+        let (digest, certificate) = (Some(&held.digest), Some(&*held.certificate));
+        let decided = Decided { digest, certificate, request_id: &id };
+        Ok(self.apply(&held.certificate, &verdict, &decided, sources, io))
     }
 
     /// The stream of a held request ended.
@@ -358,20 +319,15 @@ impl RequestHandler {
         self.held.retain(|held| held.stream != stream);
     }
 
-    /// What was counted since the last tick, when this configuration ends.
-    pub fn flush(&mut self, effects: &mut Vec<Effect>) {
-        self.counters.flush(effects);
+    /// This configuration ends.
+    pub fn end(&mut self, io: &mut Io<'_>) {
+        self.counters.flush(io);
     }
 
-    /// Starts the ticks of a new configuration.
-    pub fn start(&mut self, effects: &mut Vec<Effect>) {
-        self.tick_every(QUICK_TICK, effects);
-    }
-
-    fn tick_every(&mut self, period: Duration, effects: &mut Vec<Effect>) {
+    pub fn tick_every(&mut self, period: Duration, io: &mut Io<'_>) {
         if self.period != period {
             self.period = period;
-            effects.push(Effect::Tick(period));
+            io.effects.push(Effect::Tick(period));
         }
     }
 }

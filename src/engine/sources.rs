@@ -6,14 +6,13 @@ use crate::{
         crls::Crls,
         effect::{CallId, Effect},
         io::{Environment, Io},
-        log,
-        metrics::{self, Gauges},
+        log, metrics,
     },
-    http::{Failure, HttpResponse},
+    http::{Failure, FailureCode, HttpResponse},
     pins::{Client, Event, PinNews, Refresher, Step},
     policy::{Credentials, Policy, Source},
     shared::{Secret, claim},
-    time::{Monotonic, Now, UnixSeconds},
+    time::{Monotonic, UnixSeconds},
     x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
@@ -33,7 +32,7 @@ pub struct TrustSources {
     pub crls: Crls,
     gauges_written: Monotonic,
     /// Certificates allowed by a configured pin, by region: only a request shows until when such a pin can be used.
-    pinned: BTreeMap<String, BTreeMap<Fingerprint, UnixSeconds>>,
+    used_pins: BTreeMap<String, BTreeMap<Fingerprint, UnixSeconds>>,
 }
 
 /// One region's certificates API.
@@ -54,18 +53,18 @@ impl TrustSources {
             trust: Trust::default(),
             regions: None,
             gauges_written: Monotonic::default(),
-            pinned: BTreeMap::new(),
+            used_pins: BTreeMap::new(),
         }
     }
 
     /// Reads the credentials and what other workers have fetched already, the first time it is called. Not done when the
     /// configuration is loaded: whether a variable is set must not decide whether that succeeds.
-    pub fn open(&mut self, io: &mut Io<'_>, now: Now, effects: &mut Vec<Effect>) {
+    pub fn open(&mut self, io: &mut Io<'_>) {
         if self.regions.is_some() {
             return;
         }
         if self.says_first(io, "announced") {
-            log::announce(&self.policy, now.wall, effects);
+            log::announce(io, &self.policy);
         }
         let policy = self.policy.clone();
         let mut regions = BTreeMap::new();
@@ -78,22 +77,19 @@ impl TrustSources {
                     }
                     let pins = PinNews::new(&policy.name, &region.id);
                     let refresher = Refresher::new(policy.clone(), region, client, self.worker);
-                    regions.extend(
-                        refresher.map(|refresher| {
-                            (region.id.clone(), RegionSource { refresher, pins, version: 0 })
-                        }),
-                    );
+                    let source = refresher.map(|refresher| RegionSource { refresher, pins, version: 0 });
+                    regions.extend(source.map(|source| (region.id.clone(), source)));
                 }
                 Err(variable) => {
                     if self.says_first(io, &format!("no_credentials/{}", region.id)) {
-                        effects.push(log::no_credentials(&policy, &region.id, variable));
-                        effects.push(metrics::refreshed(&policy.name, &region.id, "no_credentials"));
+                        log::no_credentials(io, &policy, &region.id, variable);
+                        metrics::refreshed(io, &policy, &region.id, Some(FailureCode::NoCredentials));
                     }
                 }
             }
         }
         self.regions = Some(regions);
-        self.catch_up(io, now, effects);
+        self.catch_up(io);
     }
 
     /// Whether this worker is the first of the proxy to say something about this configuration.
@@ -102,54 +98,48 @@ impl TrustSources {
         claim(io.store, &key, self.policy.digest.as_bytes())
     }
 
-    pub fn tick(&mut self, io: &mut Io<'_>, now: Now, effects: &mut Vec<Effect>) {
-        self.open(io, now, effects);
+    pub fn tick(&mut self, io: &mut Io<'_>) {
+        self.open(io);
+        let now = io.now();
         for (id, source) in self.regions.iter_mut().flatten() {
             let step = source.refresher.tick(io.verifier, io.store, now);
-            report(&self.policy.name, id, step, effects);
+            report(io, &self.policy, id, step);
         }
-        self.crls.tick(io, now, effects);
-        self.gather(io, effects);
+        self.crls.tick(io);
+        self.gather(io);
         if now.mono >= self.gauges_written + GAUGES {
             self.gauges_written = now.mono;
-            self.write_gauges(io.environment, now, effects);
+            self.write_gauges(io);
         }
     }
 
     /// An answer to a call, or why it could not be made.
-    pub fn on_response(
-        &mut self,
-        id: &CallId,
-        response: Result<HttpResponse, Failure>,
-        io: &mut Io<'_>,
-        now: Now,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub fn on_response(&mut self, id: &CallId, response: Result<HttpResponse, Failure>, io: &mut Io<'_>) {
+        let now = io.now();
         match id {
             CallId::Refresh(id) => {
-                let Some(source) = self.regions.as_mut().and_then(|regions| regions.get_mut(id)) else {
-                    return;
-                };
+                let Some(source) = self.region_mut(id) else { return };
                 let step = source.refresher.on_response(response, io.verifier, io.store, now);
-                report(&self.policy.name, id, step, effects);
+                report(io, &self.policy, id, step);
             }
-            CallId::Crl(id) => self.crls.on_response(id, response, io, now, effects),
+            CallId::Crl(id) => self.crls.on_response(id, response, io),
         }
-        self.gather(io, effects);
+        self.gather(io);
     }
 
     /// Reads what other workers have fetched since the last tick.
-    pub fn catch_up(&mut self, io: &mut Io<'_>, now: Now, effects: &mut Vec<Effect>) {
-        self.open(io, now, effects);
+    pub fn catch_up(&mut self, io: &mut Io<'_>) {
+        self.open(io);
+        let now = io.now();
         for source in self.regions.iter_mut().flat_map(BTreeMap::values_mut) {
             source.refresher.sync(io.store, now);
         }
-        self.crls.sync(io, now);
-        self.gather(io, effects);
+        self.crls.sync(io);
+        self.gather(io);
     }
 
     /// Gives the decision what is new, under a new version: a verdict could change by it, or at least its reason.
-    fn gather(&mut self, io: &mut Io<'_>, effects: &mut Vec<Effect>) {
+    fn gather(&mut self, io: &mut Io<'_>) {
         for (id, source) in self.regions.iter_mut().flatten() {
             if source.version == source.refresher.version() {
                 continue;
@@ -157,7 +147,7 @@ impl TrustSources {
             source.version = source.refresher.version();
             self.trust.version += 1;
             let changes = source.pins.follow(source.refresher.pins(), io.store);
-            log::pins(&self.policy, id, &changes, effects);
+            log::pins(io, &self.policy, id, &changes);
             self.trust.regions.insert(id.clone(), source.refresher.trust().clone());
         }
         if self.crls.take_changed() {
@@ -170,13 +160,14 @@ impl TrustSources {
         let mut regions = self.policy.regions.iter().filter(|policy| policy.id == region);
         let digicert = regions.find_map(|policy| policy.digicert.as_ref());
         if digicert.is_some_and(|digicert| digicert.pins.contains(&certificate.fingerprint)) {
-            let pinned = self.pinned.entry(region.to_owned()).or_default();
-            pinned.insert(certificate.fingerprint, certificate.not_after);
+            let used = self.used_pins.entry(region.to_owned()).or_default();
+            used.insert(certificate.fingerprint, certificate.not_after);
         }
     }
 
-    pub fn request_early(&mut self, region: &str, fingerprint: Fingerprint, io: &mut Io<'_>, now: Now) {
-        if let Some(source) = self.regions.as_mut().and_then(|regions| regions.get_mut(region)) {
+    pub fn request_early(&mut self, region: &str, fingerprint: Fingerprint, io: &mut Io<'_>) {
+        let now = io.now();
+        if let Some(source) = self.region_mut(region) {
             source.refresher.request_early(fingerprint, io.store, now);
         }
     }
@@ -194,24 +185,25 @@ impl TrustSources {
     }
 
     /// This VM, or this configuration in it, ends.
-    pub fn leave(&mut self, io: &mut Io<'_>, now: Monotonic) {
+    pub fn leave(&mut self, io: &mut Io<'_>) {
+        let now = io.now().mono;
         for source in self.regions.iter_mut().flat_map(BTreeMap::values_mut) {
             source.refresher.leave(io.store, now);
         }
         self.crls.leave(io, now);
     }
 
-    fn write_gauges(&self, environment: &dyn Environment, now: Now, effects: &mut Vec<Effect>) {
-        let mut gauges = Gauges { policy: &self.policy, now, effects };
-        gauges.mode();
+    fn write_gauges(&self, io: &mut Io<'_>) {
         for region in &self.policy.regions {
-            gauges.configured(region, self.pinned.get(&region.id));
             let source = self.regions.as_ref().and_then(|regions| regions.get(&region.id));
-            if let Some(RegionSource { refresher, .. }) = source {
-                gauges.fetched(region, refresher.pins(), refresher.failures(), refresher.age(now.mono));
-            }
+            let refresher = source.map(|source| &source.refresher);
+            metrics::region_gauges(io, &self.policy, region, self.used_pins.get(&region.id), refresher);
         }
-        self.crls.write_gauges(&mut gauges, environment.memory());
+        self.crls.write_gauges(io);
+    }
+
+    fn region_mut(&mut self, id: &str) -> Option<&mut RegionSource> {
+        self.regions.as_mut()?.get_mut(id)
     }
 }
 
@@ -226,17 +218,15 @@ fn client<'s>(source: &'s Source, environment: &dyn Environment) -> Result<Clien
 }
 
 /// Counts and logs what a step of a refresh brought, and makes its call.
-fn report(policy: &str, region: &str, step: Step, effects: &mut Vec<Effect>) {
+fn report(io: &mut Io<'_>, policy: &Policy, region: &str, step: Step) {
     for event in step.events {
         match &event {
-            Event::Refreshed { .. } => effects.push(metrics::refreshed(policy, region, "ok")),
-            Event::Failed { failure, .. } => {
-                effects.push(metrics::refreshed(policy, region, failure.code.code()));
-            }
+            Event::Refreshed { .. } => metrics::refreshed(io, policy, region, None),
+            Event::Failed { failure, .. } => metrics::refreshed(io, policy, region, Some(failure.code)),
             Event::Skipped { .. } => {}
         }
-        effects.extend(log::refresh(policy, region, &event));
+        log::refresh(io, policy, region, &event);
     }
     let id = CallId::Refresh(region.to_owned());
-    effects.extend(step.call.map(|call| Effect::Call { id, call }));
+    io.effects.extend(step.call.map(|call| Effect::Call { id, call }));
 }

@@ -8,14 +8,11 @@ use crate::{
         reply,
     },
     host::{self, EnvoyVerifier, HostEnvironment, HostRequest, SharedData},
-    http::HttpCall,
+    http::{Failure, HttpCall},
     peer::request::Request as _,
     policy::Policy,
 };
-use std::{
-    cell::{Cell, RefCell},
-    rc::Rc,
-};
+use std::{cell::RefCell, rc::Rc};
 
 pub struct Running {
     policy: Rc<Policy>,
@@ -24,8 +21,6 @@ pub struct Running {
     engine: RefCell<Engine>,
     /// Which conversation the answer with this token belongs to, and how much of it is read.
     calls: RefCell<Vec<(u32, CallId, usize)>>,
-    /// Whether effects are being carried out: the calls that this makes must not begin it again.
-    is_busy: Cell<bool>,
 }
 
 /// What the stream does after an action.
@@ -44,43 +39,40 @@ impl Running {
             engine: RefCell::new(Engine::new(policy.clone(), host::random())),
             policy,
             calls: RefCell::default(),
-            is_busy: Cell::new(false),
         };
-        running.carry_out();
+        running.carry_out(running.event(Engine::start).1);
         running
     }
 
-    fn with_engine<T>(&self, event: impl FnOnce(&mut Engine, &mut Io<'_>) -> T) -> T {
-        let mut io = Io { store: &mut SharedData, verifier: &EnvoyVerifier, environment: &HostEnvironment };
-        event(&mut self.engine.borrow_mut(), &mut io)
+    /// Hands an event to the engine. What comes of it is yet to be carried out.
+    fn event<T>(&self, event: impl FnOnce(&mut Engine, &mut Io<'_>) -> T) -> (T, Vec<Effect>) {
+        let mut store = SharedData;
+        let mut io = Io::new(&mut store, &EnvoyVerifier, &HostEnvironment);
+        let answer = event(&mut self.engine.borrow_mut(), &mut io);
+        (answer, io.effects)
     }
 
     pub fn on_request(&self, stream: u32) -> Outcome {
-        let action = self.with_engine(|engine, io| engine.on_request(stream, &HostRequest, &host::now, io));
-        let outcome = self.apply(&action);
-        self.carry_out();
-        outcome
+        let (action, effects) = self.event(|engine, io| engine.on_request(stream, &HostRequest, io));
+        self.carry_out(effects);
+        self.apply(&action)
     }
 
     pub fn on_tick(&self) {
-        self.with_engine(|engine, io| engine.on_tick(io, host::now()));
-        self.carry_out();
+        self.carry_out(self.event(Engine::on_tick).1);
     }
 
     pub fn on_response(&self, token: u32, headers: usize, body_size: usize) {
         let mut calls = self.calls.borrow_mut();
         let Some(at) = calls.iter().position(|(of, ..)| *of == token) else { return };
-        let (_, id, limit) = calls.swap_remove(at);
+        let (_, id, max_body) = calls.swap_remove(at);
         drop(calls);
-        let response = host::response(headers, body_size, limit);
-        self.with_engine(|engine, io| engine.on_response(&id, Ok(response), io, host::now()));
-        self.carry_out();
+        let response = Ok(host::response(headers, body_size, max_body));
+        self.carry_out(self.event(|engine, io| engine.on_response(&id, response, io)).1);
     }
 
-    /// This configuration ends in this worker.
     pub fn end(&self) {
-        self.with_engine(|engine, io| engine.on_end(io, host::now().mono));
-        self.carry_out();
+        self.carry_out(self.event(Engine::on_end).1);
     }
 
     pub fn forget(&self, stream: u32) {
@@ -114,19 +106,17 @@ impl Running {
     }
 
     /// Carries out what the engine asks for. Requests are released last: from then on host calls concern a request.
-    fn carry_out(&self) {
-        if self.is_busy.replace(true) {
-            return;
-        }
+    fn carry_out(&self, mut effects: Vec<Effect>) {
         let mut released = Vec::new();
-        loop {
-            let effects = self.engine.borrow_mut().take_effects();
-            if effects.is_empty() {
-                break;
-            }
-            for effect in effects {
+        while !effects.is_empty() {
+            for effect in std::mem::take(&mut effects) {
                 match effect {
-                    Effect::Call { id, call } => self.call(id, &call),
+                    Effect::Call { id, call } => {
+                        if let Err(failure) = self.call(&id, &call) {
+                            let failed = self.event(|engine, io| engine.on_response(&id, Err(failure), io));
+                            effects.extend(failed.1);
+                        }
+                    }
                     Effect::Release { stream, action } => released.push((stream, action)),
                     Effect::Log { level, line } => log::log!(level, "{line}"),
                     Effect::Count { metric, by } => host::count(&metric, by),
@@ -141,22 +131,15 @@ impl Running {
                 host::resume_request();
             }
         }
-        self.is_busy.set(false);
     }
 
     /// Makes a call. One that cannot even begin is never answered, so its failure is the answer.
-    fn call(&self, id: CallId, call: &HttpCall) {
-        match host::dispatch(call) {
-            Ok(token) => {
-                // The answer to a call that was given up must not pass for the next one's.
-                let mut calls = self.calls.borrow_mut();
-                calls.retain(|(_, of, _)| *of != id);
-                calls.push((token, id, call.max_body));
-            }
-            Err(status) => {
-                let failure = call.not_dispatched(&status);
-                self.with_engine(|engine, io| engine.on_response(&id, Err(failure), io, host::now()));
-            }
-        }
+    fn call(&self, id: &CallId, call: &HttpCall) -> Result<(), Failure> {
+        let token = host::dispatch(call).map_err(|status| call.not_dispatched(&status))?;
+        // The answer to a call that was given up must not pass for the next one's.
+        let mut calls = self.calls.borrow_mut();
+        calls.retain(|(_, of, _)| of != id);
+        calls.push((token, id.clone(), call.max_body));
+        Ok(())
     }
 }

@@ -38,16 +38,6 @@ pub fn configuration(size: usize) -> Option<Vec<u8>> {
     Some(bytes.unwrap_or_default())
 }
 
-/// Both clocks and a random number in `0.0..1.0`. The monotonic clock is the same for all VMs of this proxy.
-pub fn now() -> Now {
-    let wall = raw::clock(raw::Clock::Realtime).as_secs();
-    Now {
-        mono: Monotonic::new(raw::clock(raw::Clock::Monotonic)),
-        wall: wall.try_into().unwrap_or(UnixSeconds::MAX),
-        random: f64::from((random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0),
-    }
-}
-
 /// A random number, from the host's randomness through the standard library's hash seeds.
 pub fn random() -> u64 {
     use std::hash::{BuildHasher as _, RandomState};
@@ -145,6 +135,16 @@ impl Environment for HostEnvironment {
 
     fn node_id(&self) -> String {
         raw::property("xds\0node\0id").and_then(|id| String::from_utf8(id).ok()).unwrap_or_default()
+    }
+
+    /// The monotonic clock is the same for all VMs of this proxy.
+    fn now(&self) -> Now {
+        let wall = raw::clock(raw::Clock::Realtime).as_secs();
+        Now {
+            mono: Monotonic::new(raw::clock(raw::Clock::Monotonic)),
+            wall: wall.try_into().unwrap_or(UnixSeconds::MAX),
+            random: f64::from((random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0),
+        }
     }
 
     fn memory(&self) -> u64 {

@@ -13,11 +13,11 @@ fn cached_verdict_reads_no_clock_and_no_certificate() {
     proxy.tick(0, &naming(&[]));
     let client = Shown(Some(us_leaf(&cast().us_ca)));
     assert_eq!(said(&proxy.request(0, 1, &client)), "allow");
-    proxy.clock_reads.set(0);
+    proxy.around.clock_reads.set(0);
     for stream in 2..100 {
         assert_eq!(said(&proxy.request(0, stream, &client)), "allow");
     }
-    assert_eq!(proxy.clock_reads.get(), 0);
+    assert_eq!(proxy.around.clock_reads.get(), 0);
     let effects = proxy.tick(0, &naming(&[]));
     assert_eq!(counted(&effects, "cache_hits"), 98);
     assert_eq!(counted(&effects, "decisions.allow.genesys.us-east-1"), 99);
@@ -28,7 +28,7 @@ fn cached_verdict_ends_with_the_certificate_even_without_ticks() {
     let mut proxy = Proxy::new(&by_ca(), 1);
     let client = Shown(Some(us_leaf(&cast().us_ca)));
     assert_eq!(said(&proxy.request(0, 1, &client)), "allow");
-    proxy.now.wall = END + 3600;
+    proxy.around.now.wall = END + 3600;
     let said: Vec<&str> = (0..2000).map(|stream| said(&proxy.request(0, stream, &client))).collect();
     assert_eq!(said.last(), Some(&"expired"));
 }
@@ -72,12 +72,12 @@ fn denials_of_one_reason_get_ten_lines_a_minute() {
         proxy.request(0, stream, &Shown(None));
     }
     proxy.request(0, 99, &Shown(Some(stranger())));
-    let log = proxy.log(0);
+    let log = proxy.log();
     let of = |reason: &str| log.iter().filter(|line| line.contains(&format!("reason={reason} "))).count();
     assert_eq!((of("no_client_certificate"), of("wrong_name")), (10, 1));
     proxy.pass(61 * SECOND);
     proxy.request(0, 100, &Shown(None));
-    let log = proxy.log(0);
+    let log = proxy.log();
     assert!(log[0].ends_with("suppressed=15"), "{log:?}");
 }
 
@@ -87,7 +87,7 @@ fn denial_line_escapes_what_the_client_wrote() {
     let name = "evil\n\u{1b}[31m forged=\"x\"";
     let evil = leaf(&cast().stranger_ca).cn(name).issue();
     proxy.request(0, 1, &Shown(Some(evil)));
-    let log = proxy.log(0);
+    let log = proxy.log();
     let line = log.iter().find(|line| line.contains("denied")).unwrap();
     assert!(!line.contains(['\n', '\u{1b}']), "{line:?}");
     assert!(line.contains("request_id=\"r-1\"") && line.contains("forged=\\\"x\\\""), "{line}");
@@ -99,12 +99,12 @@ fn access_that_is_revoked_is_counted_once() {
     proxy.tick(0, &naming(&[]));
     let client = Shown(Some(us_leaf(&cast().us_ca)));
     assert_eq!(said(&proxy.request(0, 1, &client)), "allow");
-    proxy.now.wall = END + 3600;
+    proxy.around.now.wall = END + 3600;
     proxy.tick(0, &naming(&[]));
     for stream in 2..4 {
         assert_eq!(said(&proxy.request(0, stream, &client)), "expired");
     }
-    let log = proxy.log(0);
+    let log = proxy.log();
     assert_eq!(log.iter().filter(|line| line.contains("it was allowed before")).count(), 1, "{log:?}");
     assert_eq!(counted(&proxy.tick(0, &naming(&[])), "turned_away.expired"), 1);
 }

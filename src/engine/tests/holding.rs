@@ -59,8 +59,8 @@ fn held_request_waits_no_longer_than_its_hold() {
     assert!(!proxy.calls(0).is_empty(), "it is asked about");
     for (tenths, expected) in [(10, vec![]), (9, vec![]), (2, vec![(7, "trust_unrefreshed")])] {
         proxy.pass(SECOND * tenths / 10);
-        proxy.event(0, |engine, io, now| engine.on_tick(io, now));
-        let effects = proxy.workers[0].take_effects();
+        proxy.event(0, Engine::on_tick);
+        let effects = proxy.take();
         assert_eq!(released(&effects), expected);
     }
 }
@@ -77,12 +77,13 @@ fn held_request_whose_stream_ended_is_forgotten() {
 #[test]
 fn ticks_are_quick_only_while_something_is_awaited() {
     let mut proxy = Proxy::by_api(&json!({}), 1);
-    assert_eq!(tick_periods(&proxy.workers[0].take_effects()), [50]);
+    proxy.event(0, Engine::start);
+    assert_eq!(tick_periods(&proxy.take()), [50]);
     let known = genuine();
     assert_eq!(tick_periods(&proxy.tick(0, &naming(&[&known]))), [250]);
     proxy.pass(SECOND);
     proxy.request(0, 1, &Shown(Some(genuine())));
-    assert_eq!(tick_periods(&proxy.workers[0].take_effects()), [50]);
+    assert_eq!(tick_periods(&proxy.take()), [50]);
     assert_eq!(tick_periods(&proxy.tick(0, &naming(&[&known]))), [250]);
 }
 

@@ -26,17 +26,26 @@ use testbed_pki::Leaf;
 struct Proxy {
     store: MemoryStore,
     workers: Vec<Engine>,
-    variables: Variables,
+    around: Around,
+    /// Effects of events other than ticks, not looked at yet.
+    effects: Vec<Effect>,
+}
+
+/// What surrounds the workers.
+struct Around {
+    variables: BTreeMap<&'static str, &'static str>,
     now: Now,
-    /// How often a request made a worker read the clock.
     clock_reads: Cell<u32>,
 }
 
-struct Variables(BTreeMap<&'static str, &'static str>);
-
-impl Environment for Variables {
+impl Environment for Around {
     fn variable(&self, name: &str) -> Option<String> {
-        self.0.get(name).map(|value| (*value).to_owned())
+        self.variables.get(name).map(|value| (*value).to_owned())
+    }
+
+    fn now(&self) -> Now {
+        self.clock_reads.set(self.clock_reads.get() + 1);
+        self.now
     }
 
     fn node_id(&self) -> String {
@@ -73,12 +82,12 @@ impl Proxy {
         let policy = Rc::new(policy(document));
         let worker = |number| Engine::new(policy.clone(), number);
         let variables = [("GENESYS_CLIENT_ID", "id"), ("GENESYS_CLIENT_SECRET", "secret")];
+        let now = Now { mono: Monotonic::from_millis(1_000_000), wall: NOW, random: 0.5 };
         Self {
             store: MemoryStore::default(),
             workers: (0..).take(workers).map(worker).collect(),
-            variables: Variables(BTreeMap::from(variables)),
-            now: Now { mono: Monotonic::from_millis(1_000_000), wall: NOW, random: 0.5 },
-            clock_reads: Cell::new(0),
+            around: Around { variables: variables.into(), now, clock_reads: Cell::new(0) },
+            effects: Vec::new(),
         }
     }
 
@@ -90,59 +99,55 @@ impl Proxy {
     }
 
     fn pass(&mut self, time: Duration) {
-        self.now.mono += time;
-        self.now.wall += i64::try_from(time.as_secs()).unwrap();
+        self.around.now.mono += time;
+        self.around.now.wall += i64::try_from(time.as_secs()).unwrap();
     }
 
-    fn event<T>(&mut self, worker: usize, event: impl FnOnce(&mut Engine, &mut Io<'_>, Now) -> T) -> T {
-        let mut io = Io { store: &mut self.store, verifier: VERIFIER, environment: &self.variables };
-        event(&mut self.workers[worker], &mut io, self.now)
+    fn event<T>(&mut self, worker: usize, event: impl FnOnce(&mut Engine, &mut Io<'_>) -> T) -> T {
+        let mut io = Io::new(&mut self.store, VERIFIER, &self.around);
+        let answer = event(&mut self.workers[worker], &mut io);
+        self.effects.extend(io.effects);
+        answer
     }
 
     fn request(&mut self, worker: usize, stream: u32, client: &Shown) -> Action {
-        let (now, reads) = (self.now, Cell::new(0));
-        let clock = || {
-            reads.set(reads.get() + 1);
-            now
-        };
-        let action = self.event(worker, |engine, io, _| engine.on_request(stream, client, &clock, io));
-        self.clock_reads.set(self.clock_reads.get() + reads.get());
-        action
+        self.event(worker, |engine, io| engine.on_request(stream, client, io))
+    }
+
+    /// The effects so far.
+    fn take(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
     }
 
     /// A tick, and everything that follows from it while the API answers like this. Returns the effects other than calls.
     fn tick(&mut self, worker: usize, api: &dyn Fn(&HttpCall) -> HttpResponse) -> Vec<Effect> {
-        self.event(worker, |engine, io, now| engine.on_tick(io, now));
+        self.event(worker, Engine::on_tick);
         let mut done = Vec::new();
-        loop {
-            let effects = self.workers[worker].take_effects();
-            if effects.is_empty() {
-                return done;
-            }
-            for effect in effects {
+        while !self.effects.is_empty() {
+            for effect in self.take() {
                 let Effect::Call { id, call } = effect else {
                     done.push(effect);
                     continue;
                 };
                 let response = Ok(api(&call));
-                self.event(worker, |engine, io, now| engine.on_response(&id, response, io, now));
+                self.event(worker, |engine, io| engine.on_response(&id, response, io));
             }
         }
+        done
     }
 
     /// A tick, and the calls that it makes; they stay unanswered.
     fn calls(&mut self, worker: usize) -> Vec<CallId> {
-        self.event(worker, |engine, io, now| engine.on_tick(io, now));
-        let effects = self.workers[worker].take_effects();
-        let calls = effects.into_iter().filter_map(|effect| match effect {
+        self.event(worker, Engine::on_tick);
+        let calls = self.take().into_iter().filter_map(|effect| match effect {
             Effect::Call { id, .. } => Some(id),
             _ => None,
         });
         calls.collect()
     }
 
-    fn log(&mut self, worker: usize) -> Vec<String> {
-        lines(&self.workers[worker].take_effects())
+    fn log(&mut self) -> Vec<String> {
+        lines(&self.take())
     }
 }
 

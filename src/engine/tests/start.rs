@@ -16,7 +16,7 @@ fn summary_is_logged_once_per_proxy() {
 #[test]
 fn missing_variable_is_named_once_and_requests_get_503() {
     let mut proxy = Proxy::by_api(&json!({}), 2);
-    proxy.variables.0.remove("GENESYS_CLIENT_SECRET");
+    proxy.around.variables.remove("GENESYS_CLIENT_SECRET");
     let mut effects = proxy.tick(0, &naming(&[]));
     effects.extend(proxy.tick(1, &naming(&[])));
     let log = lines(&effects);
@@ -39,6 +39,6 @@ fn configuration_that_ends_hands_over_its_counts() {
     let mut proxy = Proxy::by_api(&json!({}), 1);
     proxy.tick(0, &naming(&[]));
     proxy.request(0, 1, &Shown(None));
-    proxy.event(0, |engine, io, now| engine.on_end(io, now.mono));
-    assert_eq!(counted(&proxy.workers[0].take_effects(), "deny.no_client_certificate"), 1);
+    proxy.event(0, Engine::on_end);
+    assert_eq!(counted(&proxy.take(), "deny.no_client_certificate"), 1);
 }
