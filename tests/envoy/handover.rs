@@ -26,8 +26,8 @@ use testbed::{
 };
 use tokio::time::Instant;
 
-/// How long the lease of a worker lasts that no longer renews it.
-const TERM: Duration = Duration::from_secs(10);
+/// How long the lease of a worker lasts that no longer renews it: the timeout of a call in `fast`, and 5 s more.
+const TERM: Duration = Duration::from_secs(7);
 
 fn fetches(world: &World) -> [usize; 3] {
     [Endpoint::Token, Endpoint::Current, Endpoint::Upcoming].map(|endpoint| asked(world, endpoint))
