@@ -93,8 +93,8 @@ impl Scene {
         }
         let mut builder = world.envoy(bootstrap).concurrency(WORKERS).lifetime(AT_MOST);
         builder = match way {
-            // Ten minutes unless set; much shorter, and a busy worker is late for it.
-            Way::Lds => builder.arg("--drain-time-s").arg("10"),
+            // Ten minutes unless set. The time that the main thread compiles the module counts.
+            Way::Lds => builder.arg("--drain-time-s").arg("30"),
             Way::Ecds => builder,
             // Ports that stay the same.
             Way::Restart => builder.hot_restart(),
@@ -152,7 +152,7 @@ impl Scene {
     pub async fn wait_drained(&self) -> Result<(), Failure> {
         for gauge in ["total_filter_chains_draining", "total_listeners_draining"] {
             let gauge = format!("listener_manager.{gauge}");
-            self.envoy.wait_for_stat(&gauge, |n| n == 0, PATIENCE).await?;
+            self.envoy.wait_for_stat(&gauge, |n| n == 0, 2 * PATIENCE).await?;
         }
         Ok(())
     }
