@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak oci dist reproducible lint circles fmt clean
+.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak upgrade oci dist reproducible lint circles fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -12,6 +12,9 @@ VERSIONS ?=
 # Options for the faults, and how long the soak takes
 FAULTS_ARGS ?=
 SOAK_MINUTES ?= 20
+# The module to upgrade from; built from this commit if none is given
+OLD ?=
+OLD_COMMIT ?= 1392991
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +73,10 @@ faults: provision wasm ## Break one thing after another under load (some 15 min)
 
 soak: provision wasm ## Run mixed traffic for SOAK_MINUTES (20), see that nothing grows, and write docs/soak.md
 	@. .tools/env.sh && SOAK_MINUTES=$(SOAK_MINUTES) cargo run --locked -p trials --bin soak
+
+upgrade: provision wasm ## Upgrade under load from an old module (OLD=path, else built from OLD_COMMIT) and back (some 3 min)
+	@. .tools/env.sh && old=$(OLD) && OLD=$${old:-$$(scripts/old-module.sh $(OLD_COMMIT))} && export OLD && \
+		cargo run --locked -p trials --bin upgrade
 
 oci: wasm ## Pack the module as OCI images for oci:// URLs: target/oci, target/oci.tar (no registry, no daemon)
 	@scripts/oci.sh

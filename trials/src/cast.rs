@@ -8,6 +8,11 @@ use testbed::{
 };
 use time::Duration;
 
+/// Requests on a connection before the next one.
+const PER_CONNECTION: usize = 50;
+/// The same where each connection has a certificate of its own.
+const PER_FRESH: usize = 4;
+
 /// A certificate, none, or another one for each connection.
 #[derive(Clone)]
 pub enum Identity {
@@ -37,18 +42,28 @@ pub struct Caller {
     pub header: Option<(&'static str, String)>,
     /// Its share of the requests.
     pub share: usize,
+    /// Requests on a connection before the next one.
+    pub per_connection: usize,
     /// What is right; more than one where both are.
     pub expected: Vec<Outcome>,
 }
 
 impl Caller {
     pub fn new(name: &'static str, door: &'static str, identity: Identity, expected: Outcome) -> Self {
-        Self { name, door, identity, header: None, share: 1, expected: vec![expected] }
+        let per_connection = if matches!(identity, Identity::Fresh(_)) { PER_FRESH } else { PER_CONNECTION };
+        Self { name, door, identity, header: None, share: 1, per_connection, expected: vec![expected] }
     }
 
     #[must_use]
     pub fn forging(mut self, header: &'static str, value: String) -> Self {
         self.header = Some((header, value));
+        self
+    }
+
+    /// A new connection for each request.
+    #[must_use]
+    pub fn unkept(mut self) -> Self {
+        self.per_connection = 1;
         self
     }
 
@@ -147,7 +162,9 @@ pub fn everybody(world: &Arc<World>, fated: &Fated) -> Vec<Caller> {
 }
 
 impl Caller {
-    fn or_unsettled(mut self) -> Self {
+    /// Also right: that the API could not be asked so far.
+    #[must_use]
+    pub fn or_unsettled(mut self) -> Self {
         self.expected.extend(unsettled());
         self
     }

@@ -80,7 +80,7 @@ pub fn judge(outcome: &Outcome, expected: &[Outcome], stated: Option<fn(&Outcome
         return Judgement::Stated;
     }
     let is_final = matches!(outcome, Outcome::LetIn | Outcome::Refused(403, _) | Outcome::Guarded);
-    if expected == [Outcome::LetIn] && !is_final { Judgement::Lost } else { Judgement::Wrong }
+    if expected.contains(&Outcome::LetIn) && !is_final { Judgement::Lost } else { Judgement::Wrong }
 }
 
 #[cfg(test)]
@@ -105,6 +105,7 @@ mod tests {
             (refused.clone(), &[Outcome::denied("expired")], None, Judgement::Wrong),
             (unavailable.clone(), &[Outcome::LetIn], None, Judgement::Lost),
             (nothing.clone(), &[Outcome::LetIn], None, Judgement::Lost),
+            (nothing.clone(), &[Outcome::LetIn, unavailable.clone()], None, Judgement::Lost),
             (nothing, from_ref(&refused), None, Judgement::Wrong),
             (Outcome::Envoy(503), &[Outcome::LetIn], None, Judgement::Lost),
             (Outcome::Envoy(503), &[Outcome::LetIn], anything, Judgement::Stated),

@@ -20,11 +20,6 @@ use testbed::{
 };
 use tokio::task::JoinSet;
 
-/// Requests on a connection before the next one.
-const PER_CONNECTION: usize = 50;
-/// The same where each connection has a certificate of its own.
-const PER_FRESH: usize = 4;
-
 /// What was counted in one phase.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -62,6 +57,8 @@ struct State {
     streaks: Vec<(Option<Outcome>, u64)>,
     tallies: Vec<Tally>,
     per_caller: Vec<BTreeMap<Outcome, u64>>,
+    /// In this phase: when each was first and last refused with 503, and its longest request.
+    waits: Vec<(Option<(Instant, Instant)>, Duration)>,
     stated: Option<fn(&Outcome) -> bool>,
 }
 
@@ -102,6 +99,7 @@ impl Traffic {
             streaks: vec![(None, 0); count],
             tallies: Vec::new(),
             per_caller: vec![BTreeMap::new(); count],
+            waits: vec![(None, Duration::ZERO); count],
             stated: None,
         };
         state.shuffle();
@@ -135,7 +133,25 @@ impl Traffic {
     pub fn begin_phase(&self, stated: Option<fn(&Outcome) -> bool>) {
         let mut state = self.state();
         state.tallies.push(Tally::default());
+        state.waits.fill((None, Duration::ZERO));
         state.stated = stated;
+    }
+
+    /// From now on nothing is excused any more.
+    pub fn end_exception(&self) {
+        self.state().stated = None;
+    }
+
+    /// How long a caller was refused with 503 in this phase, from the first such request to the last.
+    pub fn outage(&self, name: &str) -> Duration {
+        let state = self.state();
+        state.waits[Self::index(&state, name)].0.map_or(Duration::ZERO, |(first, last)| last - first)
+    }
+
+    /// A caller's longest request in this phase.
+    pub fn slowest(&self, name: &str) -> Duration {
+        let state = self.state();
+        state.waits[Self::index(&state, name)].1
     }
 
     /// What was counted in this phase so far.
@@ -164,13 +180,15 @@ impl Traffic {
     pub fn intruders(&self) -> Vec<String> {
         let retried: u64 = self.tallies().iter().map(|tally| tally.retried).sum();
         let mut found = Vec::new();
+        let doors: Vec<_> = self.state().callers.iter().map(|caller| caller.door).collect();
         for (index, (name, outcomes)) in self.per_caller().into_iter().enumerate() {
             let let_in = outcomes.get(&Outcome::LetIn).copied().unwrap_or(0);
             let cut = |outcome: &Outcome| matches!(outcome, Outcome::Envoy(_) | Outcome::Nothing(_));
             let cut_off: u64 =
                 outcomes.iter().filter(|(outcome, _)| cut(outcome)).map(|(_, count)| count).sum();
             let most = if let_in == 0 { 0 } else { let_in + cut_off + retried };
-            let served = u64::try_from(self.world.upstream.count_of(&path_of(index))).unwrap_or(u64::MAX);
+            let path = path_of(doors[index], index);
+            let served = u64::try_from(self.world.upstream.count_of(&path)).unwrap_or(u64::MAX);
             if served < let_in || served > most {
                 found.push(format!("{name}: {let_in} requests let in, and the service saw {served}"));
             }
@@ -191,6 +209,13 @@ impl Traffic {
         let mut state = self.state();
         let index = Self::index(&state, name);
         state.callers[index].expected.push(outcome.clone());
+        state.streaks[index] = (None, 0);
+    }
+
+    /// Counts anew how often in a row a caller has had an outcome.
+    pub fn restart_streak(&self, name: &str) {
+        let mut state = self.state();
+        let index = Self::index(&state, name);
         state.streaks[index] = (None, 0);
     }
 
@@ -240,6 +265,12 @@ impl Traffic {
             (*latest, *streak) = (Some(outcome.clone()), 1);
         }
         *state.per_caller[index].entry(outcome.clone()).or_default() += 1;
+        if matches!(outcome, Outcome::Refused(503, _)) {
+            let now = Instant::now();
+            let first = now.checked_sub(took).unwrap_or(now);
+            state.waits[index].0.get_or_insert((first, now)).1 = now;
+        }
+        state.waits[index].1 = state.waits[index].1.max(took);
         let tally = state.tally();
         tally.requests += 1;
         tally.retried += u64::from(retried);
@@ -263,8 +294,8 @@ impl Traffic {
 }
 
 /// What a caller asks for, so that the service can tell who came through.
-pub fn path_of(caller: usize) -> String {
-    format!("/caller/{caller}")
+fn path_of(door: &str, caller: usize) -> String {
+    format!("/{door}/{caller}")
 }
 
 /// One request at a time, on a connection per caller.
@@ -308,10 +339,10 @@ impl Lane {
             self.open.remove(&index);
         }
         loop {
-            let limit =
-                if matches!(caller.identity, Identity::Fresh(_)) { PER_FRESH } else { PER_CONNECTION };
-            let kept =
-                self.open.remove(&index).filter(|(connection, used)| connection.is_open() && *used < limit);
+            let kept = self
+                .open
+                .remove(&index)
+                .filter(|(connection, used)| connection.is_open() && *used < caller.per_connection);
             let reused = kept.is_some();
             let (mut connection, used) = match kept {
                 Some(kept) => kept,
@@ -320,7 +351,7 @@ impl Lane {
                     Err(error) => return (Outcome::of(&Err(error)), retried),
                 },
             };
-            let mut request = Request::get(path_of(index));
+            let mut request = Request::get(path_of(caller.door, index));
             if let Some((name, value)) = &caller.header {
                 request = request.header(*name, value);
             }

@@ -456,8 +456,27 @@ impl Envoy {
         }
     }
 
+    /// Ends it in an orderly way and starts another process with a changed configuration. Its ports stay the same if it may be
+    /// restarted hot ([`EnvoyBuilder::hot_restart`]). Returns when the new one serves.
+    pub async fn restart_cold(&mut self, change: impl FnOnce(&mut Value)) -> Result<(), Error> {
+        self.end().await?;
+        let file = self.dir().join(CONFIG);
+        let mut config = serde_json::from_slice(&fs::read(&file)?).map_err(io::Error::other)?;
+        change(&mut config);
+        fs::write(&file, config.to_string())?;
+        self.restarts = 0;
+        fs::remove_file(self.dir().join(admin_file(0)))?;
+        self.process = self.builder.launch(self.dir(), 0)?;
+        self.admin = None;
+        self.wait_ready(self.builder.ready_within).await
+    }
+
     /// Ends it in an orderly way; an error if it had to be killed.
     pub async fn quit(mut self) -> Result<(), Error> {
+        self.end().await
+    }
+
+    async fn end(&mut self) -> Result<(), Error> {
         self.admin_post("/quitquitquit").await?;
         if self.process.finish(Duration::from_secs(10)).await {
             Ok(())

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Builds the module of an earlier commit, once, and prints where it is: target/old/COMMIT/genesys_mtls_filter.wasm
+#
+#   scripts/old-module.sh [COMMIT]   the last one before the core's redesign, unless another is given
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+name=${1:-1392991}
+commit=$(git rev-parse --verify --quiet "$name^{commit}") || {
+    echo "==> error: there is no commit $name here: fetch it, or give a module that is built (make upgrade OLD=path)" >&2
+    exit 1
+}
+dir=$PWD/target/old/${commit:0:12}
+module=$dir/genesys_mtls_filter.wasm
+if [[ ! -f $module ]]; then
+    rm -rf "$dir"
+    mkdir -p "$dir/source"
+    git archive "$commit" | tar -x -C "$dir/source"
+    # Its own script knows its toolchain; without a checkout the build learns the commit from here.
+    CARGO_TARGET_DIR=$dir/build GENESYS_MTLS_COMMIT=${commit:0:12} "$dir/source/scripts/build-wasm.sh" >&2
+    mv "$dir/build/wasm32-wasip1/release/genesys_mtls_filter.wasm" "$module"
+    rm -rf "$dir/source" "$dir/build"
+fi
+echo "$module"
