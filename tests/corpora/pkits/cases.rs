@@ -267,7 +267,7 @@ pub const EXCEPTIONS: &[(&str, &[u32], &str)] = &[
     (
         "4.13",
         &[29],
-        "its e-mail address stands in the subject, where webpki does not look for one; the filter lets nobody in by it",
+        "its e-mail address is in the subject, where webpki does not look for one; the filter allows no certificate by it",
     ),
     (
         "4.14",
@@ -281,8 +281,9 @@ pub const EXCEPTIONS: &[(&str, &[u32], &str)] = &[
     ("4.15", &[5], DELTA),
 ];
 
-const CA_IS_CONFIGURED: &str = "the fault is in what stands above the issuing CA, which the operator's configuration vouches for: nobody else is asked about it";
-const ONE_KEY: &str = "a list counts only for certificates signed with the very key that signed the list, whatever other keys its CA has";
+const CA_IS_CONFIGURED: &str = "the fault is in a certificate above the issuing CA, which the operator's configuration trusts: no other CA is asked about it";
+const ONE_KEY: &str =
+    "a CRL counts only for certificates signed with the same key as the CRL, not with another key of its CA";
 const CA_IS_NO_CLIENT: &str = "it is a CA certificate, which no TLS client has";
 const DIRECTORY_NAMES: &str =
     "limits on directory names cannot be checked; the configuration refuses such CAs";
