@@ -131,7 +131,7 @@ impl Gauges<'_> {
 
     pub fn fetched(&mut self, region: &RegionPolicy, pins: &Pins, failures: u32, age: Option<Duration>) {
         for status in PinStatus::ALL {
-            let matching = pins.values().filter(|(of, _)| *of == status).count();
+            let matching = pins.values().filter(|(of, _)| *of == *status).count();
             self.of_region(&format!("pins.{}", status.code()), region, count(matching));
         }
         let named = pins.values().filter(|(status, _)| *status == PinStatus::Named);

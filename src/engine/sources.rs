@@ -10,7 +10,7 @@ use crate::{
         metrics::{self, Gauges},
     },
     http::{Failure, HttpResponse},
-    pins::{Client, Event, PinNews, Refresher, Step},
+    pins::{Client, Event, Pins, Refresher, Step, pin_changes},
     policy::{Credentials, Policy, Source},
     shared::{Secret, claim},
     time::{Monotonic, Now, UnixSeconds},
@@ -40,7 +40,8 @@ pub struct TrustSources {
 #[derive(Debug)]
 struct RegionSource {
     refresher: Refresher,
-    pins: PinNews,
+    /// As they were last logged.
+    pins: Pins,
     /// The version of the refresher's trust that the decision reads.
     version: u64,
 }
@@ -76,13 +77,10 @@ impl TrustSources {
                     if let Client::Own { secret, .. } = &client {
                         self.crls.set_secret(&region.id, secret.clone());
                     }
-                    let pins = PinNews::new(&policy.name, &region.id);
                     let refresher = Refresher::new(policy.clone(), region, client, self.worker);
-                    regions.extend(
-                        refresher.map(|refresher| {
-                            (region.id.clone(), RegionSource { refresher, pins, version: 0 })
-                        }),
-                    );
+                    regions.extend(refresher.map(|refresher| {
+                        (region.id.clone(), RegionSource { refresher, pins: Pins::new(), version: 0 })
+                    }));
                 }
                 Err(variable) => {
                     if self.says_first(io, &format!("no_credentials/{}", region.id)) {
@@ -156,7 +154,8 @@ impl TrustSources {
             }
             source.version = source.refresher.version();
             self.trust.version += 1;
-            let changes = source.pins.follow(source.refresher.pins(), io.store);
+            let (known, of) = (&mut source.pins, (self.policy.name.as_str(), id.as_str()));
+            let changes = pin_changes(known, source.refresher.pins(), of, io.store);
             log::pins(&self.policy, id, &changes, effects);
             self.trust.regions.insert(id.clone(), source.refresher.trust().clone());
         }
