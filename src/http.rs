@@ -1,6 +1,6 @@
 //! HTTP calls as data: the request, the response, and why a call failed.
 
-use crate::time::UnixSeconds;
+use crate::{codes::codes, time::UnixSeconds};
 use serde::{Deserialize, Serialize};
 use std::{
     fmt,
@@ -50,14 +50,14 @@ pub struct HttpResponse {
 /// Without the headers: one of them holds the OAuth client's secret, or the token.
 impl fmt::Debug for HttpCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpCall").field("cluster", &self.cluster).finish_non_exhaustive()
+        write!(f, "HttpCall to {}", self.cluster)
     }
 }
 
-/// Without the body, which may be the token.
+/// Without the body, which may hold the token.
 impl fmt::Debug for HttpResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpResponse").field("status", &self.status).finish_non_exhaustive()
+        write!(f, "HttpResponse {}", self.status)
     }
 }
 
@@ -78,54 +78,36 @@ impl HttpResponse {
         Some(date.saturating_sub(Duration::from_secs(u64::try_from(wall).ok()?)))
     }
 
-    /// A failure for a status that the protocol has no use for.
+    /// The failure of a response whose status the protocol has no use for.
     pub(crate) fn unexpected(&self, upstream: Upstream, wall: UnixSeconds) -> Failure {
-        let [unavailable, redirected, rate_limited, other] = upstream.codes();
-        let name = upstream.name();
-        let (code, detail) = match self.status {
-            0 => (unavailable, format!("the connection to {name} was reset")),
-            status @ 300..=399 => {
-                (redirected, format!("{name} answered with a redirect ({status}), which is never followed"))
-            }
-            429 => (rate_limited, format!("{name} asks for fewer calls (429)")),
-            status @ 500..=599 => (
-                unavailable,
-                format!("{name} answered {status} (or Envoy did, if the host cannot be reached or verified)"),
-            ),
-            status => (other, format!("{name} answered {status}")),
+        let (name, unavailable) = match upstream {
+            Upstream::Login => ("the login host", FailureCode::LoginUnavailable),
+            Upstream::Api => ("the certificates API", FailureCode::ApiUnavailable),
+            Upstream::Crl => ("the CRL's host", FailureCode::CrlUnavailable),
         };
-        Failure { retry_after: self.retry_after(wall), ..Failure::new(code, detail) }
+        let (place, detail) = match self.status {
+            0 => (0, "reset the connection".to_owned()),
+            status @ 300..=399 => {
+                (1, format!("answered with a redirect ({status}), which is never followed"))
+            }
+            429 => (2, "asks for fewer calls (429)".to_owned()),
+            status @ 500..=599 => {
+                (0, format!("answered {status} (or Envoy did, if the host cannot be reached or verified)"))
+            }
+            status => (3, format!("answered {status}")),
+        };
+        let code = FailureCode::ALL.get(unavailable as usize + place).copied().unwrap_or(unavailable);
+        let retry_after = self.retry_after(wall);
+        Failure { code, detail: format!("{name} {detail}"), retry_after }
     }
 }
 
 /// The server that a call goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Upstream {
     Login,
     Api,
     Crl,
-}
-
-impl Upstream {
-    /// Codes for: not reached, a redirect, 429, any other status.
-    fn codes(self) -> [FailureCode; 4] {
-        use FailureCode as C;
-        match self {
-            Self::Login => {
-                [C::LoginUnavailable, C::LoginRedirected, C::LoginRateLimited, C::LoginUnexpectedStatus]
-            }
-            Self::Api => [C::ApiUnavailable, C::ApiRedirected, C::ApiRateLimited, C::ApiUnexpectedStatus],
-            Self::Crl => [C::CrlUnavailable, C::CrlRedirected, C::CrlRateLimited, C::CrlUnexpectedStatus],
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Login => "the login host",
-            Self::Api => "the certificates API",
-            Self::Crl => "the CRL's host",
-        }
-    }
 }
 
 /// Why a refresh or the fetch of a CRL did not succeed.
@@ -144,70 +126,35 @@ impl Failure {
     }
 }
 
-macro_rules! failure_codes {
-    ($($variant:ident $code:literal)*) => {
-        /// The kind of a failure. Workers share it by its place here: a change raises the form of their records.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum FailureCode { $($variant),* }
-
-        impl FailureCode {
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
-
-            /// Whether it concerns the login host.
-            pub fn is_login(self) -> bool {
-                self.code().starts_with("login_")
-            }
-
-            /// Stable: it labels metrics.
-            pub fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code),* }
-            }
-        }
-    };
+codes! {
+    /// The kind of a failure. Workers share it by its place here: a change raises the form of their records. The four
+    /// kinds of [`HttpResponse::unexpected`] follow each other for each upstream.
+    #[derive(PartialOrd, Ord, Serialize, Deserialize)]
+    pub enum FailureCode {
+        DispatchFailed = "dispatch_failed", NoAnswer = "no_answer", NoCredentials = "no_credentials",
+        LoginUnavailable = "login_unavailable", LoginRedirected = "login_redirected",
+        LoginRateLimited = "login_rate_limited", LoginUnexpectedStatus = "login_unexpected_status",
+        LoginRejected = "login_rejected", LoginMalformed = "login_malformed",
+        ApiUnavailable = "api_unavailable", ApiRedirected = "api_redirected",
+        ApiRateLimited = "api_rate_limited", ApiUnexpectedStatus = "api_unexpected_status",
+        ApiUnauthorized = "api_unauthorized", ApiForbidden = "api_forbidden",
+        ApiTooLarge = "api_too_large", ApiMalformed = "api_malformed",
+        NextUriRefused = "next_uri_refused", TooManyPages = "too_many_pages",
+        TooManyCertificates = "too_many_certificates", NoUsableCertificate = "no_usable_certificate",
+        CrlUnavailable = "crl_unavailable", CrlRedirected = "crl_redirected",
+        CrlRateLimited = "crl_rate_limited", CrlUnexpectedStatus = "crl_unexpected_status",
+        CrlTooLarge = "crl_too_large", CrlMalformed = "crl_malformed", CrlUnsupported = "crl_unsupported",
+        CrlOtherIssuer = "crl_other_issuer", CrlNotAllowed = "crl_not_allowed",
+        CrlBadSignature = "crl_bad_signature", CrlUnverified = "crl_unverified",
+        CrlNotYetValid = "crl_not_yet_valid", CrlExpired = "crl_expired",
+        CrlRollback = "crl_rollback", CrlOtherScope = "crl_other_scope",
+    }
 }
 
-failure_codes! {
-    DispatchFailed "dispatch_failed"
-    NoAnswer "no_answer"
-    NoCredentials "no_credentials"
-    LoginUnavailable "login_unavailable"
-    LoginRedirected "login_redirected"
-    LoginRateLimited "login_rate_limited"
-    LoginUnexpectedStatus "login_unexpected_status"
-    LoginRejected "login_rejected"
-    LoginMalformed "login_malformed"
-    ApiUnavailable "api_unavailable"
-    ApiRedirected "api_redirected"
-    ApiRateLimited "api_rate_limited"
-    ApiUnexpectedStatus "api_unexpected_status"
-    ApiUnauthorized "api_unauthorized"
-    ApiForbidden "api_forbidden"
-    ApiTooLarge "api_too_large"
-    ApiMalformed "api_malformed"
-    NextUriRefused "next_uri_refused"
-    TooManyPages "too_many_pages"
-    TooManyCertificates "too_many_certificates"
-    NoUsableCertificate "no_usable_certificate"
-    CrlUnavailable "crl_unavailable"
-    CrlRedirected "crl_redirected"
-    CrlRateLimited "crl_rate_limited"
-    CrlUnexpectedStatus "crl_unexpected_status"
-    CrlTooLarge "crl_too_large"
-    CrlMalformed "crl_malformed"
-    CrlUnsupported "crl_unsupported"
-    CrlOtherIssuer "crl_other_issuer"
-    CrlNotAllowed "crl_not_allowed"
-    CrlBadSignature "crl_bad_signature"
-    CrlUnverified "crl_unverified"
-    CrlNotYetValid "crl_not_yet_valid"
-    CrlExpired "crl_expired"
-    CrlRollback "crl_rollback"
-    CrlOtherScope "crl_other_scope"
-}
-
-impl fmt::Display for FailureCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
+impl FailureCode {
+    /// Whether it concerns the login host.
+    pub fn is_login(self) -> bool {
+        self.code().starts_with("login_")
     }
 }
 
@@ -244,10 +191,18 @@ mod tests {
         let codes: std::collections::BTreeSet<&str> =
             FailureCode::ALL.iter().map(|code| code.code()).collect();
         assert_eq!(codes.len(), FailureCode::ALL.len());
-        for (upstream, prefix) in
-            [(Upstream::Login, "login_"), (Upstream::Api, "api_"), (Upstream::Crl, "crl_")]
-        {
-            assert!(upstream.codes().iter().all(|code| code.code().starts_with(prefix)));
+        let upstreams = [(Upstream::Login, "login_"), (Upstream::Api, "api_"), (Upstream::Crl, "crl_")];
+        for (upstream, prefix) in upstreams {
+            for (status, kind) in [
+                (0, "unavailable"),
+                (503, "unavailable"),
+                (302, "redirected"),
+                (429, "rate_limited"),
+                (404, "unexpected_status"),
+            ] {
+                let failure = HttpResponse { status, body: None, retry_after: None }.unexpected(upstream, 0);
+                assert_eq!(failure.code.code(), format!("{prefix}{kind}"), "{status}");
+            }
         }
     }
 

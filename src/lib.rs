@@ -34,6 +34,7 @@
     )
 )]
 
+mod codes;
 pub mod config;
 pub mod crl;
 pub mod decision;
@@ -43,6 +44,7 @@ pub mod peer;
 pub mod pins;
 pub mod policy;
 pub mod regions;
+pub mod schedule;
 pub mod shared;
 #[cfg(test)]
 mod test_support;

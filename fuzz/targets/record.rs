@@ -63,13 +63,7 @@ fuzz_target!(|data: &[u8]| {
                     );
                 }
             }
-            let _ = (
-                worker.pins(),
-                worker.next_attempt(now.mono),
-                worker.age(now.mono),
-                worker.is_starting(),
-                worker.failures(),
-            );
+            let _ = (worker.pins(), worker.age(now.mono), worker.is_starting(), worker.failures());
             worker.request_early(CAST.leaf(*kind).fingerprint(), &mut shared, now);
             let _ = worker.expects_news(now.mono + Duration::from_secs(2), now.mono);
             if worker.tick(&AwsLcVerifier, &mut shared, now).call.is_some() {

@@ -3,9 +3,9 @@
 use crate::{
     crl::{current::CurrentCrl, record::FetchRecord},
     http::{Failure, FailureCode, HttpCall, HttpResponse, Upstream},
-    pins::{backoff, period},
     policy::{CrlSource, Policy, Refresh},
-    shared::{FORM, Lease, Seal, SealedRecord, Secret, SharedStore, short},
+    schedule::{backoff, period},
+    shared::{CALLBACK, FORM, Lease, Seal, SealedRecord, Secret, SharedStore, short},
     time::{Clock, Monotonic, Now},
     x509::{
         ca::CaCertificate,
@@ -16,9 +16,6 @@ use crate::{
     },
 };
 use std::{collections::BTreeSet, rc::Rc, time::Duration};
-
-/// How much later than its timeout Envoy may report that a call has ended.
-const CALLBACK_DELAY: Duration = Duration::from_secs(5);
 
 /// Something an operator may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +104,7 @@ impl CrlFetcher {
             return (None, Some(self.fail(lost, store, now)));
         }
         let timeout = self.policy.revocation.timeout;
-        let term = timeout + CALLBACK_DELAY;
+        let term = timeout + CALLBACK;
         if !self.is_due(now.mono) || !self.lease.take(store, now.mono, term) {
             return (None, None);
         }

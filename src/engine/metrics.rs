@@ -124,7 +124,7 @@ pub fn region_gauges(
         let named = refresher.pins().values().filter(|(status, _)| *status == PinStatus::Named);
         expiry("api_pin", &mut named.map(|(_, not_after)| *not_after));
         for status in PinStatus::ALL {
-            let matching = refresher.pins().values().filter(|(of, _)| *of == status).count();
+            let matching = refresher.pins().values().filter(|(of, _)| *of == *status).count();
             gauge(&format!("pins.{}", status.code()), count(matching));
         }
         gauge("refresh_failures_in_a_row", u64::from(refresher.failures()));

@@ -9,7 +9,7 @@ use crate::{
         log, metrics,
     },
     http::{Failure, FailureCode, HttpResponse},
-    pins::{Client, Event, PinNews, Refresher, Step},
+    pins::{Client, Event, Pins, Refresher, Step, pin_changes},
     policy::{Credentials, Policy, Source},
     shared::{Secret, claim},
     time::{Monotonic, UnixSeconds},
@@ -39,7 +39,8 @@ pub struct TrustSources {
 #[derive(Debug)]
 struct RegionSource {
     refresher: Refresher,
-    pins: PinNews,
+    /// As they were last logged.
+    pins: Pins,
     /// The version of the refresher's trust that the decision reads.
     version: u64,
 }
@@ -75,9 +76,9 @@ impl TrustSources {
                     if let Client::Own { secret, .. } = &client {
                         self.crls.set_secret(&region.id, secret.clone());
                     }
-                    let pins = PinNews::new(&policy.name, &region.id);
                     let refresher = Refresher::new(policy.clone(), region, client, self.worker);
-                    let source = refresher.map(|refresher| RegionSource { refresher, pins, version: 0 });
+                    let source =
+                        refresher.map(|refresher| RegionSource { refresher, pins: Pins::new(), version: 0 });
                     regions.extend(source.map(|source| (region.id.clone(), source)));
                 }
                 Err(variable) => {
@@ -146,7 +147,8 @@ impl TrustSources {
             }
             source.version = source.refresher.version();
             self.trust.version += 1;
-            let changes = source.pins.follow(source.refresher.pins(), io.store);
+            let (known, of) = (&mut source.pins, (self.policy.name.as_str(), id.as_str()));
+            let changes = pin_changes(known, source.refresher.pins(), of, io.store);
             log::pins(io, &self.policy, id, &changes);
             self.trust.regions.insert(id.clone(), source.refresher.trust().clone());
         }

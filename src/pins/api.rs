@@ -4,18 +4,14 @@ use crate::{
     http::{Failure, FailureCode, HttpResponse, Upstream},
     time::UnixSeconds,
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, SeqAccess, Visitor},
-};
+use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::fmt;
 
 /// The largest answer that is read, in bytes: some 500 certificates; two are usual.
 pub const MAX_BODY: usize = 1024 * 1024;
 
-/// Entities in one page. Two are usual.
-const MAX_ENTITIES: usize = 1024;
+/// Commas in one page, and so elements of its arrays. A VM never gives memory back, and `{}` takes many times its length.
+const MAX_COMMAS: usize = 16 * 1024;
 
 /// Path of the certificates call, without its query.
 pub const PATH: &str = "/api/v2/integrations/actions/certificates";
@@ -42,7 +38,7 @@ pub struct Entity {
 #[serde(rename_all = "camelCase")]
 struct RawPage<'a> {
     #[serde(borrow)]
-    entities: Option<RawEntities<'a>>,
+    entities: Option<Vec<Option<&'a RawValue>>>,
     next_uri: Option<String>,
 }
 
@@ -57,66 +53,37 @@ struct RawEntity<'a> {
     kind: Option<&'a RawValue>,
 }
 
-/// At most [`MAX_ENTITIES`]: a VM never gives memory back, and `{}` takes many times its length.
-struct RawEntities<'a>(Vec<Option<&'a RawValue>>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for RawEntities<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Elements;
-
-        impl<'de> Visitor<'de> for Elements {
-            type Value = Vec<Option<&'de RawValue>>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "at most {MAX_ENTITIES} entities")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                let mut entities = Vec::new();
-                while let Some(entity) = seq.next_element()? {
-                    if entities.len() == MAX_ENTITIES {
-                        return Err(de::Error::invalid_length(MAX_ENTITIES + 1, &self));
-                    }
-                    entities.push(entity);
-                }
-                Ok(entities)
-            }
-        }
-
-        deserializer.deserialize_seq(Elements).map(Self)
-    }
-}
-
 /// Reads one page.
 pub fn page(response: &HttpResponse, wall: UnixSeconds) -> Result<Page, Failure> {
-    match response.status {
-        200 => {}
-        401 => {
-            let detail = "the API does not accept the access token (401)";
-            return Err(Failure::new(FailureCode::ApiUnauthorized, detail));
-        }
-        403 => {
-            return Err(Failure::new(
-                FailureCode::ApiForbidden,
-                "the API answered 403: give the OAuth client a role with the permission \
-                 integrations:actionCertificate:view",
-            ));
-        }
+    let denied = match response.status {
+        200 => None,
+        401 => Some((FailureCode::ApiUnauthorized, "the API does not accept the access token (401)")),
+        403 => Some((
+            FailureCode::ApiForbidden,
+            "the API answered 403: give the OAuth client a role with the permission \
+             integrations:actionCertificate:view",
+        )),
         _ => return Err(response.unexpected(Upstream::Api, wall)),
+    };
+    if let Some((code, detail)) = denied {
+        return Err(Failure::new(code, detail));
     }
     let body = response.body_within(MAX_BODY);
     let body = body.map_err(|detail| Failure::new(FailureCode::ApiTooLarge, detail))?;
+    if body.iter().filter(|byte| **byte == b',').count() > MAX_COMMAS {
+        return Err(Failure::new(
+            FailureCode::ApiMalformed,
+            "the answer has far more elements than there can be",
+        ));
+    }
     let page: RawPage<'_> = serde_json::from_slice(body).map_err(|error| {
         let (kind, line) = (error.classify(), error.line());
         let detail = format!("the answer is not the specified JSON: {kind:?} error in line {line}");
         Failure::new(FailureCode::ApiMalformed, detail)
     })?;
-    let entities = page.entities.map(|entities| entities.0).unwrap_or_default();
-    let entities = entities.into_iter().enumerate();
-    Ok(Page {
-        entities: entities.filter_map(|(index, raw)| Some(entity(index, raw?))).collect(),
-        next_uri: page.next_uri,
-    })
+    let entities = page.entities.unwrap_or_default().into_iter().enumerate();
+    let entities = entities.filter_map(|(index, raw)| Some(entity(index, raw?))).collect();
+    Ok(Page { entities, next_uri: page.next_uri })
 }
 
 fn entity(index: usize, raw: &RawValue) -> Listed {
@@ -134,27 +101,26 @@ fn entity(index: usize, raw: &RawValue) -> Listed {
 
 /// The path of the next page. It has to be on the host that answered: the token goes there.
 pub fn next_path(next_uri: &str, host: &str) -> Result<String, Failure> {
-    let refused = || {
+    let path = match next_uri.split_once("://") {
+        None => Some(next_uri),
+        Some((scheme, rest)) => rest
+            .find('/')
+            .and_then(|end| rest.split_at_checked(end))
+            .filter(|(authority, _)| {
+                scheme.eq_ignore_ascii_case("https") && authority.eq_ignore_ascii_case(host)
+            })
+            .map(|(_, path)| path),
+    };
+    let is_allowed = |path: &&str| {
+        let query = path.strip_prefix(PATH).map(|rest| rest.strip_prefix('/').unwrap_or(rest));
+        query.is_some_and(|query| query.is_empty() || query.starts_with('?'))
+            && path.len() <= 2048
+            && path.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    path.filter(is_allowed).map(str::to_owned).ok_or_else(|| {
         let detail = "the answer's nextUri leads away from the certificates API";
         Failure::new(FailureCode::NextUriRefused, detail)
-    };
-    let path = match next_uri.split_once("://") {
-        None => next_uri,
-        Some((scheme, rest)) => {
-            let end = rest.find('/').ok_or_else(refused)?;
-            let (authority, path) = rest.split_at_checked(end).ok_or_else(refused)?;
-            if !scheme.eq_ignore_ascii_case("https") || !authority.eq_ignore_ascii_case(host) {
-                return Err(refused());
-            }
-            path
-        }
-    };
-    let within_api = path.strip_prefix(PATH).is_some_and(|rest| {
-        let rest = rest.strip_prefix('/').unwrap_or(rest);
-        rest.is_empty() || rest.starts_with('?')
-    });
-    let plain = path.len() <= 2048 && path.bytes().all(|b| b.is_ascii_graphic());
-    if within_api && plain { Ok(path.to_owned()) } else { Err(refused()) }
+    })
 }
 
 #[cfg(test)]
@@ -200,9 +166,9 @@ mod tests {
     fn pages_are_read_leniently_but_not_as_something_else() {
         assert_eq!(read("{}").unwrap().entities.len(), 0);
         assert_eq!(read(r#"{"entities":[{"status":"New","x":1},{}],"total":7}"#).unwrap().entities.len(), 2);
-        let many = |count: usize| format!(r#"{{"entities":[{{}}{}]}}"#, ",{}".repeat(count - 1));
-        assert_eq!(read(&many(MAX_ENTITIES)).unwrap().entities.len(), MAX_ENTITIES);
-        assert_eq!(read(&many(MAX_ENTITIES + 1)).unwrap_err().code, FailureCode::ApiMalformed);
+        let many = |commas: usize| format!(r#"{{"entities":[{{}}{}]}}"#, ",{}".repeat(commas));
+        assert_eq!(read(&many(MAX_COMMAS)).unwrap().entities.len(), MAX_COMMAS + 1);
+        assert_eq!(read(&many(MAX_COMMAS + 1)).unwrap_err().code, FailureCode::ApiMalformed);
         for body in
             ["", "[]x", "null x", "<html></html>", r#"{"entities":[{"certificate":"#, r#"{"entities":7}"#]
         {

@@ -30,27 +30,24 @@ pub struct EarlyRefreshRequest {
 impl EarlyRefreshRequest {
     /// Such a certificate has come. False if that is known already.
     pub fn ask(&mut self, fingerprint: Fingerprint, settings: &Refresh, now: Monotonic) -> bool {
+        let quiet = self.asked.map(|at| now.since(at));
         let is_new = !self.met.contains(&fingerprint);
         if is_new {
-            if self.met.len() >= MAX_MET {
-                self.met.remove(0);
-            }
+            self.met.drain(..(self.met.len() + 1).saturating_sub(MAX_MET));
             self.met.push(fingerprint);
             self.restarts.retain(|at| now.since(*at) < HOUR);
             if self.step > 1 && self.restarts.len() < MAX_RESTARTS {
                 self.restarts.push(now);
                 self.step = 0;
             }
+        } else if self.asked > self.began && quiet.is_some_and(|quiet| quiet < REPEAT) {
+            return false;
         }
-        let quiet = self.asked.map(|at| now.since(at));
         if quiet.is_none_or(|quiet| quiet > longest(settings) * 2) {
             self.step = 0;
         }
-        let is_known = !is_new && self.asked > self.began && quiet.is_some_and(|quiet| quiet < REPEAT);
-        if !is_known {
-            self.asked = Some(now);
-        }
-        !is_known
+        self.asked = Some(now);
+        true
     }
 
     /// An early refresh begins.

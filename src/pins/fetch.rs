@@ -18,12 +18,10 @@ const MAX_PAGES: u32 = 5;
 const USER_AGENT: &str = concat!("genesys-mtls-filter/", env!("CARGO_PKG_VERSION"));
 
 /// Failures that lie in the content of one answer: the other status may do better.
-const CONTENT_FAILURES: [FailureCode; 4] = [
-    FailureCode::ApiMalformed,
-    FailureCode::ApiTooLarge,
-    FailureCode::NextUriRefused,
-    FailureCode::TooManyPages,
-];
+const CONTENT_FAILURES: [FailureCode; 4] = {
+    use FailureCode::{ApiMalformed, ApiTooLarge, NextUriRefused, TooManyPages};
+    [ApiMalformed, ApiTooLarge, NextUriRefused, TooManyPages]
+};
 
 /// The OAuth client of a source.
 #[derive(Clone, Debug)]
@@ -59,8 +57,9 @@ pub struct Upstreams<'a> {
 }
 
 /// A refresh in progress.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Fetch {
+    pub began: Monotonic,
     /// The path of the awaited page; `None` while a token is awaited.
     path: Option<String>,
     /// The token is no older than this conversation.
@@ -75,8 +74,7 @@ impl Fetch {
     /// Begins a refresh and returns the first call.
     pub fn begin(upstreams: Upstreams<'_>, token: &mut Option<Token>, now: Monotonic) -> (Self, HttpCall) {
         token.take_if(|token| !token.is_fresh(now));
-        let mut fetch =
-            Self { path: None, token_is_new: false, current: None, pages: 0, collected: Vec::new() };
+        let mut fetch = Self { began: now, ..Self::default() };
         let call = fetch.first_page(upstreams, token.as_ref());
         (fetch, call)
     }
@@ -89,24 +87,34 @@ impl Fetch {
         token: &mut Option<Token>,
         now: Now,
     ) -> Progress {
-        let Some(path) = &self.path else {
+        let Some(path) = self.path.take() else {
             return match oauth::token(response, now) {
                 Ok(fresh) => {
                     self.token_is_new = true;
                     Progress::Call(self.first_page(upstreams, Some(token.insert(fresh))))
                 }
-                Err(failure) => self.give_up(failure),
+                Err(failure) => Progress::Done(self.fail(failure)),
             };
         };
-        let result = api::page(response, now.wall).and_then(|page| {
+        let page = api::page(response, now.wall).and_then(|page| {
             let next = page.next_uri.as_deref().filter(|uri| !uri.is_empty());
             let next = next.map(|uri| api::next_path(uri, &upstreams.source.api_host)).transpose()?;
-            Ok((page.entities, next.filter(|next| next != path)))
+            Ok((page.entities, next.filter(|next| *next != path)))
         });
-        let next = match result {
+        let list = match page {
             Ok((entities, next)) => {
                 self.collected.extend(entities);
-                next
+                self.pages += 1;
+                match next {
+                    None => Ok(std::mem::take(&mut self.collected)),
+                    Some(path) if self.pages < MAX_PAGES => {
+                        return Progress::Call(self.page(path, upstreams, token.as_ref()));
+                    }
+                    Some(_) => {
+                        let detail = format!("the answer has more than {MAX_PAGES} pages");
+                        Err(Failure::new(FailureCode::TooManyPages, detail))
+                    }
+                }
             }
             // A token may be revoked before its time. If a new one is refused, another would be too.
             Err(failure)
@@ -116,51 +124,41 @@ impl Fetch {
             {
                 return Progress::Call(self.first_page(upstreams, None));
             }
-            Err(failure) => return self.end_status(Err(failure), upstreams, token.as_ref()),
+            Err(failure) => Err(failure),
         };
-        self.pages += 1;
-        let result = match next {
-            Some(path) if self.pages < MAX_PAGES => {
-                return Progress::Call(self.page(path, upstreams, token.as_ref()));
+        match (self.current.take(), list) {
+            (Some(current), upcoming) => Progress::Done(FetchResult { current, upcoming }),
+            (None, Err(failure)) if !CONTENT_FAILURES.contains(&failure.code) => {
+                Progress::Done(self.fail(failure))
             }
-            Some(_) => {
-                let detail = format!("the answer has more than {MAX_PAGES} pages");
-                Err(Failure::new(FailureCode::TooManyPages, detail))
-            }
-            None => Ok(std::mem::take(&mut self.collected)),
-        };
-        self.end_status(result, upstreams, token.as_ref())
-    }
-
-    /// One status is complete: the other follows, or nothing does.
-    fn end_status(
-        &mut self,
-        result: Result<Vec<Listed>, Failure>,
-        upstreams: Upstreams<'_>,
-        token: Option<&Token>,
-    ) -> Progress {
-        if let Some(current) = self.current.take() {
-            return Progress::Done(FetchResult { current, upcoming: result });
-        }
-        match result {
-            Err(failure) if !CONTENT_FAILURES.contains(&failure.code) => self.give_up(failure),
-            result => {
-                self.current = Some(result);
-                Progress::Call(self.first_page(upstreams, token))
+            (None, current) => {
+                self.current = Some(current);
+                Progress::Call(self.first_page(upstreams, token.as_ref()))
             }
         }
     }
 
-    fn give_up(&mut self, failure: Failure) -> Progress {
+    /// The result if no more calls follow, or can be made.
+    pub fn fail(&mut self, failure: Failure) -> FetchResult {
         let current = self.current.take().unwrap_or_else(|| Err(failure.clone()));
-        Progress::Done(FetchResult { current, upcoming: Err(failure) })
+        FetchResult { current, upcoming: Err(failure) }
     }
 
     /// The call for the first page of a status, or for the token that it takes.
     fn first_page(&mut self, upstreams: Upstreams<'_>, token: Option<&Token>) -> HttpCall {
-        if let (Client::Own { id, secret }, None) = (upstreams.client, token) {
-            self.path = None;
-            return token_call(upstreams, id, secret);
+        let Upstreams { source, client, timeout } = upstreams;
+        if let (Client::Own { id, secret }, None) = (client, token) {
+            let headers = vec![
+                (":method", "POST".to_owned()),
+                (":path", "/oauth/token".to_owned()),
+                (":authority", source.login_host.clone()),
+                ("authorization", oauth::basic(id, secret)),
+                ("content-type", "application/x-www-form-urlencoded".to_owned()),
+                ("accept", "application/json".to_owned()),
+                ("user-agent", USER_AGENT.to_owned()),
+            ];
+            let (cluster, body) = (source.login_cluster.clone(), b"grant_type=client_credentials");
+            return HttpCall { cluster, headers, body, timeout, max_body: oauth::MAX_BODY };
         }
         let status = if self.current.is_none() { "Current" } else { "Upcoming" };
         self.pages = 0;
@@ -181,24 +179,6 @@ impl Fetch {
         self.path = Some(path);
         let cluster = source.api_cluster.clone();
         HttpCall { cluster, headers, body: b"", timeout, max_body: api::MAX_BODY }
-    }
-}
-
-fn token_call(upstreams: Upstreams<'_>, id: &str, secret: &Secret) -> HttpCall {
-    HttpCall {
-        cluster: upstreams.source.login_cluster.clone(),
-        headers: vec![
-            (":method", "POST".to_owned()),
-            (":path", "/oauth/token".to_owned()),
-            (":authority", upstreams.source.login_host.clone()),
-            ("authorization", oauth::basic(id, secret)),
-            ("content-type", "application/x-www-form-urlencoded".to_owned()),
-            ("accept", "application/json".to_owned()),
-            ("user-agent", USER_AGENT.to_owned()),
-        ],
-        body: b"grant_type=client_credentials",
-        timeout: upstreams.timeout,
-        max_body: oauth::MAX_BODY,
     }
 }
 

@@ -5,8 +5,8 @@ use crate::{
     decision::trust::{ApiPin, ApiState, ApiTrust},
     http::{Failure, FailureCode},
     pins::{
-        pin_news::{PinStatus, Pins},
-        select::{ApiStatus, NamedLeaf},
+        news::{PinStatus, Pins},
+        select::{ApiStatus, Selection},
     },
     policy::{Authority, Policy},
     time::{Monotonic, Now, UnixSeconds},
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use serde::{Deserialize, Serialize};
-use std::{rc::Rc, time::Duration};
+use std::{collections::HashMap, rc::Rc, time::Duration};
 
 /// Leaves kept: as many as an answer may name, and some that it no longer names.
 const MAX_LEAVES: usize = 1024;
@@ -88,53 +88,42 @@ impl Record {
         self.complete.map(|complete| complete.ended).max(self.failed)
     }
 
-    /// Takes over what an answer named. Only a complete one takes anything away.
-    pub fn name(
-        &mut self,
-        named: impl IntoIterator<Item = NamedLeaf>,
-        hints: Vec<Vec<u8>>,
-        began: Option<Monotonic>,
-        now: Monotonic,
-    ) {
-        let mut leaves = std::mem::take(&mut self.leaves);
-        for leaf in named {
-            let fingerprint = leaf.certificate.fingerprint;
-            let known = leaves.iter().position(|known| known.fingerprint == fingerprint);
-            let known = known.map(|at| leaves.swap_remove(at)).filter(|known| known.absent_since.is_none());
+    /// When an attempt began that has not ended.
+    pub fn unfinished(&self) -> Option<Monotonic> {
+        self.attempted.filter(|at| Some(*at) > self.ended())
+    }
+
+    /// Notes how an attempt ended, and what was named. Only a complete answer takes anything away.
+    pub fn note(&mut self, answer: Selection, failure: Option<&Failure>, began: Monotonic, now: Now) {
+        let mut older = std::mem::take(&mut self.leaves);
+        for (fingerprint, leaf) in answer.leaves {
+            let known = older.iter().position(|known| known.fingerprint == fingerprint);
+            let known = known.map(|at| older.swap_remove(at)).filter(|known| known.absent_since.is_none());
             self.leaves.push(Leaf {
                 fingerprint,
                 der: leaf.certificate.der.to_vec(),
                 authority: leaf.authority,
                 status: leaf.status,
-                named_since: known.map_or(now, |known| known.named_since),
+                named_since: known.map_or(now.mono, |known| known.named_since),
                 absent_since: None,
             });
         }
-        if let Some(began) = began {
-            for leaf in &mut leaves {
-                leaf.absent_since.get_or_insert(now);
-            }
-            leaves.retain(|leaf| leaf.absent_since.is_some_and(|at| now.since(at) < FORGET));
-            self.complete = Some(Complete { began, ended: now, is_first: self.complete.is_none() });
+        if answer.is_complete {
+            older.retain_mut(|leaf| now.mono.since(*leaf.absent_since.get_or_insert(now.mono)) < FORGET);
+            self.complete = Some(Complete { began, ended: now.mono, is_first: self.complete.is_none() });
             self.partial = None;
         } else if self.complete.is_none() && !self.leaves.is_empty() {
-            self.partial.get_or_insert(now);
+            self.partial.get_or_insert(now.mono);
         }
-        self.leaves.append(&mut leaves);
-        let older = std::mem::replace(&mut self.hints, hints);
-        self.hints.extend(older);
+        self.leaves.append(&mut older);
+        self.hints.splice(..0, answer.hints);
         self.limit();
-    }
 
-    /// Notes how an attempt ended.
-    pub fn end(&mut self, failure: Option<&Failure>, now: Now) {
         self.random = now.random;
         self.failing = failure.map(|failure| failure.code);
         self.retry_after = failure.and_then(|failure| Some(now.mono + failure.retry_after?));
         self.failures = failure.map_or(0, |_| self.failures.saturating_add(1));
-        if failure.is_some() {
-            self.failed = Some(now.mono);
-        }
+        self.failed = failure.map(|_| now.mono).or(self.failed);
     }
 
     /// Bounds what another worker wrote: nothing happened after `latest`.
@@ -143,16 +132,13 @@ impl Record {
         if !(0.0..1.0).contains(&self.random) {
             self.random = 0.5;
         }
-        let own = [&mut self.attempted, &mut self.partial, &mut self.failed];
-        let absences = self.leaves.iter_mut().map(|leaf| &mut leaf.absent_since);
-        for at in own.into_iter().chain(absences).flatten() {
-            *at = latest.min(*at);
-        }
+        let attempts = [&mut self.attempted, &mut self.partial, &mut self.failed].into_iter().flatten();
+        let complete =
+            self.complete.iter_mut().flat_map(|complete| [&mut complete.began, &mut complete.ended]);
+        attempts.chain(complete).for_each(|at| *at = latest.min(*at));
         for leaf in &mut self.leaves {
             leaf.named_since = latest.min(leaf.named_since);
-        }
-        if let Some(Complete { began, ended, .. }) = &mut self.complete {
-            (*began, *ended) = (latest.min(*began), latest.min(*ended));
+            leaf.absent_since = leaf.absent_since.map(|at| latest.min(at));
         }
     }
 
@@ -172,41 +158,24 @@ impl Record {
                 room -= usize::from(!leaf.der.is_empty());
             }
         }
-        let mut hints: Vec<Vec<u8>> = Vec::new();
-        for der in self.hints.drain(..) {
-            if hints.len() < MAX_HINTS && der.len() <= MAX_DER && !hints.contains(&der) {
-                hints.push(der);
+        for der in std::mem::take(&mut self.hints) {
+            if self.hints.len() < MAX_HINTS && der.len() <= MAX_DER && !self.hints.contains(&der) {
+                self.hints.push(der);
             }
         }
-        self.hints = hints;
     }
 
     /// What a reader with these settings may rely on now. No signature is verified and no wall clock read: `decide` does
     /// both for each request.
     pub fn conclude(&self, region: &str, policy: &Policy, now: Monotonic) -> Conclusions {
-        let of_region = |leaf: &Leaf| {
-            let is_candidate = leaf.authority == Authority::Digicert;
-            is_candidate.then(|| leaf.pin(region, policy)).flatten()
-        };
-        let leaves: Vec<(&Leaf, ApiPin)> =
-            self.leaves.iter().filter_map(|leaf| Some((leaf, of_region(leaf)?))).collect();
+        let of_region = |leaf| Some((leaf, Leaf::pin(leaf, region, policy)?));
+        let leaves: Vec<(&Leaf, ApiPin)> = self.leaves.iter().filter_map(of_region).collect();
+        let ended = self.complete.map(|complete| complete.ended);
         // Named by a complete answer.
         let confirmed =
-            |leaf: &&Leaf| self.complete.is_some_and(|complete| leaf.named_since <= complete.ended);
-        let confirmed = || leaves.iter().map(|(leaf, _)| *leaf).filter(confirmed);
+            || leaves.iter().map(|(leaf, _)| *leaf).filter(|leaf| Some(leaf.named_since) <= ended);
+        let success = confirmed().filter_map(|leaf| leaf.absent_since.or(ended)).max();
         let is_success = confirmed().any(|leaf| leaf.absent_since.is_none());
-        let success = if is_success {
-            self.complete.map(|complete| complete.ended)
-        } else {
-            confirmed().filter_map(|leaf| leaf.absent_since).max()
-        };
-        let keep_removed = policy.refresh.keep_removed;
-        // Counted from the first success that did not name it.
-        let lapse = |leaf: &Leaf| {
-            let absent = leaf.absent_since?;
-            let later = confirmed().filter(|other| other.absent_since.is_none_or(|at| at > absent));
-            Some(later.map(|other| other.named_since.max(absent)).min()? + keep_removed)
-        };
         let stale = success.or(self.partial).zip(policy.refresh.max_staleness);
         let stale = stale.map(|(at, bound)| at + bound + Duration::from_millis(1));
         let state = match success {
@@ -214,26 +183,35 @@ impl Record {
             None => ApiState::NotLoaded,
             Some(_) => ApiState::Loaded,
         };
-        let (mut pins, mut changes_at) = (Pins::new(), stale.filter(|at| *at > now));
-        let mut trust = ApiTrust { state, ..ApiTrust::default() };
+        let hints = self.hints.iter().filter_map(|der| CaCertificate::parse(der).ok());
+        let trust = ApiTrust {
+            state,
+            pins: HashMap::new(),
+            hints: Rc::new(hints.collect()),
+            refreshed: self.complete.filter(|_| is_success).map(|complete| complete.began),
+        };
+        let changes_at = stale.filter(|at| *at > now);
+        let mut conclusions = Conclusions { trust, pins: Pins::new(), success, changes_at };
         for (leaf, pin) in &leaves {
-            let lapse = lapse(leaf);
-            if lapse.is_some_and(|at| at <= now) {
+            // Counted from the first success that did not name it.
+            let lapses_at = leaf.absent_since.and_then(|absent| {
+                let later = confirmed().filter(|other| other.absent_since.is_none_or(|at| at > absent));
+                let success = later.map(|other| other.named_since.max(absent)).min()?;
+                Some(success + policy.refresh.keep_removed)
+            });
+            if lapses_at.is_some_and(|at| at <= now) {
                 continue;
             }
-            changes_at = changes_at.into_iter().chain(lapse).min();
+            conclusions.changes_at = conclusions.changes_at.into_iter().chain(lapses_at).min();
             let status = match (state, leaf.absent_since) {
                 (ApiState::Stale, _) => PinStatus::Stale,
                 (_, Some(_)) => PinStatus::Kept,
                 (_, None) => PinStatus::Named,
             };
-            pins.insert(leaf.fingerprint, (status, pin.not_after));
-            trust.pins.insert(leaf.fingerprint, *pin);
+            conclusions.pins.insert(leaf.fingerprint, (status, pin.not_after));
+            conclusions.trust.pins.insert(leaf.fingerprint, *pin);
         }
-        trust.refreshed = self.complete.filter(|_| is_success).map(|complete| complete.began);
-        let hints = self.hints.iter().filter_map(|der| CaCertificate::parse(der).ok());
-        trust.hints = Rc::new(hints.collect());
-        Conclusions { trust, pins, success, changes_at }
+        conclusions
     }
 }
 
@@ -244,6 +222,9 @@ impl Leaf {
 
     /// The pin that it is, if it has the region's name. Of one that is known by its fingerprint only, the name is not known.
     fn pin(&self, region: &str, policy: &Policy) -> Option<ApiPin> {
+        if self.authority != Authority::Digicert {
+            return None;
+        }
         if self.der.is_empty() {
             return Some(ApiPin { not_before: UnixSeconds::MIN, not_after: UnixSeconds::MAX });
         }

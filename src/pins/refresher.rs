@@ -6,21 +6,19 @@ use crate::{
     pins::{
         early::EarlyRefreshRequest,
         fetch::{Client, Fetch, FetchResult, Progress, Upstreams},
+        news::{PinStatus, Pins},
         oauth::Token,
-        pin_news::{PinStatus, Pins},
         record::{Conclusions, Record},
-        schedule,
-        select::{Criteria, Named, Skipped},
+        select::{Criteria, Selection, Skipped},
     },
     policy::{Policy, RegionPolicy, Source},
+    schedule,
     shared::{CALLBACK, FORM, Lease, Seal, SealedRecord, SharedStore},
     time::{Monotonic, Now},
     x509::{ca::CaCertificate, fingerprint::Fingerprint, signature::SignatureVerifier},
 };
 use std::{rc::Rc, time::Duration};
 
-/// How long the lease outlasts a call: an answer that has not come by then is lost.
-const MARGIN: Duration = Duration::from_secs(5);
 /// How much later a worker without a token refreshes, if another has one.
 const TOKEN_FIRST: Duration = Duration::from_secs(2);
 
@@ -53,7 +51,7 @@ pub struct Refresher {
     pub(super) record: SealedRecord<Record>,
     early: SealedRecord<EarlyRefreshRequest>,
     pub(super) token: Option<Token>,
-    pending: Option<Pending>,
+    fetch: Option<Fetch>,
     conclusions: Conclusions,
     /// Whether the last complete answer has a certificate that can be used; `None` before it was looked at.
     usable: Option<bool>,
@@ -63,12 +61,6 @@ pub struct Refresher {
     /// When this worker last began an early refresh: without a secret, the shared instant may be forged.
     early_began: Option<Monotonic>,
     version: u64,
-}
-
-#[derive(Debug)]
-struct Pending {
-    fetch: Fetch,
-    began: Monotonic,
 }
 
 impl Refresher {
@@ -95,7 +87,7 @@ impl Refresher {
             source,
             client,
             token: None,
-            pending: None,
+            fetch: None,
             conclusions: Conclusions::default(),
             usable: None,
             skipped: Event::Skipped { reasons: Vec::new(), unreadable: Vec::new() },
@@ -121,14 +113,15 @@ impl Refresher {
     /// To be called at every tick: begins a refresh when it is due and no other worker has begun it.
     pub fn tick(&mut self, verifier: &dyn SignatureVerifier, store: &mut dyn SharedStore, now: Now) -> Step {
         self.sync(store, now);
-        if self.pending.is_some() && self.lease.is_held(now.mono) {
+        if self.fetch.is_some() && self.lease.is_held(now.mono) {
             return Step::default();
         }
-        if let Some(Pending { began, .. }) = self.pending.take() {
+        if let Some(mut fetch) = self.fetch.take() {
             let lost = Failure::new(FailureCode::NoAnswer, "Envoy reported no outcome of the call in time");
-            return self.finish(Err(lost), began, verifier, store, now);
+            let began = fetch.began;
+            return self.finish(fetch.fail(lost), began, verifier, store, now);
         }
-        if !self.is_due(verifier, now) || !self.lease.take(store, now.mono, self.term()) {
+        if !self.is_due(verifier, now) || !self.take_lease(store, now) {
             return Step::default();
         }
         // The last holder may have refreshed right before.
@@ -137,16 +130,18 @@ impl Refresher {
             self.lease.release(store, now.mono);
             return Step::default();
         }
-        if self.due_at(now.mono) > now.mono {
+        let is_early = self.due_at(now.mono) > now.mono;
+        // The record first: a worker that reads in between must see a refresh that is under way.
+        self.record.value.attempted = Some(now.mono);
+        self.record.write(store, now.mono);
+        if is_early {
             self.early_began = Some(now.mono);
             self.early.value.begin(now.mono);
             self.early.write(store, now.mono);
         }
-        self.record.value.attempted = Some(now.mono);
-        self.record.write(store, now.mono);
         let (upstreams, token) = self.upstreams();
         let (fetch, call) = Fetch::begin(upstreams, token, now.mono);
-        self.pending = Some(Pending { fetch, began: now.mono });
+        self.fetch = Some(fetch);
         Step { call: Some(call), events: Vec::new() }
     }
 
@@ -158,23 +153,22 @@ impl Refresher {
         store: &mut dyn SharedStore,
         now: Now,
     ) -> Step {
-        let Some(mut pending) = self.pending.take() else { return Step::default() };
+        let Some(mut fetch) = self.fetch.take() else { return Step::default() };
+        let began = fetch.began;
         let (upstreams, token) = self.upstreams();
-        let result = match response {
-            Ok(response) => match pending.fetch.on_response(&response, upstreams, token, now) {
-                // Another worker has begun anew if this one stalled for longer than its lease.
-                Progress::Call(_) if !self.lease.take(store, now.mono, self.term()) => {
-                    return Step::default();
-                }
-                Progress::Call(call) => {
-                    self.pending = Some(pending);
-                    return Step { call: Some(call), events: Vec::new() };
-                }
-                Progress::Done(result) => Ok(result),
-            },
-            Err(failure) => Err(failure),
+        let progress = match response {
+            Ok(response) => fetch.on_response(&response, upstreams, token, now),
+            Err(failure) => Progress::Done(fetch.fail(failure)),
         };
-        self.finish(result, pending.began, verifier, store, now)
+        match progress {
+            // Another worker has begun anew if this one stalled for longer than its lease.
+            Progress::Call(_) if !self.take_lease(store, now) => Step::default(),
+            Progress::Call(call) => {
+                self.fetch = Some(fetch);
+                Step { call: Some(call), events: Vec::new() }
+            }
+            Progress::Done(result) => self.finish(result, began, verifier, store, now),
+        }
     }
 
     /// A certificate lacks only its pin: asks for an early refresh, in any worker. The fingerprint's signature is verified.
@@ -187,17 +181,12 @@ impl Refresher {
 
     /// Whether waiting until `deadline` is likely to bring news.
     pub fn expects_news(&self, deadline: Monotonic, now: Monotonic) -> bool {
-        let is_regular = match self.unfinished() {
+        let is_regular = match self.record.value.unfinished() {
             // One that takes longer than requests are held is not waited for.
             Some(began) => now <= began + self.policy.refresh.on_unknown_certificate.hold,
             None => self.due_at(now) <= deadline,
         };
-        is_regular || self.pending.is_some() || self.early_at(now) <= deadline
-    }
-
-    /// When the API is asked next, if a certificate that lacks only its pin has come now.
-    pub fn next_attempt(&self, now: Monotonic) -> Monotonic {
-        self.due_at(now).min(self.early_at(now)).max(now)
+        is_regular || self.fetch.is_some() || self.early_at(now) <= deadline
     }
 
     /// What the decision may rely on, as of the last sync, tick or response.
@@ -213,10 +202,6 @@ impl Refresher {
     /// Ends this worker's part, so that another can go on at once.
     pub fn leave(&mut self, store: &mut dyn SharedStore, now: Monotonic) {
         self.lease.release(store, now);
-    }
-
-    pub fn region(&self) -> &str {
-        &self.source.region
     }
 
     /// The API's pins with their status.
@@ -244,8 +229,8 @@ impl Refresher {
         self.record.value.ended().is_none()
     }
 
-    fn term(&self) -> Duration {
-        self.policy.refresh.timeout + MARGIN
+    fn take_lease(&mut self, store: &mut dyn SharedStore, now: Now) -> bool {
+        self.lease.take(store, now.mono, self.policy.refresh.timeout + CALLBACK)
     }
 
     fn upstreams(&mut self) -> (Upstreams<'_>, &mut Option<Token>) {
@@ -262,53 +247,45 @@ impl Refresher {
     /// Settles a refresh and shares what comes of it.
     fn finish(
         &mut self,
-        result: Result<FetchResult, Failure>,
+        result: FetchResult,
         began: Monotonic,
         verifier: &dyn SignatureVerifier,
         store: &mut dyn SharedStore,
         now: Now,
     ) -> Step {
         self.sync(store, now);
+        let mut step = Step::default();
         // A worker that stalled has missed what another one was answered later.
-        let is_late = self.record.value.complete.is_some_and(|complete| complete.began > began);
-        let events = if is_late { Vec::new() } else { self.take_result(result, began, verifier, store, now) };
+        if self.record.value.complete.is_none_or(|complete| complete.began <= began) {
+            let answer = Selection::of(result, self.criteria(verifier, now));
+            step.events = self.note(answer, began, verifier, store, now);
+        }
         self.lease.release(store, now.mono);
-        Step { call: None, events }
+        step
     }
 
-    fn take_result(
+    fn note(
         &mut self,
-        result: Result<FetchResult, Failure>,
+        mut answer: Selection,
         began: Monotonic,
         verifier: &dyn SignatureVerifier,
         store: &mut dyn SharedStore,
         now: Now,
     ) -> Vec<Event> {
-        let result = result
-            .unwrap_or_else(|failure| FetchResult { current: Err(failure.clone()), upcoming: Err(failure) });
-        let mut named = Named::read(&result);
-        let flood = named.flood();
-        if flood.is_some() {
-            named = Named::default();
-        }
-        let selection = named.select(self.criteria(verifier, now));
-        let failure = flood.or(result.current.err()).or(result.upcoming.err());
-        let is_complete = failure.is_none();
-        let failure = failure.or_else(|| selection.nothing_usable());
-
         let mut events = Vec::new();
-        let skipped = Event::Skipped { reasons: selection.skipped, unreadable: named.unreadable };
-        if is_complete && self.skipped != skipped {
+        let (reasons, unreadable) =
+            (std::mem::take(&mut answer.skipped), std::mem::take(&mut answer.unreadable));
+        let skipped = Event::Skipped { reasons, unreadable };
+        if answer.is_complete && self.skipped != skipped {
             self.skipped = skipped.clone();
             events.push(skipped);
         }
         let (recovered, failing) = (self.failures() > 0, self.record.value.failing);
         let before: Vec<Fingerprint> = self.conclusions.pins.keys().copied().collect();
+        let failure = answer.failure.take();
         let record = &mut self.record.value;
-        record.name(named.leaves.into_values(), selection.hints, is_complete.then_some(began), now.mono);
-        record.end(failure.as_ref(), now);
-        let token = self.token.as_ref().map(|token| token.renew_at);
-        record.token_until = record.token_until.max(token);
+        record.note(answer, failure.as_ref(), began, now);
+        record.token_until = record.token_until.max(self.token.as_ref().map(|token| token.renew_at));
         self.record.write(store, now.mono);
         self.conclude(now.mono);
         self.judge(verifier, now);
@@ -362,11 +339,6 @@ impl Refresher {
         self.token.as_ref().is_some_and(|token| token.is_fresh(now))
     }
 
-    /// When an attempt began that has not ended.
-    fn unfinished(&self) -> Option<Monotonic> {
-        self.record.value.attempted.filter(|at| Some(*at) > self.record.value.ended())
-    }
-
     /// When this worker refreshes next.
     fn due_at(&self, now: Monotonic) -> Monotonic {
         let Record { complete, failing, retry_after, random, .. } = self.record.value;
@@ -375,7 +347,7 @@ impl Refresher {
         // A login host that fails stops no worker that has a token.
         let is_ignored = self.has_token(now) && failing.is_some_and(FailureCode::is_login);
         let failures = if is_ignored { 0 } else { self.failures() };
-        match (self.unfinished(), self.record.value.ended()) {
+        match (self.record.value.unfinished(), self.record.value.ended()) {
             (Some(began), _) => began,
             (None, Some(ended)) if failures > 0 => {
                 let retry_after = retry_after.map(|until| until.since(ended));

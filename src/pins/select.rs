@@ -1,12 +1,10 @@
 //! What an answer of the API names, and which of it the configuration allows.
 
 use crate::{
+    codes::codes,
     decision::trust::ApiPin,
     http::{Failure, FailureCode},
-    pins::{
-        api::{Entity, Listed},
-        fetch::FetchResult,
-    },
+    pins::{api::Entity, fetch::FetchResult},
     policy::{Authority, NameRule, names::RegionNames},
     time::{Clock, UnixSeconds},
     x509::{
@@ -23,10 +21,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// Signatures verified per answer, all of them in one callback; two new leaves with one issuer are usual.
 const MAX_SIGNATURES: u32 = 64;
-
 /// Leaves that an answer may name. Two are usual.
 const MAX_LEAVES: usize = 1000;
-
 /// Certificates in one entity: leaf, intermediate and root are usual.
 const MAX_BLOCKS: usize = 8;
 
@@ -47,16 +43,6 @@ pub struct NamedLeaf {
     issuers: Vec<Vec<u8>>,
 }
 
-/// What both lists of an answer name.
-#[derive(Debug, Default)]
-pub struct Named {
-    pub leaves: BTreeMap<Fingerprint, NamedLeaf>,
-    /// Entities without a leaf of DigiCert's or Genesys'.
-    pub skipped: Vec<Skipped>,
-    /// Paths of what could not be read.
-    pub unreadable: Vec<String>,
-}
-
 /// What a certificate has to be to be used as one region's pin.
 #[derive(Clone, Copy, Debug)]
 pub struct Criteria<'a> {
@@ -69,120 +55,103 @@ pub struct Criteria<'a> {
     pub now: UnixSeconds,
 }
 
-/// What of an answer can be used. It decides about log, failure and metrics only: `decide` checks each certificate itself.
+/// What an answer names, and what of it can be used. The latter is for log, failure and metrics only: `decide` checks each
+/// certificate itself.
 #[derive(Debug, Default)]
 pub struct Selection {
+    pub leaves: BTreeMap<Fingerprint, NamedLeaf>,
     pub pins: BTreeMap<Fingerprint, ApiPin>,
     /// DER of CAs that came along and signed a leaf of the region.
     pub hints: Vec<Vec<u8>>,
     pub skipped: Vec<Skipped>,
+    /// Paths of what could not be read.
+    pub unreadable: Vec<String>,
+    /// Both lists were read.
+    pub is_complete: bool,
+    /// Why this is no successful refresh.
+    pub failure: Option<Failure>,
 }
 
-/// Why an entity is no pin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Skipped {
-    OtherAuthority,
-    OtherType,
-    NoPem,
-    NotOneLeaf,
-    Malformed,
-    Expired,
-    WrongName,
-    WrongIssuer,
-    /// More certificates than are read: see [`MAX_SIGNATURES`], [`MAX_BLOCKS`].
-    TooMany,
-}
-
-impl Skipped {
-    /// A stable code.
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::OtherAuthority => "other_authority",
-            Self::OtherType => "other_type",
-            Self::NoPem => "no_pem",
-            Self::NotOneLeaf => "not_one_leaf",
-            Self::Malformed => "malformed",
-            Self::Expired => "expired",
-            Self::WrongName => "wrong_name",
-            Self::WrongIssuer => "wrong_issuer",
-            Self::TooMany => "too_many",
-        }
-    }
-}
-
-impl Named {
-    /// A list that failed names nothing.
-    pub fn read(result: &FetchResult) -> Self {
-        let mut named = Self::default();
-        for (status, list) in [(ApiStatus::Current, &result.current), (ApiStatus::Upcoming, &result.upcoming)]
-        {
-            list.iter().flatten().for_each(|listed| named.add(listed, status));
-        }
-        named
-    }
-
-    fn add(&mut self, listed: &Listed, status: ApiStatus) {
-        match listed.as_ref().map(|entity| named_leaf(entity, status)) {
-            Ok(Ok(leaf)) => {
-                self.leaves.entry(leaf.certificate.fingerprint).or_insert(leaf);
-            }
-            Ok(Err(skipped)) => self.skipped.push(skipped),
-            Err(path) => self.unreadable.push(path.clone()),
-        }
-    }
-
-    /// The failure of an answer that names more than any region needs.
-    pub fn flood(&self) -> Option<Failure> {
-        let named = self.leaves.len();
-        let detail =
-            || format!("the answer names {named} certificates, far more than there can be: none is used");
-        (named > MAX_LEAVES).then(|| Failure::new(FailureCode::TooManyCertificates, detail()))
-    }
-
-    pub fn select(&self, criteria: Criteria<'_>) -> Selection {
-        let mut selection = Selection { skipped: self.skipped.clone(), ..Selection::default() };
-        let mut budget = Budget(MAX_SIGNATURES);
-        for leaf in self.leaves.values() {
-            let certificate = &leaf.certificate;
-            let usable = criteria.check(certificate, leaf.authority, &mut budget);
-            if !matches!(usable, Err(Skipped::OtherAuthority | Skipped::WrongName)) {
-                selection.add_hint(leaf, criteria, &mut budget);
-            }
-            match usable {
-                Ok(()) => {
-                    selection.pins.insert(certificate.fingerprint, ApiPin::of(certificate));
-                }
-                Err(skipped) => selection.skipped.push(skipped),
-            }
-        }
-        selection
+codes! {
+    /// Why an entity is no pin.
+    #[derive(PartialOrd, Ord)]
+    pub enum Skipped {
+        OtherAuthority = "other_authority",
+        OtherType = "other_type",
+        NoPem = "no_pem",
+        NotOneLeaf = "not_one_leaf",
+        Malformed = "malformed",
+        Expired = "expired",
+        WrongName = "wrong_name",
+        WrongIssuer = "wrong_issuer",
+        /// More certificates than are read: see [`MAX_SIGNATURES`], [`MAX_BLOCKS`].
+        TooMany = "too_many",
     }
 }
 
 impl Selection {
-    /// The failure of an answer of which nothing can be used.
-    pub fn nothing_usable(&self) -> Option<Failure> {
-        let mut codes: Vec<&str> = Vec::new();
-        for skipped in &self.skipped {
-            if !codes.contains(&skipped.code()) {
-                codes.push(skipped.code());
+    pub fn of(result: FetchResult, criteria: Criteria<'_>) -> Self {
+        let mut this = Self::default();
+        for (status, list) in [(ApiStatus::Current, result.current), (ApiStatus::Upcoming, result.upcoming)] {
+            match list {
+                Err(failure) => this.failure = this.failure.or(Some(failure)),
+                Ok(list) => {
+                    for listed in list {
+                        match listed.map(|entity| named_leaf(&entity, status)) {
+                            Ok(Ok(leaf)) => {
+                                this.leaves.entry(leaf.certificate.fingerprint).or_insert(leaf);
+                            }
+                            Ok(Err(skipped)) => this.skipped.push(skipped),
+                            Err(path) => this.unreadable.push(path),
+                        }
+                    }
+                }
             }
         }
-        let found = if codes.is_empty() { "it names no certificate".to_owned() } else { codes.join(", ") };
-        let detail = format!("the answer holds no DigiCert client certificate of this region ({found})");
-        self.pins.is_empty().then(|| Failure::new(FailureCode::NoUsableCertificate, detail))
-    }
-
-    fn add_hint(&mut self, leaf: &NamedLeaf, criteria: Criteria<'_>, budget: &mut Budget) {
-        if leaf.issuers.iter().any(|der| self.hints.contains(der)) {
-            return;
+        let named = this.leaves.len();
+        if named > MAX_LEAVES {
+            let detail =
+                format!("the answer names {named} certificates, far more than there can be: none is used");
+            let failure = Failure::new(FailureCode::TooManyCertificates, detail);
+            return Self { failure: Some(failure), ..Self::default() };
         }
-        let signed = |der: &&Vec<u8>| {
-            let ca = CaCertificate::parse(der);
-            ca.is_ok_and(|ca| budget.spend() && criteria.is_signed(&leaf.certificate, &[ca]))
-        };
-        self.hints.extend(leaf.issuers.iter().find(signed).cloned());
+        this.is_complete = this.failure.is_none();
+        let mut budget = Budget(MAX_SIGNATURES);
+        for (fingerprint, leaf) in &this.leaves {
+            let usable = criteria.check(&leaf.certificate, leaf.authority, &mut budget);
+            if !matches!(usable, Err(Skipped::OtherAuthority | Skipped::WrongName))
+                && !leaf.issuers.iter().any(|der| this.hints.contains(der))
+            {
+                let signed = |der: &&Vec<u8>| {
+                    let ca = CaCertificate::parse(der);
+                    ca.is_ok_and(|ca| budget.spend() && criteria.is_signed(&leaf.certificate, &[ca]))
+                };
+                this.hints.extend(leaf.issuers.iter().find(signed).cloned());
+            }
+            match usable {
+                Ok(()) => {
+                    this.pins.insert(*fingerprint, ApiPin::of(&leaf.certificate));
+                }
+                Err(skipped) => this.skipped.push(skipped),
+            }
+        }
+        if this.pins.is_empty() && this.is_complete {
+            this.failure = Some(nothing_usable(&this.skipped));
+        }
+        this
     }
+}
+
+fn nothing_usable(skipped: &[Skipped]) -> Failure {
+    let mut codes: Vec<&str> = Vec::new();
+    for skipped in skipped {
+        if !codes.contains(&skipped.code()) {
+            codes.push(skipped.code());
+        }
+    }
+    let found = if codes.is_empty() { "it names no certificate".to_owned() } else { codes.join(", ") };
+    let detail = format!("the answer holds no DigiCert client certificate of this region ({found})");
+    Failure::new(FailureCode::NoUsableCertificate, detail)
 }
 
 /// Signatures that may still be verified.

@@ -35,12 +35,13 @@ impl Lease {
     pub fn take(&mut self, store: &mut dyn SharedStore, now: Monotonic, term: Duration) -> bool {
         self.held_until = None;
         let Some((stored, version)) = versioned(store, &self.key) else { return false };
-        let held_by_other = stored.and_then(|stored| self.seal.open(&stored).and_then(decode)).is_some_and(
-            |(owner, until)| owner != self.owner && now < until && until <= now + LONGEST + CALLBACK,
-        );
+        let latest = now + LONGEST + CALLBACK;
+        let is_free = self
+            .open(stored)
+            .is_none_or(|(owner, until)| owner == self.owner || until <= now || latest < until);
         let until = now + term.min(LONGEST);
-        if !held_by_other && store.set(&self.key, &self.seal.seal(&encode(self.owner, until)), Some(version))
-        {
+        let value = [self.owner.to_le_bytes(), until.millis().to_le_bytes()].concat();
+        if is_free && store.set(&self.key, &self.seal.seal(&value), Some(version)) {
             self.held_until = Some(until);
         }
         self.held_until.is_some()
@@ -48,25 +49,21 @@ impl Lease {
 
     /// Gives the lease up if it is held, so that no other worker waits for its end.
     pub fn release(&mut self, store: &mut dyn SharedStore, now: Monotonic) {
-        if self.is_held(now) {
+        if self.held_until.take().is_some_and(|until| now < until) {
             let (stored, version) = store.get(&self.key);
-            let owner = stored.and_then(|stored| self.seal.open(&stored).and_then(decode));
-            if owner.is_some_and(|(owner, _)| owner == self.owner) {
+            if self.open(stored).is_some_and(|(owner, _)| owner == self.owner) {
                 store.set(&self.key, b"-", version);
             }
         }
-        self.held_until = None;
     }
-}
 
-fn encode(owner: u64, until: Monotonic) -> Vec<u8> {
-    [owner.to_le_bytes(), until.millis().to_le_bytes()].concat()
-}
-
-fn decode(bytes: &[u8]) -> Option<(u64, Monotonic)> {
-    let (owner, until) = bytes.split_first_chunk::<8>()?;
-    let until = <[u8; 8]>::try_from(until).ok()?;
-    Some((u64::from_le_bytes(*owner), Monotonic::from_millis(u64::from_le_bytes(until))))
+    /// Owner and end.
+    fn open(&self, stored: Option<Vec<u8>>) -> Option<(u64, Monotonic)> {
+        let stored = stored?;
+        let (owner, until) = self.seal.open(&stored)?.split_first_chunk::<8>()?;
+        let until = u64::from_le_bytes(until.try_into().ok()?);
+        Some((u64::from_le_bytes(*owner), Monotonic::from_millis(until)))
+    }
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ mod lease;
 mod record;
 mod seal;
 mod store;
+#[cfg(not(target_arch = "wasm32"))]
+mod testing;
 
 pub use lease::Lease;
 pub use record::SealedRecord;
 pub use seal::{Seal, Secret};
-#[cfg(not(target_arch = "wasm32"))]
-pub use store::MemoryStore;
 pub use store::{CALLBACK, FORM, SharedStore, claim, short};
+#[cfg(not(target_arch = "wasm32"))]
+pub use testing::MemoryStore;

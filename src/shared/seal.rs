@@ -27,10 +27,6 @@ impl Secret {
     pub fn expose(&self) -> &str {
         &self.text
     }
-
-    pub fn proxy(&self) -> &str {
-        &self.proxy
-    }
 }
 
 impl fmt::Debug for Secret {
@@ -43,18 +39,15 @@ impl fmt::Debug for Secret {
 ///
 /// With `oauth: injected` no secret exists, so the seal shows damage only; what it covers is then believed for the
 /// signature of a configured issuer alone.
+#[derive(Debug)]
 pub struct Seal(Hmac<Sha256>);
 
 impl Seal {
     /// `context` ties a seal to one purpose: a value moved to another key does not open, nor on another proxy.
     pub fn new(secret: Option<&Secret>, context: &str) -> Option<Self> {
-        let key = secret.map_or(&b"no secret"[..], |secret| secret.expose().as_bytes());
-        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key).ok()?;
-        mac.update(b"genesys-mtls seal 2\0");
-        mac.update(secret.map_or("", Secret::proxy).as_bytes());
-        mac.update(b"\0");
-        mac.update(context.as_bytes());
-        mac.update(b"\0");
+        let (key, proxy) = secret.map_or(("no secret", ""), |secret| (&secret.text, &secret.proxy));
+        let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key.as_bytes()).ok()?;
+        mac.update(["genesys-mtls seal 2", proxy, context, ""].join("\0").as_bytes());
         Some(Self(mac))
     }
 
@@ -76,12 +69,6 @@ impl Seal {
         let (tag, message) = sealed.split_at_checked(TAG)?;
         self.0.clone().chain_update(message).verify_slice(tag).ok()?;
         Some(message)
-    }
-}
-
-impl fmt::Debug for Seal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Seal(...)")
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 /// may run at the same time.
 pub const FORM: &str = "4";
 
-/// A callback reads the clock once, as it begins: what another worker wrote meanwhile may be later by as much.
+/// The longest that a callback takes or comes late: it reads the clock once, so what another worker wrote meanwhile may be
+/// later by as much, and a call's outcome may be reported that long after its timeout.
 pub const CALLBACK: Duration = Duration::from_secs(5);
 
 /// A version that no value ever has: the host counts up from 1.
@@ -40,44 +41,4 @@ pub(super) fn versioned(store: &mut dyn SharedStore, key: &str) -> Option<(Optio
     }
     let (stored, version) = store.get(key);
     Some((stored, version?))
-}
-
-/// Shared data as Envoy has it, in memory: for tests, fuzzing and trials.
-#[cfg(not(target_arch = "wasm32"))]
-#[derive(Clone, Debug, Default)]
-pub struct MemoryStore {
-    pub values: std::collections::BTreeMap<String, (Vec<u8>, u32)>,
-    /// One counter for all keys.
-    version: u32,
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl MemoryStore {
-    /// The first key with this ending.
-    pub fn key(&self, ending: &str) -> Option<String> {
-        self.values.keys().find(|key| key.ends_with(ending)).cloned()
-    }
-
-    /// The value of [`Self::key`].
-    pub fn value(&self, ending: &str) -> Option<&[u8]> {
-        self.values.iter().find(|(key, _)| key.ends_with(ending)).map(|(_, (value, _))| value.as_slice())
-    }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
-impl SharedStore for MemoryStore {
-    fn get(&self, key: &str) -> (Option<Vec<u8>>, Option<u32>) {
-        let Some((value, version)) = self.values.get(key) else { return (None, None) };
-        (Some(value.clone()).filter(|value| !value.is_empty()), Some(*version))
-    }
-
-    fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
-        let current = self.values.get(key).map(|(_, version)| *version);
-        if cas.zip(current).is_some_and(|(named, current)| named != current) {
-            return false;
-        }
-        self.version += 1;
-        self.values.insert(key.to_owned(), (value.to_vec(), self.version));
-        true
-    }
 }

@@ -12,8 +12,8 @@ use crate::{
 };
 use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
-    http::Failure,
-    pins::{Client, Criteria, Fetch, FetchResult, Named, Progress, Selection, Upstreams},
+    http::{Failure, FailureCode},
+    pins::{Client, Criteria, Fetch, FetchResult, Progress, Selection, Upstreams},
     policy::{Credentials, NameRule, Source, names::RegionNames},
     regions,
     shared::Secret,
@@ -42,12 +42,6 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     )?;
     let timeout = Duration::from_secs(arguments.timeout);
     let result = converse(&https, Upstreams { source: &source, client: &client, timeout });
-    if let Some(failure) =
-        [&result.current, &result.upcoming].into_iter().find_map(|list| list.as_ref().err())
-    {
-        return Ok(failed(&source, failure, &https));
-    }
-    let named = Named::read(&result);
     let criteria = Criteria {
         region: &source.region,
         region_names: &RegionNames::new([(source.certificate_name.as_str(), source.region.as_str())]),
@@ -56,14 +50,15 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         verifier: &AwsLcVerifier,
         now: times::now(),
     };
-    if let Some(flood) = named.flood() {
-        return Ok(failed(&source, &flood, &https));
+    let selection = Selection::of(result, criteria);
+    let failure = selection.failure.as_ref();
+    if let Some(failure) = failure.filter(|failure| failure.code != FailureCode::NoUsableCertificate) {
+        return Ok(failed(&source, failure, &https));
     }
-    for path in &named.unreadable {
+    for path in &selection.unreadable {
         anstream::eprintln!("warning: the answer of {} is not as specified at {path}", source.region);
     }
-    let selection = named.select(criteria);
-    if selection.pins.is_empty() {
+    if failure.is_some() {
         return Ok(none_usable(&source, &selection));
     }
     Ok(format::render(&source, &selection, arguments))
@@ -127,7 +122,7 @@ fn variable(name: &str, holds: &str) -> Result<String, Usage> {
 fn failed(source: &Source, failure: &Failure, https: &Https) -> Report {
     let cause = https.last_error().map(|error| format!(" ({error})")).unwrap_or_default();
     let detail = format!("{}{cause}", failure.detail);
-    anstream::eprintln!("error: {} of {}: {detail}", failure.code, source.region);
+    anstream::eprintln!("error: {} of {}: {detail}", failure.code.code(), source.region);
     Report {
         text: String::new(),
         json: json!({"region": source.region, "error": failure.code.code(), "detail": detail}),

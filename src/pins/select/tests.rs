@@ -27,14 +27,9 @@ fn criteria<'a>() -> Criteria<'a> {
     }
 }
 
-fn named<'e>(entities: impl IntoIterator<Item = &'e Entity>) -> Named {
-    let mut named = Named::default();
-    entities.into_iter().for_each(|entity| named.add(&Ok(entity.clone()), ApiStatus::Current));
-    named
-}
-
 fn select<'e>(entities: impl IntoIterator<Item = &'e Entity>, criteria: Criteria<'_>) -> Selection {
-    named(entities).select(criteria)
+    let current = entities.into_iter().cloned().map(Ok).collect();
+    Selection::of(FetchResult { current: Ok(current), upcoming: Ok(Vec::new()) }, criteria)
 }
 
 fn entity(certificate: impl Into<String>) -> Entity {
@@ -272,14 +267,14 @@ fn an_entity_named_in_both_lists_is_current() {
         current: Ok(vec![Ok(leaf.clone())]),
         upcoming: Ok(vec![Ok(leaf), Err("x".to_owned())]),
     };
-    let named = Named::read(&result);
+    let named = Selection::of(result, criteria());
     assert_eq!(named.leaves.values().map(|leaf| leaf.status).collect::<Vec<_>>(), [ApiStatus::Current]);
     assert_eq!(named.unreadable, ["x"]);
     let failure = Failure::new(FailureCode::ApiMalformed, "");
     let half =
         FetchResult { current: Err(failure), upcoming: Ok(vec![Ok(entity(digicert_leaf().cert_pem))]) };
     assert_eq!(
-        Named::read(&half).leaves.values().map(|leaf| leaf.status).collect::<Vec<_>>(),
+        Selection::of(half, criteria()).leaves.values().map(|leaf| leaf.status).collect::<Vec<_>>(),
         [ApiStatus::Upcoming]
     );
 }
@@ -328,12 +323,7 @@ fn the_order_of_an_answer_does_not_matter() {
 
 #[test]
 fn each_cause_of_a_skip_has_its_code() {
-    use Skipped::{
-        Expired, Malformed, NoPem, NotOneLeaf, OtherAuthority, OtherType, TooMany, WrongIssuer, WrongName,
-    };
-    let all =
-        [OtherAuthority, OtherType, NoPem, NotOneLeaf, Malformed, Expired, WrongName, WrongIssuer, TooMany];
-    let codes: Vec<&str> = all.iter().map(|skipped| skipped.code()).collect();
+    let codes: Vec<&str> = Skipped::ALL.iter().map(|skipped| skipped.code()).collect();
     let expected = "other_authority other_type no_pem not_one_leaf malformed expired wrong_name wrong_issuer \
                     too_many";
     assert_eq!(codes.join(" "), expected);

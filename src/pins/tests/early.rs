@@ -53,6 +53,14 @@ fn expects_news(proxy: &Proxy, worker: usize) -> bool {
     proxy.workers[worker].expects_news(proxy.now + HOLD, proxy.now)
 }
 
+/// Seconds until the API is asked again.
+fn next_attempt(proxy: &Proxy, worker: usize) -> u64 {
+    let is_by = |seconds: &u64| {
+        proxy.workers[worker].expects_news(proxy.now + Duration::from_secs(*seconds), proxy.now)
+    };
+    (0..3600).find(is_by).unwrap()
+}
+
 #[test]
 fn any_worker_can_ask_and_one_refresh_answers_all() {
     let mut proxy = settled();
@@ -173,8 +181,8 @@ fn a_server_that_asked_to_be_left_alone_is() {
     for worker in 0..3 {
         assert!(!expects_news(&proxy, worker), "an API that must not be asked is not waited for");
         ask(&mut proxy, worker, unknown(2));
-        let next = proxy.workers[worker].next_attempt(proxy.now).since(proxy.now);
-        assert!((238..=242).contains(&next.as_secs()), "{next:?}");
+        let next = next_attempt(&proxy, worker);
+        assert!((238..=242).contains(&next), "{next}");
     }
     proxy.run(Duration::from_mins(3));
     assert_eq!(proxy.api.sets, asked);
@@ -190,7 +198,7 @@ fn a_request_shortly_before_the_next_early_refresh_may_wait_for_it() {
     proxy.run(TICK * 2);
     assert_eq!(proxy.api.sets, 2);
     let began = proxy.now;
-    assert_eq!(proxy.workers[0].next_attempt(proxy.now).since(began).as_secs(), 29, "as the log says");
+    assert_eq!(next_attempt(&proxy, 0), 30);
     while !expects_news(&proxy, 0) {
         proxy.run(TICK);
         assert!(proxy.now < began + Duration::from_secs(30), "never");

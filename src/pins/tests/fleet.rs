@@ -1,6 +1,6 @@
 //! A fleet that is started at one moment: how its calls spread, by simulation.
 
-use crate::pins::{first_period, period};
+use crate::schedule::{first_period, period};
 use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 const HOUR: Duration = Duration::from_hours(1);

@@ -18,7 +18,7 @@ use crate::{
 };
 use crate::{
     http::{HttpCall, HttpResponse},
-    pins::{Client, Event, PinChange, PinNews, PinStatus, Refresher, Step, api},
+    pins::{Client, Event, PinChange, PinStatus, Pins, Refresher, Step, api, pin_changes},
     shared::{MemoryStore, Secret},
     time::Now,
 };
@@ -127,7 +127,7 @@ pub struct Proxy {
     pub events: Vec<Event>,
     /// Changes of pins, with the worker that logged them.
     pub logged: Vec<(usize, PinChange)>,
-    news: Vec<PinNews>,
+    known: Vec<Pins>,
     policy: Rc<Policy>,
 }
 
@@ -153,7 +153,7 @@ impl Proxy {
             node: String::new(),
             events: Vec::new(),
             logged: Vec::new(),
-            news: Vec::new(),
+            known: Vec::new(),
             policy: Rc::new(policy),
         };
         for _ in 0..workers {
@@ -171,12 +171,12 @@ impl Proxy {
 
     pub fn add(&mut self, worker: Refresher) {
         self.workers.push(worker);
-        self.news.push(PinNews::new("default", "us-east-1"));
+        self.known.push(Pins::new());
     }
 
     /// A worker is gone, and says nothing.
     pub fn remove(&mut self, worker: usize) -> Refresher {
-        self.news.remove(worker);
+        self.known.remove(worker);
         self.workers.remove(worker)
     }
 
@@ -210,7 +210,7 @@ impl Proxy {
         for mut worker in std::mem::take(&mut self.workers) {
             worker.leave(&mut self.shared, self.now);
         }
-        self.news.clear();
+        self.known.clear();
     }
 
     pub fn at(&self) -> Now {
@@ -231,7 +231,8 @@ impl Proxy {
             let Some(response) = self.api.answer(&made) else { return };
             call = self.answer_one(worker, response);
         }
-        let changes = self.news[worker].follow(self.workers[worker].pins(), &mut self.shared);
+        let (known, pins) = (&mut self.known[worker], self.workers[worker].pins());
+        let changes = pin_changes(known, pins, ("default", "us-east-1"), &mut self.shared);
         self.logged.extend(changes.into_iter().map(|change| (worker, change)));
     }
 

@@ -1,11 +1,9 @@
-//! When to ask again. Pure functions; `random` is a random number in `0.0..1.0`, drawn by the caller.
+//! When to ask again. Pure functions; `random` is in `0.0..1.0`, drawn by the caller.
 
 use std::time::Duration;
 
 /// Delay after the `failures`-th failure in a row (1 for the first): doubling from `base`, spread by `jitter` percent to
-/// either side, at most `max`, and not before `retry_after` has passed.
-///
-/// `retry_after` is honoured up to `interval`: no server may switch refreshing off.
+/// either side, at most `max`, and not before `retry_after`, which counts up to `interval`: no server may switch refreshing off.
 pub fn backoff(
     failures: u32,
     (base, max): (Duration, Duration),
@@ -14,37 +12,24 @@ pub fn backoff(
     retry_after: Option<Duration>,
     interval: Duration,
 ) -> Duration {
+    let share = f64::from(jitter) / 100.0;
     let doublings = failures.saturating_sub(1).min(31);
     // The whole band lies below `max`. Cut off there, half of a fleet would call again at the same instant.
-    let middle = base.saturating_mul(1 << doublings).min(max.div_f64(1.0 + share(jitter)));
-    // A server that names one moment to everybody is not to meet everybody at that moment.
-    let asked = retry_after.unwrap_or_default().min(interval).mul_f64(1.0 + share(jitter) * random);
-    spread(middle, jitter, random).min(max).max(asked)
+    let middle = base.saturating_mul(1 << doublings).min(max.div_f64(1.0 + share));
+    // A server that names one moment to all is not to meet all at that moment.
+    let asked = retry_after.unwrap_or_default().min(interval).mul_f64(1.0 + share * random);
+    period(middle, jitter, random).min(max).max(asked)
 }
 
-/// Time until the next refresh after a successful one.
+/// Time until the next refresh after a successful one: `interval`, moved by up to `jitter` percent to either side.
 pub fn period(interval: Duration, jitter: u32, random: f64) -> Duration {
-    spread(interval, jitter, random)
+    interval.mul_f64(1.0 + f64::from(jitter) / 100.0 * (2.0 * random - 1.0))
 }
 
-/// The same after the first success of a proxy: anywhere up to `interval`. Proxies that were started together would
-/// otherwise call together for days, since jitter moves them apart by a tenth of an interval at most.
+/// The same after the first success of a proxy: anywhere up to `interval`. Jitter alone would leave proxies that started
+/// together together for days.
 pub fn first_period(interval: Duration, random: f64) -> Duration {
     interval.mul_f64(0.1 + 0.9 * random)
-}
-
-/// The longest that any of them may be.
-pub fn longest(interval: Duration, max: Duration, jitter: u32) -> Duration {
-    period(interval, jitter, 1.0).max(max)
-}
-
-/// `delay`, moved by up to `jitter` percent to either side.
-fn spread(delay: Duration, jitter: u32, random: f64) -> Duration {
-    delay.mul_f64(1.0 - share(jitter) + 2.0 * share(jitter) * random)
-}
-
-fn share(percent: u32) -> f64 {
-    f64::from(percent) / 100.0
 }
 
 #[cfg(test)]
@@ -110,7 +95,7 @@ mod tests {
             interval in 1_u64..10_000, random in 0.0..1.0_f64,
         ) {
             let interval = Duration::from_secs(interval);
-            let longest = longest(interval, BOUNDS.1, jitter);
+            let longest = period(interval, jitter, 1.0).max(BOUNDS.1);
             let asked = asked.map(Duration::from_secs);
             prop_assert!(backoff(failures, BOUNDS, jitter, random, asked, interval) <= longest);
             prop_assert!(period(interval, jitter, random) <= longest);
