@@ -42,7 +42,7 @@ pub fn configuration(size: usize) -> Option<Vec<u8>> {
 pub fn now() -> Now {
     let wall = raw::clock(raw::Clock::Realtime).as_secs();
     Now {
-        mono: Monotonic::new(raw::clock(raw::Clock::Monotonic)),
+        mono: Monotonic::ZERO + raw::clock(raw::Clock::Monotonic),
         wall: wall.try_into().unwrap_or(UnixSeconds::MAX),
         random: f64::from((random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0),
     }
