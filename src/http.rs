@@ -62,14 +62,27 @@ impl fmt::Debug for HttpResponse {
 }
 
 impl HttpResponse {
-    /// The body, or why it cannot be used.
-    pub(crate) fn body_within(&self, limit: usize) -> Result<&[u8], String> {
+    /// The body of a response with status 200 that has at most `limit` bytes.
+    pub(crate) fn ok_body(
+        &self,
+        upstream: Upstream,
+        limit: usize,
+        wall: UnixSeconds,
+    ) -> Result<&[u8], Failure> {
+        if self.status != 200 {
+            return Err(self.unexpected(upstream, wall));
+        }
+        let (code, hint) = match upstream {
+            Upstream::Login => (FailureCode::LoginMalformed, ""),
+            Upstream::Api => (FailureCode::ApiTooLarge, ""),
+            Upstream::Crl => (FailureCode::CrlTooLarge, ": see revocation.max_size"),
+        };
         let body = self.body.as_deref().filter(|body| body.len() <= limit);
-        body.ok_or_else(|| format!("the answer is larger than {limit} bytes"))
+        body.ok_or_else(|| Failure::new(code, format!("the answer is larger than {limit} bytes{hint}")))
     }
 
     /// How long the server asks to be left alone (RFC 9110, section 10.2.3: seconds or a date). The caller has to bound it.
-    pub(crate) fn retry_after(&self, wall: UnixSeconds) -> Option<Duration> {
+    fn retry_after(&self, wall: UnixSeconds) -> Option<Duration> {
         let text = std::str::from_utf8(self.retry_after.as_deref()?).ok()?.trim();
         if let Ok(seconds) = text.parse() {
             return Some(Duration::from_secs(seconds));
@@ -78,8 +91,8 @@ impl HttpResponse {
         Some(date.saturating_sub(Duration::from_secs(u64::try_from(wall).ok()?)))
     }
 
-    /// The failure of a response whose status the protocol has no use for.
-    pub(crate) fn unexpected(&self, upstream: Upstream, wall: UnixSeconds) -> Failure {
+    /// The failure of a response with another status.
+    fn unexpected(&self, upstream: Upstream, wall: UnixSeconds) -> Failure {
         let (name, unavailable) = match upstream {
             Upstream::Login => ("the login host", FailureCode::LoginUnavailable),
             Upstream::Api => ("the certificates API", FailureCode::ApiUnavailable),
@@ -96,9 +109,22 @@ impl HttpResponse {
             }
             status => (3, format!("answered {status}")),
         };
-        let code = FailureCode::ALL.get(unavailable as usize + place).copied().unwrap_or(unavailable);
-        let retry_after = self.retry_after(wall);
-        Failure { code, detail: format!("{name} {detail}"), retry_after }
+        let (code, hint) = match (upstream, self.status) {
+            (Upstream::Login, 400 | 401 | 403) => (
+                Some(FailureCode::LoginRejected),
+                " to the client credentials: check the OAuth client's id and secret, and that it belongs to this region",
+            ),
+            (Upstream::Api, 401) => {
+                (Some(FailureCode::ApiUnauthorized), ": it does not accept the access token")
+            }
+            (Upstream::Api, 403) => (
+                Some(FailureCode::ApiForbidden),
+                ": give the OAuth client a role with the permission integrations:actionCertificate:view",
+            ),
+            _ => (FailureCode::ALL.get(unavailable as usize + place).copied(), ""),
+        };
+        let (code, detail) = (code.unwrap_or(unavailable), [name, " ", &detail, hint].concat());
+        Failure { code, detail, retry_after: self.retry_after(wall) }
     }
 }
 
@@ -124,11 +150,17 @@ impl Failure {
     pub fn new(code: FailureCode, detail: impl Into<String>) -> Self {
         Self { code, detail: detail.into(), retry_after: None }
     }
+
+    /// An answer that is not the specified JSON.
+    pub(crate) fn not_json(code: FailureCode, error: &serde_json::Error) -> Self {
+        let (kind, line) = (error.classify(), error.line());
+        Self::new(code, format!("the answer is not the specified JSON: {kind:?} error in line {line}"))
+    }
 }
 
 codes! {
     /// The kind of a failure. Workers share it by its place here: a change raises the form of their records. The four
-    /// kinds of [`HttpResponse::unexpected`] follow each other for each upstream.
+    /// codes that any upstream may earn follow each other for each upstream.
     #[derive(PartialOrd, Ord, Serialize, Deserialize)]
     pub enum FailureCode {
         DispatchFailed = "dispatch_failed", NoAnswer = "no_answer", NoCredentials = "no_credentials",

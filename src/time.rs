@@ -17,10 +17,6 @@ impl Monotonic {
     pub const ZERO: Self = Self(0);
     pub const MAX: Self = Self(u64::MAX);
 
-    pub fn new(since_origin: Duration) -> Self {
-        Self::ZERO + since_origin
-    }
-
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }

@@ -151,13 +151,8 @@ impl CrlFetcher {
         store: &mut dyn SharedStore,
         now: Now,
     ) -> Result<CrlEvent, Failure> {
-        if response.status != 200 {
-            return Err(response.unexpected(Upstream::Crl, now.wall));
-        }
         let policy = self.policy.clone();
-        let body = response.body_within(policy.revocation.max_size).map_err(|detail| {
-            Failure::new(FailureCode::CrlTooLarge, format!("{detail}: see revocation.max_size"))
-        })?;
+        let body = response.ok_body(Upstream::Crl, policy.revocation.max_size, now.wall)?;
         let crl = Crl::verify(body, policy.cas(&self.source), verifier)?;
         let metadata = &crl.metadata;
         metadata.check_time(now.wall, policy.clock_skew)?;

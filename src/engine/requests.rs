@@ -61,7 +61,7 @@ struct HeldRequest {
     stream: u32,
     request_id: Option<String>,
     digest: Digest,
-    certificate: Box<ClientCertificate>,
+    certificate: ClientCertificate,
     /// The region whose API is asked.
     region: String,
     /// The version of trust it was last decided under. Its signature is not verified again before there is news.
@@ -129,7 +129,6 @@ impl RequestHandler {
                     let decided = Decided { certificate: Some(&certificate), ..unparsed };
                     return self.apply(&certificate, &verdict, &decided, sources, io);
                 };
-                let certificate = Box::new(certificate);
                 let deadline = io.now().mono + self.policy.refresh.on_unknown_certificate.hold;
                 let (request_id, version) = (request.id(), sources.trust.version);
                 self.held.push(HeldRequest {
@@ -279,7 +278,7 @@ impl RequestHandler {
             let stream = held.stream;
             match self.release(held, sources, io) {
                 Ok(action) => io.effects.push(Effect::Release { stream, action }),
-                Err(held) => self.held.push(held),
+                Err(held) => self.held.push(*held),
             }
         }
         let is_awaited = !self.held.is_empty() || sources.is_starting();
@@ -292,13 +291,13 @@ impl RequestHandler {
         mut held: HeldRequest,
         sources: &mut TrustSources,
         io: &mut Io<'_>,
-    ) -> Result<Action, HeldRequest> {
+    ) -> Result<Action, Box<HeldRequest>> {
         let (now, version) = (io.now().mono, sources.trust.version);
         let may_wait = now < held.deadline && sources.expects_news(&held.region, held.deadline, now);
         if may_wait && held.version == version {
             // A refresh that had begun before it was asked for may have come too early.
             sources.request_early(&held.region, held.certificate.fingerprint, io);
-            return Err(held);
+            return Err(Box::new(held));
         }
         held.version = version;
         let id = || held.request_id.clone();
@@ -307,9 +306,9 @@ impl RequestHandler {
         }
         let verdict = self.judge(&held.certificate, sources, io);
         if may_wait && verdict.needs_pin.is_some() {
-            return Err(held);
+            return Err(Box::new(held));
         }
-        let (digest, certificate) = (Some(&held.digest), Some(&*held.certificate));
+        let (digest, certificate) = (Some(&held.digest), Some(&held.certificate));
         let decided = Decided { digest, certificate, request_id: &id };
         Ok(self.apply(&held.certificate, &verdict, &decided, sources, io))
     }

@@ -141,7 +141,7 @@ impl Environment for HostEnvironment {
     fn now(&self) -> Now {
         let wall = raw::clock(raw::Clock::Realtime).as_secs();
         Now {
-            mono: Monotonic::new(raw::clock(raw::Clock::Monotonic)),
+            mono: Monotonic::ZERO + raw::clock(raw::Clock::Monotonic),
             wall: wall.try_into().unwrap_or(UnixSeconds::MAX),
             random: f64::from((random() >> 32) as u32) / (f64::from(u32::MAX) + 1.0),
         }

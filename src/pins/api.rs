@@ -27,11 +27,13 @@ pub struct Page {
 pub type Listed = Result<Entity, String>;
 
 /// One certificate as the API describes it. Every field may be missing or null; enumerations may have unknown values.
-#[derive(Clone, Debug, Default)]
-pub struct Entity {
-    pub signing_authority: Option<String>,
-    pub certificate: Option<String>,
-    pub kind: Option<String>,
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Entity<Text = String> {
+    pub signing_authority: Option<Text>,
+    pub certificate: Option<Text>,
+    #[serde(rename = "type")]
+    pub kind: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -42,52 +44,22 @@ struct RawPage<'a> {
     next_uri: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawEntity<'a> {
-    #[serde(borrow)]
-    signing_authority: Option<&'a RawValue>,
-    #[serde(borrow)]
-    certificate: Option<&'a RawValue>,
-    #[serde(borrow, rename = "type")]
-    kind: Option<&'a RawValue>,
-}
-
 /// Reads one page.
 pub fn page(response: &HttpResponse, wall: UnixSeconds) -> Result<Page, Failure> {
-    let denied = match response.status {
-        200 => None,
-        401 => Some((FailureCode::ApiUnauthorized, "the API does not accept the access token (401)")),
-        403 => Some((
-            FailureCode::ApiForbidden,
-            "the API answered 403: give the OAuth client a role with the permission \
-             integrations:actionCertificate:view",
-        )),
-        _ => return Err(response.unexpected(Upstream::Api, wall)),
-    };
-    if let Some((code, detail)) = denied {
-        return Err(Failure::new(code, detail));
+    let body = response.ok_body(Upstream::Api, MAX_BODY, wall)?;
+    if body.split(|byte| *byte == b',').nth(MAX_COMMAS + 1).is_some() {
+        let detail = "the answer has far more elements than there can be";
+        return Err(Failure::new(FailureCode::ApiMalformed, detail));
     }
-    let body = response.body_within(MAX_BODY);
-    let body = body.map_err(|detail| Failure::new(FailureCode::ApiTooLarge, detail))?;
-    if body.iter().filter(|byte| **byte == b',').count() > MAX_COMMAS {
-        return Err(Failure::new(
-            FailureCode::ApiMalformed,
-            "the answer has far more elements than there can be",
-        ));
-    }
-    let page: RawPage<'_> = serde_json::from_slice(body).map_err(|error| {
-        let (kind, line) = (error.classify(), error.line());
-        let detail = format!("the answer is not the specified JSON: {kind:?} error in line {line}");
-        Failure::new(FailureCode::ApiMalformed, detail)
-    })?;
+    let page: RawPage<'_> =
+        serde_json::from_slice(body).map_err(|error| Failure::not_json(FailureCode::ApiMalformed, &error))?;
     let entities = page.entities.unwrap_or_default().into_iter().enumerate();
     let entities = entities.filter_map(|(index, raw)| Some(entity(index, raw?))).collect();
     Ok(Page { entities, next_uri: page.next_uri })
 }
 
 fn entity(index: usize, raw: &RawValue) -> Listed {
-    let raw: RawEntity<'_> = serde_json::from_str(raw.get()).map_err(|_| format!("entities[{index}]"))?;
+    let raw: Entity<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| format!("entities[{index}]"))?;
     let text = |field: &str, raw: Option<&RawValue>| {
         let text = raw.map(|raw| serde_json::from_str(raw.get())).transpose();
         text.map_err(|_| format!("entities[{index}].{field}"))

@@ -45,30 +45,18 @@ pub fn token(response: &HttpResponse, now: Now) -> Result<Token, Failure> {
         expires_in: Option<f64>,
     }
 
-    match response.status {
-        200 => {}
-        status @ (400 | 401 | 403) => {
-            let detail = format!(
-                "the login host answered {status} to the client credentials: check the OAuth client's id and secret, and \
-                 that it belongs to this region"
-            );
-            let retry_after = response.retry_after(now.wall);
-            return Err(Failure { retry_after, ..Failure::new(FailureCode::LoginRejected, detail) });
-        }
-        _ => return Err(response.unexpected(Upstream::Login, now.wall)),
-    }
-    let malformed = |detail: String| Failure::new(FailureCode::LoginMalformed, detail);
-    let body = response.body_within(MAX_BODY).map_err(malformed)?;
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| {
-        let (kind, line) = (error.classify(), error.line());
-        malformed(format!("the token answer is not as specified: {kind:?} error in line {line}"))
-    })?;
+    let body = response.ok_body(Upstream::Login, MAX_BODY, now.wall)?;
+    let answer: Answer = serde_json::from_slice(body)
+        .map_err(|error| Failure::not_json(FailureCode::LoginMalformed, &error))?;
     let printable =
         |text: &str| !text.is_empty() && text.len() <= 8192 && text.bytes().all(|b| b.is_ascii_graphic());
     if !printable(&answer.access_token)
         || answer.token_type.is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer"))
     {
-        return Err(malformed("the token answer holds no usable bearer token".to_owned()));
+        return Err(Failure::new(
+            FailureCode::LoginMalformed,
+            "the token answer holds no usable bearer token",
+        ));
     }
     // `as` saturates, which is what is wanted.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

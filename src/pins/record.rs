@@ -216,10 +216,6 @@ impl Record {
 }
 
 impl Leaf {
-    pub fn is_named_digicert(&self) -> bool {
-        self.absent_since.is_none() && self.authority == Authority::Digicert
-    }
-
     /// The pin that it is, if it has the region's name. Of one that is known by its fingerprint only, the name is not known.
     fn pin(&self, region: &str, policy: &Policy) -> Option<ApiPin> {
         if self.authority != Authority::Digicert {

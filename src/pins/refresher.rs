@@ -11,7 +11,7 @@ use crate::{
         record::{Conclusions, Record},
         select::{Criteria, Selection, Skipped},
     },
-    policy::{Policy, RegionPolicy, Source},
+    policy::{Authority, Policy, RegionPolicy, Source},
     schedule,
     shared::{CALLBACK, FORM, Lease, Seal, SealedRecord, SharedStore},
     time::{Monotonic, Now},
@@ -254,24 +254,12 @@ impl Refresher {
         now: Now,
     ) -> Step {
         self.sync(store, now);
-        let mut step = Step::default();
         // A worker that stalled has missed what another one was answered later.
-        if self.record.value.complete.is_none_or(|complete| complete.began <= began) {
-            let answer = Selection::of(result, self.criteria(verifier, now));
-            step.events = self.note(answer, began, verifier, store, now);
+        if self.record.value.complete.is_some_and(|complete| complete.began > began) {
+            self.lease.release(store, now.mono);
+            return Step::default();
         }
-        self.lease.release(store, now.mono);
-        step
-    }
-
-    fn note(
-        &mut self,
-        mut answer: Selection,
-        began: Monotonic,
-        verifier: &dyn SignatureVerifier,
-        store: &mut dyn SharedStore,
-        now: Now,
-    ) -> Vec<Event> {
+        let mut answer = Selection::of(result, self.criteria(verifier, now));
         let mut events = Vec::new();
         let (reasons, unreadable) =
             (std::mem::take(&mut answer.skipped), std::mem::take(&mut answer.unreadable));
@@ -287,6 +275,7 @@ impl Refresher {
         record.note(answer, failure.as_ref(), began, now);
         record.token_until = record.token_until.max(self.token.as_ref().map(|token| token.renew_at));
         self.record.write(store, now.mono);
+        self.lease.release(store, now.mono);
         self.conclude(now.mono);
         self.judge(verifier, now);
         events.push(match failure {
@@ -302,7 +291,7 @@ impl Refresher {
                 Event::Failed { failure, failures: self.record.value.failures, next_in, new }
             }
         });
-        events
+        Step { call: None, events }
     }
 
     fn conclude(&mut self, now: Monotonic) -> bool {
@@ -317,7 +306,12 @@ impl Refresher {
     /// Looks whether what the API names now can be used by these settings.
     fn judge(&mut self, verifier: &dyn SignatureVerifier, now: Now) {
         if self.usable.is_none() {
-            let named = self.record.value.leaves.iter().filter(|leaf| leaf.is_named_digicert());
+            let named = self
+                .record
+                .value
+                .leaves
+                .iter()
+                .filter(|leaf| leaf.absent_since.is_none() && leaf.authority == Authority::Digicert);
             let criteria = self.criteria(verifier, now);
             self.usable = Some(criteria.any_usable(named.map(|leaf| leaf.der.as_slice())));
         }

@@ -116,7 +116,7 @@ impl Selection {
             return Self { failure: Some(failure), ..Self::default() };
         }
         this.is_complete = this.failure.is_none();
-        let mut budget = Budget(MAX_SIGNATURES);
+        let mut budget = MAX_SIGNATURES;
         for (fingerprint, leaf) in &this.leaves {
             let usable = criteria.check(&leaf.certificate, leaf.authority, &mut budget);
             if !matches!(usable, Err(Skipped::OtherAuthority | Skipped::WrongName))
@@ -124,7 +124,7 @@ impl Selection {
             {
                 let signed = |der: &&Vec<u8>| {
                     let ca = CaCertificate::parse(der);
-                    ca.is_ok_and(|ca| budget.spend() && criteria.is_signed(&leaf.certificate, &[ca]))
+                    ca.is_ok_and(|ca| criteria.verify(&leaf.certificate, &[ca], &mut budget).is_ok())
                 };
                 this.hints.extend(leaf.issuers.iter().find(signed).cloned());
             }
@@ -136,31 +136,14 @@ impl Selection {
             }
         }
         if this.pins.is_empty() && this.is_complete {
-            this.failure = Some(nothing_usable(&this.skipped));
+            let found = Skipped::ALL.iter().filter(|skipped| this.skipped.contains(skipped));
+            let found: Vec<&str> = found.map(|skipped| skipped.code()).collect();
+            let found =
+                if found.is_empty() { "it names no certificate".to_owned() } else { found.join(", ") };
+            let detail = format!("the answer holds no DigiCert client certificate of this region ({found})");
+            this.failure = Some(Failure::new(FailureCode::NoUsableCertificate, detail));
         }
         this
-    }
-}
-
-fn nothing_usable(skipped: &[Skipped]) -> Failure {
-    let mut codes: Vec<&str> = Vec::new();
-    for skipped in skipped {
-        if !codes.contains(&skipped.code()) {
-            codes.push(skipped.code());
-        }
-    }
-    let found = if codes.is_empty() { "it names no certificate".to_owned() } else { codes.join(", ") };
-    let detail = format!("the answer holds no DigiCert client certificate of this region ({found})");
-    Failure::new(FailureCode::NoUsableCertificate, detail)
-}
-
-/// Signatures that may still be verified.
-struct Budget(u32);
-
-impl Budget {
-    /// Takes one, if any is left.
-    fn spend(&mut self) -> bool {
-        self.0.checked_sub(1).map(|left| self.0 = left).is_some()
     }
 }
 
@@ -170,7 +153,7 @@ impl Criteria<'_> {
         &self,
         certificate: &ClientCertificate,
         authority: Authority,
-        budget: &mut Budget,
+        budget: &mut u32,
     ) -> Result<(), Skipped> {
         if authority != Authority::Digicert {
             return Err(Skipped::OtherAuthority);
@@ -181,22 +164,24 @@ impl Criteria<'_> {
         if certificate.not_after < self.now {
             return Err(Skipped::Expired);
         }
-        if self.issuers.is_empty() {
-            return Ok(());
-        }
-        if !budget.spend() {
-            return Err(Skipped::TooMany);
-        }
-        if self.is_signed(certificate, self.issuers) { Ok(()) } else { Err(Skipped::WrongIssuer) }
+        if self.issuers.is_empty() { Ok(()) } else { self.verify(certificate, self.issuers, budget) }
     }
 
-    fn is_signed(&self, certificate: &ClientCertificate, cas: &[CaCertificate]) -> bool {
-        verify_issuer(cas, certificate, self.verifier, &mut Clock::at(self.now)).is_ok()
+    /// Spends one of the signatures that may still be verified.
+    fn verify(
+        &self,
+        certificate: &ClientCertificate,
+        cas: &[CaCertificate],
+        budget: &mut u32,
+    ) -> Result<(), Skipped> {
+        *budget = budget.checked_sub(1).ok_or(Skipped::TooMany)?;
+        let verified = verify_issuer(cas, certificate, self.verifier, &mut Clock::at(self.now));
+        verified.map(drop).map_err(|_| Skipped::WrongIssuer)
     }
 
     /// Whether any of these certificates of DigiCert's, in DER, can be used.
     pub fn any_usable<'d>(&self, ders: impl IntoIterator<Item = &'d [u8]>) -> bool {
-        let mut budget = Budget(MAX_SIGNATURES);
+        let mut budget = MAX_SIGNATURES;
         ders.into_iter()
             .filter_map(|der| ClientCertificate::parse(der).ok())
             .any(|certificate| self.check(&certificate, Authority::Digicert, &mut budget).is_ok())

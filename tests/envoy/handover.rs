@@ -183,7 +183,7 @@ fn written(policy: &Value, client: &Credentials, leaf: &Leaf) -> MemoryStore {
     let mut worker = Refresher::new(policy.clone(), &policy.regions[0], client, 7).expect("a key");
     let mut shared = MemoryStore::default();
     // Later than all that a running proxy has written, so that its sequence number is higher.
-    let mono = Monotonic::new(Duration::from_hours(1_000_000));
+    let mono = Monotonic::ZERO + Duration::from_hours(1_000_000);
     let now = Now { mono, wall: time::OffsetDateTime::now_utc().unix_timestamp(), random: 0.5 };
     worker.request_early(Fingerprint::of(&leaf.der), &mut shared, now);
     let mut call = worker.tick(&AwsLcVerifier, &mut shared, now).call;
