@@ -124,8 +124,13 @@ impl RequestHandler {
         };
         match ClientCertificate::parse(&der) {
             Ok(certificate) => {
-                let verdict = self.judge_with_news(&certificate, sources, io);
-                let Some(region) = self.holds_for(&verdict, &certificate, sources, io) else {
+                let mut verdict = self.judge_with_news(&certificate, sources, io);
+                if let Some(region) = &verdict.needs_pin
+                    && sources.request_early(region, certificate.fingerprint, io)
+                {
+                    verdict = self.judge(&certificate, sources, io);
+                }
+                let Some(region) = self.holds_for(&verdict, sources, io) else {
                     let decided = Decided { certificate: Some(&certificate), ..unparsed };
                     return self.apply(&certificate, &verdict, &decided, sources, io);
                 };
@@ -203,16 +208,9 @@ impl RequestHandler {
         if sources.trust.version == version { verdict } else { self.judge(certificate, sources, io) }
     }
 
-    /// Asks for an early refresh if a pin is all that is missing. Returns the region whose news the request is to wait for.
-    fn holds_for(
-        &mut self,
-        verdict: &Verdict,
-        certificate: &ClientCertificate,
-        sources: &mut TrustSources,
-        io: &mut Io<'_>,
-    ) -> Option<String> {
+    /// The region whose news the request is to wait for, if a pin is all that is missing and news are likely.
+    fn holds_for(&self, verdict: &Verdict, sources: &TrustSources, io: &mut Io<'_>) -> Option<String> {
         let region = verdict.needs_pin.as_ref()?;
-        sources.request_early(region, certificate.fingerprint, io);
         let settings = &self.policy.refresh.on_unknown_certificate;
         let has_room = self.held.len() < settings.max_held && !settings.hold.is_zero();
         let now = io.now().mono;

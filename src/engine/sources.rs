@@ -167,11 +167,14 @@ impl TrustSources {
         }
     }
 
-    pub fn request_early(&mut self, region: &str, fingerprint: Fingerprint, io: &mut Io<'_>) {
-        let now = io.now();
+    /// Asks for an early refresh. True if there were news already: the request has to be decided again.
+    pub fn request_early(&mut self, region: &str, fingerprint: Fingerprint, io: &mut Io<'_>) -> bool {
+        let (now, version) = (io.now(), self.trust.version);
         if let Some(source) = self.region_mut(region) {
             source.refresher.request_early(fingerprint, io.store, now);
+            self.gather(io);
         }
+        self.trust.version != version
     }
 
     /// Whether news of this region are likely before the deadline.
