@@ -115,7 +115,7 @@ impl Told {
     pub fn lines(&self, at: UnixSeconds) -> Vec<String> {
         let mut lines = vec![match &self.list {
             Ok(said) => format!("{}: issued by {}, signature verified", self.path, said.issuer),
-            Err(error) => format!("{}: refused ({}): {error}", self.path, error.code()),
+            Err(error) => format!("{}: refused ({}): {error}", self.path, error.code().code()),
         }];
         let Ok(said) = &self.list else { return lines };
         let metadata = &said.metadata;

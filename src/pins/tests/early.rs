@@ -124,7 +124,7 @@ fn new_certificates_restart_the_schedule_8_times_an_hour() {
     keeps_coming(&mut proxy, 0, SECOND, Duration::from_mins(5));
     let before = proxy.api.sets;
     for n in 1..=40 {
-        keeps_coming(&mut proxy, n, SECOND, Duration::from_secs(60));
+        keeps_coming(&mut proxy, n, SECOND, Duration::from_mins(1));
     }
     let sets = proxy.api.sets - before;
     // 40 minutes have room for 24 pauses of 100 seconds; each restart adds fewer than 3.
