@@ -9,7 +9,7 @@ macro_rules! codes {
         impl $name {
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Stable: it labels metrics and stands in the log.
+            /// Stable: it labels metrics and appears in the log.
             pub fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code),* }
             }

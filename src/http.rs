@@ -98,32 +98,36 @@ impl HttpResponse {
             Upstream::Api => ("the certificates API", FailureCode::ApiUnavailable),
             Upstream::Crl => ("the CRL's host", FailureCode::CrlUnavailable),
         };
-        let (place, detail) = match self.status {
-            0 => (0, "reset the connection".to_owned()),
-            status @ 300..=399 => {
-                (1, format!("answered with a redirect ({status}), which is never followed"))
-            }
-            429 => (2, "asks for fewer calls (429)".to_owned()),
-            status @ 500..=599 => {
-                (0, format!("answered {status} (or Envoy did, if the host cannot be reached or verified)"))
-            }
-            status => (3, format!("answered {status}")),
-        };
-        let (code, hint) = match (upstream, self.status) {
-            (Upstream::Login, 400 | 401 | 403) => (
-                Some(FailureCode::LoginRejected),
-                " to the client credentials: check the OAuth client's id and secret, and that it belongs to this region",
+        let kind = |place| FailureCode::ALL.get(unavailable as usize + place).copied().unwrap_or(unavailable);
+        let (code, detail) = match (upstream, self.status) {
+            (Upstream::Login, status @ (400 | 401 | 403)) => (
+                FailureCode::LoginRejected,
+                format!(
+                    "{name} answered {status} to the client credentials: check the OAuth client's id and secret, and that \
+                     it belongs to this region"
+                ),
             ),
             (Upstream::Api, 401) => {
-                (Some(FailureCode::ApiUnauthorized), ": it does not accept the access token")
+                (FailureCode::ApiUnauthorized, format!("{name} does not accept the access token (401)"))
             }
             (Upstream::Api, 403) => (
-                Some(FailureCode::ApiForbidden),
-                ": give the OAuth client a role with the permission integrations:actionCertificate:view",
+                FailureCode::ApiForbidden,
+                format!(
+                    "{name} answered 403: give the OAuth client a role with the permission \
+                     integrations:actionCertificate:view"
+                ),
             ),
-            _ => (FailureCode::ALL.get(unavailable as usize + place).copied(), ""),
+            (_, 0) => (kind(0), format!("the connection to {name} was reset")),
+            (_, status @ 300..=399) => {
+                (kind(1), format!("{name} answered with a redirect ({status}), which is never followed"))
+            }
+            (_, 429) => (kind(2), format!("{name} asks for fewer calls (429)")),
+            (_, status @ 500..=599) => (
+                kind(0),
+                format!("{name} answered {status} (or Envoy did, if the host cannot be reached or verified)"),
+            ),
+            (_, status) => (kind(3), format!("{name} answered {status}")),
         };
-        let (code, detail) = (code.unwrap_or(unavailable), [name, " ", &detail, hint].concat());
         Failure { code, detail, retry_after: self.retry_after(wall) }
     }
 }

@@ -53,10 +53,8 @@ pub struct Now {
     pub random: f64,
 }
 
-/// A clock that remembers between which moments every comparison made so far would come out the same.
-///
-/// A verdict read off such a clock may be reused at any `time` with `window.contains(time)`: the rules need not be
-/// written twice, once to decide and once to say for how long.
+/// A clock that remembers between which moments every comparison made so far would come out the same: a verdict read off it
+/// may be reused at any `time` with `window.contains(time)`.
 #[derive(Clone, Debug)]
 pub struct Clock {
     now: UnixSeconds,

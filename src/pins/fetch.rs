@@ -1,7 +1,11 @@
 //! One refresh as a conversation: a token if there is none, then the certificates of both statuses, page by page.
 
 use crate::{
-    http::{Failure, FailureCode, HttpCall, HttpResponse},
+    http::{
+        Failure,
+        FailureCode::{self, ApiMalformed, ApiTooLarge, NextUriRefused, TooManyPages},
+        HttpCall, HttpResponse,
+    },
     pins::{
         api::{self, Listed},
         oauth::{self, Token},
@@ -16,12 +20,6 @@ use std::time::Duration;
 const MAX_PAGES: u32 = 5;
 
 const USER_AGENT: &str = concat!("genesys-mtls-filter/", env!("CARGO_PKG_VERSION"));
-
-/// Failures that lie in the content of one answer: the other status may do better.
-const CONTENT_FAILURES: [FailureCode; 4] = {
-    use FailureCode::{ApiMalformed, ApiTooLarge, NextUriRefused, TooManyPages};
-    [ApiMalformed, ApiTooLarge, NextUriRefused, TooManyPages]
-};
 
 /// The OAuth client of a source.
 #[derive(Clone, Debug)]
@@ -112,7 +110,7 @@ impl Fetch {
                     }
                     Some(_) => {
                         let detail = format!("the answer has more than {MAX_PAGES} pages");
-                        Err(Failure::new(FailureCode::TooManyPages, detail))
+                        Err(Failure::new(TooManyPages, detail))
                     }
                 }
             }
@@ -128,7 +126,10 @@ impl Fetch {
         };
         match (self.current.take(), list) {
             (Some(current), upcoming) => Progress::Done(FetchResult { current, upcoming }),
-            (None, Err(failure)) if !CONTENT_FAILURES.contains(&failure.code) => {
+            // What lies in the content of one list may not lie in the other's.
+            (None, Err(failure))
+                if !matches!(failure.code, ApiMalformed | ApiTooLarge | NextUriRefused | TooManyPages) =>
+            {
                 Progress::Done(self.fail(failure))
             }
             (None, current) => {

@@ -147,6 +147,8 @@ fn forge<T: serde::Serialize + serde::de::DeserializeOwned>(
     proxy.shared.set(&key, &seal.seal(&record), None);
 }
 
+type Forgery = fn(&mut Record);
+
 fn forge_record(proxy: &mut Proxy, change: impl FnOnce(&mut Record)) {
     forge(proxy, "/record", change);
 }
@@ -155,7 +157,7 @@ const MAX: Option<Monotonic> = Some(Monotonic::MAX);
 
 #[test]
 fn no_record_makes_workers_wait_longer_than_their_settings() {
-    let changes: [(&str, fn(&mut Record)); 6] = [
+    let changes: [(&str, Forgery); 6] = [
         ("failed", |record| (record.failed, record.failures) = (MAX, 1)),
         ("retry_after", |record| {
             (record.retry_after, record.failures, record.failing) =
@@ -220,7 +222,7 @@ fn nothing_in_a_record_happened_later_than_it_was_read() {
     fn complete(record: &mut Record) -> &mut Complete {
         record.complete.as_mut().unwrap()
     }
-    let changes: [(&str, fn(&mut Record)); 2] = [
+    let changes: [(&str, Forgery); 2] = [
         ("began", |record| complete(record).began = Monotonic::MAX),
         ("ended", |record| complete(record).ended = Monotonic::MAX),
     ];
