@@ -56,7 +56,7 @@ impl EarlyRefreshRequest {
         self.step = self.step.saturating_add(1);
     }
 
-    /// Whether a question is open that was asked within the last step, and after `answered` began.
+    /// Whether a question is open that was asked within the last step, and after the last answer, `answered`.
     pub fn is_open(&self, answered: Option<Monotonic>, settings: &Refresh, now: Monotonic) -> bool {
         let recent = self.asked.is_some_and(|at| now.since(at) <= self.pause(settings));
         recent && self.asked > self.began.max(answered)

@@ -319,7 +319,7 @@ impl Refresher {
 
     fn is_due(&mut self, verifier: &dyn SignatureVerifier, now: Now) -> bool {
         self.judge(verifier, now);
-        let (now, answered) = (now.mono, self.record.value.complete.map(|complete| complete.began));
+        let (now, answered) = (now.mono, self.record.value.complete.map(|complete| complete.ended));
         let is_open = self.early.value.is_open(answered, &self.policy.refresh, now);
         self.open_since = is_open.then(|| self.open_since.unwrap_or(now));
         let early = self.open_since.map(|since| since.max(self.early_at(now)));
