@@ -119,7 +119,12 @@ impl RequestHandler {
             Ok(der) => der,
             Err((error, advice)) => return self.deny(error.into(), advice, &unparsed, now.mono, effects),
         };
-        match ClientCertificate::parse(&der) {
+        // The digest is that of these bytes: they were bound to it, or a trusted hop's gave it.
+        let parsed = match digest.fingerprint() {
+            Some(fingerprint) => ClientCertificate::parse_bound(&der, fingerprint),
+            None => ClientCertificate::parse(&der),
+        };
+        match parsed {
             Ok(certificate) => {
                 let verdict = self.judge_with_news(&certificate, sources, io, now, effects);
                 let Some(region) = self.holds_for(&verdict, &certificate, sources, io, now) else {
