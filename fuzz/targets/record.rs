@@ -4,10 +4,7 @@
 
 use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
-    decision::{
-        Outcome,
-        trust::Trust,
-    },
+    decision::{Outcome, trust::Trust},
     http::HttpResponse,
     pins::{Client, Refresher},
     policy::Policy,
