@@ -17,9 +17,9 @@ for version in "${versions[@]}"; do
     ENVOY='' ENVOY_VERSION=$version scripts/provision.sh envoy
     row=$scratch/row
     rm -f "$row"
-    if ENVOY=$PWD/.tools/envoy-$version/envoy ENVOY_VERSION_ROW=$row cargo test --locked -p tests --test envoy "$@" 2>&1 \
+    if ENVOY=$PWD/.tools/envoy-$version/envoy ENVOY_VERSION_ROW=$row cargo test --locked -p tests --test envoy --test signatures "$@" 2>&1 \
         | tee "$scratch/log" && [[ -s $row ]]; then
-        passed=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$scratch/log")
+        passed=$(awk '/^test result: ok\. / { sum += $4 } END { print sum }' "$scratch/log")
         printf '| %s | %s | %s\n' "$version" "$passed" "$(cat "$row")" >>"$scratch/rows"
     else
         failed+=("$version")

@@ -35,6 +35,7 @@ fn main() -> io::Result<()> {
         ("lists", noise()),
         ("header", shorthand()),
         ("answers", noise()),
+        ("verify_answer", verify_answers()),
     ];
     for (target, seeds) in all {
         let directory = root.join(target);
@@ -45,6 +46,12 @@ fn main() -> io::Result<()> {
         println!("{target}: {} seeds", seeds.len());
     }
     Ok(())
+}
+
+fn verify_answers() -> Vec<Vec<u8>> {
+    [&b"\x08\x01"[..], b"\x08\x01\x12\x02ok", b"\x12\x16Failed to verify digest", b"\x08\x00", b""]
+        .map(<[u8]>::to_vec)
+        .to_vec()
 }
 
 fn headers() -> Vec<Vec<u8>> {

@@ -122,7 +122,12 @@ impl RequestHandler {
             Ok(der) => der,
             Err((error, advice)) => return self.deny(error.into(), advice, &unparsed, io),
         };
-        match ClientCertificate::parse(&der) {
+        // The digest is that of these bytes: they were bound to it, or a trusted hop's gave it.
+        let parsed = match digest.fingerprint() {
+            Some(fingerprint) => ClientCertificate::parse_bound(&der, fingerprint),
+            None => ClientCertificate::parse(&der),
+        };
+        match parsed {
             Ok(certificate) => {
                 let mut verdict = self.judge_with_news(&certificate, sources, io);
                 if let Some(region) = &verdict.needs_pin

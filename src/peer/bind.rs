@@ -8,6 +8,7 @@ use crate::{
     x509::{fingerprint::Fingerprint, pem},
 };
 use percent_encoding::percent_decode;
+use std::borrow::Cow;
 
 /// Why the client's certificate is not there to be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +38,8 @@ impl Shown {
     fn candidates(&self) -> Vec<Vec<u8>> {
         let texts = match self {
             Self::Pem(text) if text.len() > xfcc::MAX_HEADER => Vec::new(),
-            Self::Pem(text) => vec![percent_decode(text).collect()],
-            Self::Xfcc(header) => xfcc::certificates(header),
+            Self::Pem(text) => vec![Cow::from(percent_decode(text))],
+            Self::Xfcc(header) => xfcc::certificates(header).into_iter().map(Cow::from).collect(),
         };
         let certificates = texts.iter().filter_map(|text| pem::certificates(text).ok()).flatten();
         certificates.take(MAX_CANDIDATES).collect()

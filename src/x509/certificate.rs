@@ -59,6 +59,11 @@ pub enum CertificateError {
 impl ClientCertificate {
     /// Parses DER. Two independent parsers have to accept it, so that neither one's leniency decides.
     pub fn parse(der: &[u8]) -> Result<Self, CertificateError> {
+        Self::parse_bound(der, Fingerprint::of(der))
+    }
+
+    /// The same for DER whose fingerprint is known already: hashing it is a large part of the work.
+    pub fn parse_bound(der: &[u8], fingerprint: Fingerprint) -> Result<Self, CertificateError> {
         let malformed = |what: &str| CertificateError::Malformed(what.to_owned());
         if der.len() > MAX_DER {
             return Err(malformed("larger than 16 KiB"));
@@ -106,7 +111,7 @@ impl ClientCertificate {
             return Err(malformed("its validity ends before it begins"));
         }
         Ok(Self {
-            fingerprint: Fingerprint::of(der),
+            fingerprint,
             dns_names,
             common_names: common_names_of(&parsed)?,
             not_before,

@@ -1,8 +1,12 @@
 //! Row 6: an authority configured for that region vouches.
 
 use super::*;
-use crate::test_support::{CA_BEGIN, ca, merged};
-use testbed_pki::Ca;
+use crate::{
+    test_support::{CA_BEGIN, authority, ca, merged},
+    time::Window,
+    x509::signature::{Hash, VerifierUnavailable},
+};
+use testbed_pki::{Ca, KeyType};
 
 use Reason::{BadSignature, NotPinned, UnknownIssuer};
 
@@ -218,4 +222,86 @@ fn whoever_trusts_digicert_as_a_whole_gets_what_the_danger_says() {
     let ca = &cast().digicert_ca;
     let policy = us(&json!({"genesys": {"ca_certificates": ca.pem, "danger_public_ca": true}}));
     assert_eq!(outcome(&us_leaf(ca), &policy), by_genesys());
+}
+
+/// Signed by keys of the CA's name, with algorithms that are not verified here: no forgery, and no pin that the API could add.
+#[test]
+fn signature_of_another_kind_is_unsupported_not_bad() {
+    let rsa = ca("unit-pss").key(KeyType::Rsa2048).self_signed();
+    let pss = rsa.sign_pss(&us_leaf(&rsa));
+    let eddsa_ca = ca("unit-eddsa").key(KeyType::Ed25519).dn(&[("CN", "unit-pss")]).self_signed();
+    let eddsa = us_leaf(&eddsa_ca);
+    let genesys = json!({"genesys": {"ca_certificates": rsa.pem}});
+    let issuers = json!({"digicert": {"pins": ["api", pss.pin(), eddsa.pin()], "issuers": rsa.pem}});
+    assert_eq!(outcome(&us_leaf(&rsa), &us(&genesys)), by_genesys());
+    for (what, leaf) in [("RSA-PSS", &pss), ("Ed25519", &eddsa)] {
+        for authorities in [&genesys, &issuers] {
+            let verdict = verdict(leaf, &us(authorities));
+            assert_eq!(verdict.outcome, denied(Reason::UnsupportedAlgorithm), "{what}");
+            assert_eq!(verdict.needs_pin, None, "{what}");
+            assert!(
+                verdict.detail.contains("signature algorithm that is not supported"),
+                "{}",
+                verdict.detail
+            );
+        }
+        // A pin without issuers asks for no signature.
+        let pinned = merged(&genesys, &json!({"digicert": {"pins": [leaf.pin()]}}));
+        assert_eq!(outcome(leaf, &us(&pinned)), by_digicert(), "{what}");
+    }
+}
+
+#[derive(Debug)]
+struct Refused;
+
+impl SignatureVerifier for Refused {
+    fn verify(&self, _: Hash, _: &[u8], _: &[u8], _: &[u8]) -> Result<bool, VerifierUnavailable> {
+        Err(VerifierUnavailable)
+    }
+}
+
+#[test]
+fn unavailable_verifier_denies_for_a_second_what_needs_a_signature() {
+    let cast = cast();
+    let by_root = us_leaf(&cast.us_ca);
+    let by_digicert_ca = us_leaf(&cast.digicert_ca);
+    let unknown = us_leaf(&cast.stranger_ca);
+    let pin = json!({"pins": ["api", by_digicert_ca.pin()]});
+    let issuers = merged(&pin, &json!({"issuers": cast.digicert_ca.pem}));
+    let api = json!({"pins": ["api"]});
+    let hints = us_trust(ApiTrust {
+        hints: vec![authority(&cast.digicert_ca)].into(),
+        ..api_trust(ApiState::Loaded, &[])
+    });
+    let unavailable = denied(Reason::SignatureUnavailable);
+    let region = |digicert: &Value| us(&json!({"genesys": genesys(), "digicert": digicert}));
+    for (what, leaf, policy, trust, expected) in [
+        ("by the Genesys CA", &by_root, us(&json!({"genesys": genesys()})), &Trust::default(), &unavailable),
+        ("by issuers, pinned", &by_digicert_ca, region(&issuers), &Trust::default(), &unavailable),
+        ("by a hint", &by_digicert_ca, region(&api), &hints, &unavailable),
+        ("static pin", &by_digicert_ca, region(&pin), &Trust::default(), &by_digicert()),
+        (
+            "pin of the API",
+            &by_digicert_ca,
+            region(&api),
+            &us_trust(api_trust(ApiState::Loaded, &[&by_digicert_ca])),
+            &by_digicert(),
+        ),
+        (
+            "unknown issuer",
+            &unknown,
+            us(&json!({"genesys": genesys()})),
+            &Trust::default(),
+            &denied(UnknownIssuer),
+        ),
+    ] {
+        let verdict = decide(&client(leaf), &policy, trust, &(), &Refused, NOW, Monotonic::ZERO);
+        assert_eq!(verdict.outcome, *expected, "{what}");
+        if verdict.outcome == unavailable {
+            assert_eq!(verdict.cacheable(NOW), Window { from: NOW, until: NOW + 1 }, "{what}");
+            assert_eq!(verdict.needs_pin, None, "{what}");
+            assert!(verdict.detail.contains("proxy_call_foreign_function"), "{}", verdict.detail);
+        }
+    }
+    assert_eq!(Reason::SignatureUnavailable.status(), 503);
 }

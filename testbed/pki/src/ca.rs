@@ -7,13 +7,21 @@ use rcgen::{
     KeyIdMethod, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData, SignatureAlgorithm,
     SigningKey as _,
 };
+use rsa::{
+    RsaPrivateKey,
+    pkcs8::DecodePrivateKey as _,
+    pss::SigningKey,
+    rand_core::OsRng,
+    sha2::Sha256,
+    signature::{RandomizedSigner as _, SignatureEncoding as _},
+};
 use time::{Duration, OffsetDateTime};
 
 use super::{
     Eku, KeyType,
     crl::CrlBuilder,
     der, keys,
-    leaf::{self, LeafBuilder},
+    leaf::{self, Leaf, LeafBuilder},
     pem_block,
 };
 
@@ -83,6 +91,30 @@ impl Ca {
         let mut signature = vec![0];
         signature.extend(self.key.sign(tbs).expect("a signature"));
         der::sequence(&[tbs, algorithm, &der::tlv(0x03, &signature)])
+    }
+
+    /// The leaf, signed with RSA-PSS and SHA-256 by this CA, whose key has to be RSA.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[must_use]
+    pub fn sign_pss(&self, leaf: &Leaf) -> Leaf {
+        // RFC 4055, section 3.1: the parameters name hash, mask generation and length of the salt.
+        let null = der::tlv(0x05, &[]);
+        let sha256 = der::sequence(&[&der::oid(&[2, 16, 840, 1, 101, 3, 4, 2, 1]), &null]);
+        let mask = der::sequence(&[&der::oid(&[1, 2, 840, 113_549, 1, 1, 8]), &sha256]);
+        let salt = der::tlv(0x02, &[32]);
+        let parameters =
+            der::sequence(&[&der::tlv(0xa0, &sha256), &der::tlv(0xa1, &mask), &der::tlv(0xa2, &salt)]);
+        let algorithm = der::sequence(&[&der::oid(&[1, 2, 840, 113_549, 1, 1, 10]), &parameters]);
+        let mut fields = der::children(&leaf.tbs());
+        // Version and serial number come before it.
+        fields[2].clone_from(&algorithm);
+        let tbs = der::sequence(&fields.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let key = RsaPrivateKey::from_pkcs8_der(self.key.serialized_der()).expect("an RSA key");
+        let signature = SigningKey::<Sha256>::new(key).sign_with_rng(&mut OsRng, &tbs).to_vec();
+        let signature = der::tlv(0x03, &[&[0][..], &signature].concat());
+        leaf.with_der(der::sequence(&[&tbs, &algorithm, &signature]))
     }
 }
 
