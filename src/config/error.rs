@@ -36,15 +36,14 @@ pub enum Form {
 }
 
 impl ConfigError {
-    pub fn new(path: &str, message: &str) -> Self {
-        let (path, message) = (fit(path, '.', |_| true), fit(message, '`', |n| n % 2 == 1));
-        Self { path, message, position: None, kind: ErrorKind::Other }
+    /// About the document as a whole.
+    pub fn document(message: &str) -> Self {
+        Self::new(String::new(), message, ErrorKind::Other)
     }
 
-    /// A name that could be a key is left out. No name that is worth a proposal is that long.
-    #[must_use]
-    pub fn with_kind(mut self, kind: ErrorKind) -> Self {
-        self.kind = match kind {
+    /// A name that could be a key is left out of the kind. No name that is worth a proposal is that long.
+    pub fn new(path: String, message: &str, kind: ErrorKind) -> Self {
+        let kind = match kind {
             ErrorKind::UnknownField { name: text, .. }
             | ErrorKind::UnknownValue { name: text, .. }
             | ErrorKind::Malformed { text, .. }
@@ -54,7 +53,8 @@ impl ConfigError {
             }
             kind => kind,
         };
-        self
+        let (path, message) = (fit(&path, '.', |_| true), fit(message, '`', |n| n % 2 == 1));
+        Self { path, message, position: None, kind }
     }
 }
 

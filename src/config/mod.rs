@@ -20,7 +20,7 @@ use crate::{
     x509::fingerprint::Fingerprint,
 };
 use checks::{HOUR, is_policy_name, show};
-use section::Section;
+use section::{Errors, Section};
 use std::time::Duration;
 
 /// Parses and checks a configuration as Envoy delivers it: JSON text, or a serialized `google.protobuf.Struct`.
@@ -32,10 +32,14 @@ pub fn load(bytes: impl AsRef<[u8]>) -> Result<Policy, Vec<ConfigError>> {
     let digest = Fingerprint::of(bytes.as_ref());
     let document = tree::tree(bytes.as_ref())?;
     drop(bytes);
-    section::read(document, |root| policy(root, digest))
+    let errors = Errors::default();
+    let policy = Section::root(document, &errors).map(|root| policy(root, digest));
+    let errors = errors.into_first();
+    policy.filter(|_| errors.is_empty()).ok_or(errors)
 }
 
-fn policy(root: &mut Section<'_>, digest: Fingerprint) -> Policy {
+fn policy(mut root: Section<'_>, digest: Fingerprint) -> Policy {
+    let root = &mut root;
     let name = name(root);
     root.require(
         "regions",
@@ -66,7 +70,7 @@ fn name(root: &mut Section<'_>) -> String {
     let name = root.text("name").unwrap_or_else(|| "default".to_owned());
     if !is_policy_name(&name) {
         let message = format!("`{name}` is not 1 to 32 of a-z, 0-9 and _");
-        root.wrong_kind("name", message, ErrorKind::Malformed { text: name.clone(), form: Form::PolicyName });
+        root.malformed("name", &message, &name, Form::PolicyName);
     }
     name
 }
@@ -84,15 +88,14 @@ fn clock_skew(root: &mut Section<'_>) -> UnixSeconds {
     let skew = root.duration("clock_skew", Duration::from_mins(1), Duration::ZERO..=HOUR);
     if skew.subsec_nanos() > 0 {
         let message = format!("{} is not in whole seconds, which is as fine as certificates are", show(skew));
-        root.wrong("clock_skew", message);
+        root.wrong("clock_skew", &message);
     }
     UnixSeconds::try_from(skew.as_secs()).unwrap_or_default()
 }
 
 fn identity(root: &mut Section<'_>) -> Option<String> {
-    root.optional_object("identity", "an object with `header`", |section| {
-        section.header("header").unwrap_or_else(|| "x-genesys-cloud-client".to_owned())
-    })
+    let mut section = root.optional_object("identity", "an object with `header`")?;
+    Some(section.header("header").unwrap_or_else(|| "x-genesys-cloud-client".to_owned()))
 }
 
 #[cfg(test)]

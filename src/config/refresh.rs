@@ -7,8 +7,9 @@ use crate::{
     },
     policy::{Refresh, Retry, UnknownCertificate},
 };
-use serde_json::Value;
 use std::time::Duration;
+
+const TENTH: Duration = Duration::from_millis(100);
 
 /// How the API is reached: clusters in which `{host}` and `{region}` are yet to be replaced, and who authenticates.
 #[derive(Clone)]
@@ -33,37 +34,38 @@ impl Default for Access {
 }
 
 pub fn refresh(root: &mut Section<'_>) -> (Refresh, Access) {
-    root.object("refresh", "an object with `clusters`, `oauth` and so on", |section| {
-        let access = access(section, Access::default());
-        let refresh = Refresh {
-            interval: section.duration("interval", HOUR, SECOND..=7 * DAY),
-            timeout: section.duration("timeout", 5 * SECOND, Duration::from_millis(100)..=60 * SECOND),
-            jitter: percent(section, "jitter").unwrap_or(10),
-            retry: section.object("retry", "an object with `base` and `max`", retry),
-            keep_removed: section.duration("keep_removed", DAY, Duration::ZERO..=30 * DAY),
-            max_staleness: bound(section, "max_staleness"),
-            on_unknown_certificate: section.object(
-                "on_unknown_certificate",
-                "an object with `min_interval`, `hold` and `max_held`",
-                |section| UnknownCertificate {
-                    min_interval: section.duration("min_interval", 30 * SECOND, SECOND..=DAY),
-                    hold: section.duration("hold", 2 * SECOND, Duration::ZERO..=60 * SECOND),
-                    max_held: section.number("max_held", 64, 0..=10_000),
-                },
-            ),
-        };
-        check_staleness(section, &refresh);
-        (refresh, access)
-    })
+    let section = &mut root.object("refresh", "an object with `clusters`, `oauth` and so on");
+    let access = access(section, Access::default());
+    let refresh = Refresh {
+        interval: section.duration("interval", HOUR, SECOND..=7 * DAY),
+        timeout: section.duration("timeout", 5 * SECOND, TENTH..=60 * SECOND),
+        jitter: percent(section, "jitter").unwrap_or(10),
+        retry: retry(section.object("retry", "an object with `base` and `max`")),
+        keep_removed: section.duration("keep_removed", DAY, Duration::ZERO..=30 * DAY),
+        max_staleness: bound(section, "max_staleness"),
+        on_unknown_certificate: unknown_certificate(
+            section.object("on_unknown_certificate", "an object with `min_interval`, `hold` and `max_held`"),
+        ),
+    };
+    check_staleness(section, &refresh);
+    (refresh, access)
 }
 
-fn retry(section: &mut Section<'_>) -> Retry {
-    let base = section.duration("base", SECOND, Duration::from_millis(100)..=HOUR);
-    let max = section.duration("max", 300 * SECOND, Duration::from_millis(100)..=DAY);
+fn retry(mut section: Section<'_>) -> Retry {
+    let base = section.duration("base", SECOND, TENTH..=HOUR);
+    let max = section.duration("max", 300 * SECOND, TENTH..=DAY);
     if max < base {
-        section.wrong("max", format!("{} is below refresh.retry.base, {}", show(max), show(base)));
+        section.wrong("max", &format!("{} is below refresh.retry.base, {}", show(max), show(base)));
     }
     Retry { base, max }
+}
+
+fn unknown_certificate(mut section: Section<'_>) -> UnknownCertificate {
+    UnknownCertificate {
+        min_interval: section.duration("min_interval", 30 * SECOND, SECOND..=DAY),
+        hold: section.duration("hold", 2 * SECOND, Duration::ZERO..=60 * SECOND),
+        max_held: section.number("max_held", 64, 0..=10_000),
+    }
 }
 
 /// A share such as `10%`.
@@ -81,14 +83,11 @@ fn bound(section: &mut Section<'_>, name: &'static str) -> Option<Duration> {
     let value = section.take(name)?;
     let bound = section.parsed(name, value, "`none`, or a duration such as 72h", |text| match text {
         "none" => Ok(None),
-        text => match duration(text) {
-            Ok(bound) => Ok(Some(bound)),
-            Err(_) => Err(format!("`{text}` is neither `none` nor a duration such as 72h")),
-        },
+        text => duration(text)
+            .map(Some)
+            .map_err(|_| format!("`{text}` is neither `none` nor a duration such as 72h")),
     });
-    let bound = bound.flatten()?;
-    section.check_range(name, bound, &(SECOND..=366 * DAY), |bound| show(*bound));
-    Some(bound)
+    Some(section.check_range(name, bound.flatten()?, SECOND..=366 * DAY))
 }
 
 fn check_staleness(section: &mut Section<'_>, refresh: &Refresh) {
@@ -103,26 +102,22 @@ fn check_staleness(section: &mut Section<'_>, refresh: &Refresh) {
             show(bound),
             show(between)
         );
-        section.wrong("max_staleness", message);
+        section.wrong("max_staleness", &message);
     }
 }
 
 /// Reads `clusters` and `oauth` over what is already there, field by field.
 pub fn access(section: &mut Section<'_>, mut access: Access) -> Access {
-    section.object("clusters", "an object with `api` and `login`", |clusters| {
-        cluster(clusters, "api", &mut access.api);
-        cluster(clusters, "login", &mut access.login);
-    });
-    match section.take("oauth") {
-        None => {}
-        Some(Value::String(text)) if text == "injected" => access.injected = true,
-        Some(value) => {
-            access.injected = false;
-            let expected = "`injected`, or an object with `client_id_env` and `client_secret_env`";
-            section.nested_value("oauth", value, expected, |oauth| {
-                variable(oauth, "client_id_env", &mut access.client_id);
-                variable(oauth, "client_secret_env", &mut access.client_secret);
-            });
+    let mut clusters = section.object("clusters", "an object with `api` and `login`");
+    cluster(&mut clusters, "api", &mut access.api);
+    cluster(&mut clusters, "login", &mut access.login);
+    let Some(value) = section.take("oauth") else { return access };
+    access.injected = value == "injected";
+    if !access.injected {
+        let expected = "`injected`, or an object with `client_id_env` and `client_secret_env`";
+        if let Some(mut oauth) = section.nested("oauth", value, expected) {
+            variable(&mut oauth, "client_id_env", &mut access.client_id);
+            variable(&mut oauth, "client_secret_env", &mut access.client_secret);
         }
     }
     access
@@ -134,10 +129,8 @@ fn cluster(section: &mut Section<'_>, name: &'static str, cluster: &mut String) 
     if template.is_empty() {
         section.wrong(name, "is empty: give the name of an Envoy cluster");
     } else if rest.contains(['{', '}']) {
-        section.wrong(
-            name,
-            format!("`{template}`: only {{host}} and {{region}} are replaced in a cluster name"),
-        );
+        let message = format!("`{template}`: only {{host}} and {{region}} are replaced in a cluster name");
+        section.wrong(name, &message);
     }
     *cluster = template;
 }

@@ -17,51 +17,51 @@ pub fn regions(root: &mut Section<'_>, entries: Fields, general: &Access) -> Vec
     if entries.is_empty() {
         root.wrong("regions", "name at least one region, such as us-east-1");
     }
-    let regions = entries.into_iter().filter_map(|(id, value)| {
+    let mut regions = Vec::new();
+    for (id, value) in entries {
         let expected = "an object with `genesys`, `digicert` or both";
-        root.nested_value(&format!("regions.{id}"), value, expected, |section| region(section, &id, general))
-    });
-    let regions: Vec<RegionPolicy> = regions.flatten().collect();
+        let section = root.nested(&format!("regions.{id}"), value, expected);
+        regions.extend(section.and_then(|section| region(section, id, general)));
+    }
     check_distinct(root, &regions);
     regions
 }
 
-fn region(section: &mut Section<'_>, id: &str, general: &Access) -> Option<RegionPolicy> {
+fn region(mut section: Section<'_>, id: String, general: &Access) -> Option<RegionPolicy> {
     let name = section.text("certificate_name");
     let domain = section.text("domain");
-    let genesys = section.optional_object("genesys", "an object with `ca_certificates`", genesys);
-    let digicert =
-        section.optional_object("digicert", "an object with `pins`, and perhaps `issuers`", digicert);
-    let own = section.optional_object("refresh", "an object with `clusters` and `oauth`", |section| {
-        access(section, general.clone())
-    });
+    let genesys = section.optional_object("genesys", "an object with `ca_certificates`").map(genesys);
+    let digicert = section.optional_object("digicert", "an object with `pins`, and perhaps `issuers`");
+    let digicert = digicert.map(digicert_policy);
+    let own = section.optional_object("refresh", "an object with `clusters` and `oauth`");
+    let own = own.map(|mut own| access(&mut own, general.clone()));
 
     let unknown = || ErrorKind::UnknownValue {
-        name: id.to_owned(),
+        name: id.clone(),
         expected: REGIONS.iter().map(|region| region.id).collect(),
     };
-    if !is_label(id) {
+    if !is_label(&id) {
         section.wrong_kind("", "a region id is 1 to 63 of a-z, 0-9 and -", unknown());
         return None;
     }
-    let known = regions::by_id(id);
+    let known = regions::by_id(&id);
     let name = name.or(known.and_then(|known| known.certificate_name).map(str::to_owned));
     let Some(name) = name.map(|name| name.to_ascii_lowercase()) else {
         let fix = "give certificate_name, the name in its client certificate";
         match known {
-            Some(_) => section.wrong("", format!("Genesys publishes no name for this region: {fix}")),
-            None => section.wrong_kind("", format!("`{id}` is not in the catalogue: {fix}"), unknown()),
+            Some(_) => section.wrong("", &format!("Genesys publishes no name for this region: {fix}")),
+            None => section.wrong_kind("", &format!("`{id}` is not in the catalogue: {fix}"), unknown()),
         }
         return None;
     };
     if !is_host(&name) {
         let message =
             format!("`{name}` is not a host name: give the name in the client certificate, in full");
-        section.wrong("certificate_name", message);
+        section.wrong("certificate_name", &message);
     }
     if let Some(other) = regions::by_certificate_name(&name).filter(|other| other.id != id) {
         let message = format!("`{name}` is the name of {0}: configure it under `regions.{0}`", other.id);
-        section.wrong("certificate_name", message);
+        section.wrong("certificate_name", &message);
     }
     if genesys.is_none() && digicert.is_none() {
         section.wrong("", "no authority vouches for this region: configure `genesys`, `digicert` or both");
@@ -70,12 +70,12 @@ fn region(section: &mut Section<'_>, id: &str, general: &Access) -> Option<Regio
     if digicert.as_ref().is_some_and(|digicert| digicert.api) {
         if let Some(domain) = domain.or(known.map(|known| known.domain.to_owned())) {
             let domain = domain.to_ascii_lowercase();
-            check_domain(section, &domain);
-            source = Some(self::source(id, &name, &domain, own.as_ref().unwrap_or(general)));
+            check_domain(&section, &domain);
+            source = Some(self::source(&id, &name, &domain, own.as_ref().unwrap_or(general)));
         } else {
             let message =
                 format!("`{id}` is not in the catalogue: give domain, under which api.<domain> answers");
-            section.wrong_kind("", message, unknown());
+            section.wrong_kind("", &message, unknown());
         }
     }
     if own.is_some() && source.is_none() {
@@ -92,19 +92,20 @@ fn region(section: &mut Section<'_>, id: &str, general: &Access) -> Option<Regio
              can verify who issued them",
         );
     }
-    let genesys = genesys.unwrap_or_default();
-    Some(RegionPolicy { id: id.to_owned(), certificate_name: name, genesys, digicert, source })
+    Some(RegionPolicy { id, certificate_name: name, genesys: genesys.unwrap_or_default(), digicert, source })
 }
 
-fn check_domain(section: &mut Section<'_>, domain: &str) {
-    if !is_host(domain) {
-        let message =
-            format!("`{domain}` is not a host name: give the domain alone, such as `mypurecloud.com`");
-        section.wrong("domain", message);
-    } else if let Some((host @ ("api" | "login"), rest)) = domain.split_once('.') {
-        let message = format!("`{host}.` is put before the domain by the filter itself: write `{rest}`");
-        section.wrong("domain", message);
-    }
+fn check_domain(section: &Section<'_>, domain: &str) {
+    let message = match domain.split_once('.') {
+        _ if !is_host(domain) => {
+            format!("`{domain}` is not a host name: give the domain alone, such as `mypurecloud.com`")
+        }
+        Some((host @ ("api" | "login"), rest)) => {
+            format!("`{host}.` is put before the domain by the filter itself: write `{rest}`")
+        }
+        _ => return,
+    };
+    section.wrong("domain", &message);
 }
 
 fn source(id: &str, name: &str, domain: &str, access: &Access) -> Source {
@@ -128,12 +129,12 @@ fn source(id: &str, name: &str, domain: &str, access: &Access) -> Source {
     }
 }
 
-fn genesys(section: &mut Section<'_>) -> Vec<CaCertificate> {
+fn genesys(mut section: Section<'_>) -> Vec<CaCertificate> {
     section.require(
         "ca_certificates",
         "give the region's root as PEM text, from the .zip on Genesys' help page",
     );
-    let authorities = authorities(section, "ca_certificates");
+    let authorities = authorities(&mut section, "ca_certificates");
     if !section.boolean("danger_public_ca") {
         for authority in authorities.iter().filter(|authority| authority.is_digicert) {
             let message = format!(
@@ -141,13 +142,13 @@ fn genesys(section: &mut Section<'_>) -> Vec<CaCertificate> {
                  pins (danger_public_ca: true if you mean it)",
                 authority.name
             );
-            section.wrong("ca_certificates", message);
+            section.wrong("ca_certificates", &message);
         }
     }
     authorities
 }
 
-fn digicert(section: &mut Section<'_>) -> DigicertPolicy {
+fn digicert_policy(mut section: Section<'_>) -> DigicertPolicy {
     section.require(
         "pins",
         "give `[api]` for what the certificates API names, or fingerprints such as `sha256:<64 hex digits>`",
@@ -162,7 +163,7 @@ fn digicert(section: &mut Section<'_>) -> DigicertPolicy {
     DigicertPolicy {
         api: pins.contains(&None),
         pins: pins.into_iter().flatten().collect(),
-        issuers: authorities(section, "issuers"),
+        issuers: authorities(&mut section, "issuers"),
     }
 }
 
@@ -171,55 +172,55 @@ fn pin(text: &str) -> Result<Option<Fingerprint>, String> {
     if text == "api" {
         return Ok(None);
     }
-    let Some(digits) = text.strip_prefix("sha256:") else {
-        let is_bare = text.parse::<Fingerprint>().is_ok();
-        let fix =
-            if is_bare { "write `sha256:` before it" } else { "write `api` or `sha256:<64 hex digits>`" };
-        return Err(format!("`{text}` is not a pin: {fix}"));
-    };
-    digits.parse().map(Some).map_err(|error| format!("`{text}`: {error}"))
+    match text.strip_prefix("sha256:") {
+        Some(digits) => digits.parse().map(Some).map_err(|error| format!("`{text}`: {error}")),
+        None if text.parse::<Fingerprint>().is_ok() => {
+            Err(format!("`{text}` is not a pin: write `sha256:` before it"))
+        }
+        None => Err(format!("`{text}` is not a pin: write `api` or `sha256:<64 hex digits>`")),
+    }
 }
 
 fn authorities(section: &mut Section<'_>, name: &'static str) -> Vec<CaCertificate> {
     let Some(pem) = section.text(name) else { return Vec::new() };
     CaCertificate::parse_bundle(pem.as_bytes()).unwrap_or_else(|error| {
-        section.wrong(name, error);
+        section.wrong(name, &error.to_string());
         Vec::new()
     })
 }
 
 /// What no single region can see: names, clusters and OAuth secrets that two of them share.
-fn check_distinct(root: &mut Section<'_>, regions: &[RegionPolicy]) {
-    let mut names = BTreeMap::new();
-    let mut clusters = BTreeMap::new();
-    let mut secrets = BTreeMap::new();
-    for region in regions {
-        let name = &region.certificate_name;
-        if let Some(other) = names.insert(name, &region.id) {
-            let path = format!("regions.{}.certificate_name", region.id);
+fn check_distinct(root: &Section<'_>, regions: &[RegionPolicy]) {
+    let mut taken = BTreeMap::new();
+    // Whose it is already, if that is another region's.
+    let mut take = |kind: &'static str, text, region| {
+        taken.insert((kind, text), region).filter(|other| *other != region)
+    };
+    for RegionPolicy { id, certificate_name: name, source, .. } in regions {
+        let wrong = |field: &str, message: &str| root.wrong(&format!("regions.{id}.{field}"), message);
+        if let Some(other) = take("name", name, id) {
             let message =
                 format!("`{name}` is the name of `{other}` as well, and a name tells one region only");
-            root.wrong(&path, message);
+            wrong("certificate_name", &message);
         }
-        let Some(source) = &region.source else { continue };
+        let Some(source) = source else { continue };
         if let Credentials::Environment { client_secret, .. } = &source.credentials
-            && let Some(other) = secrets.insert(client_secret, &region.id)
+            && let Some(other) = take("secret", client_secret, id)
         {
             let message = format!(
                 "`{client_secret}` is the secret of `{other}` as well, and would be sent to the login hosts of both: an \
                  organisation and its OAuth client are in one region, so name variables per region (`client_id_env`, \
                  `client_secret_env`)"
             );
-            root.wrong(&format!("regions.{}.refresh.oauth", region.id), message);
+            wrong("refresh.oauth", &message);
         }
         for cluster in [&source.api_cluster, &source.login_cluster] {
-            let other = clusters.insert(cluster, &region.id);
-            if let Some(other) = other.filter(|other| **other != region.id) {
+            if let Some(other) = take("cluster", cluster, id) {
                 let message = format!(
                     "cluster `{cluster}` serves {other} already, so one region's secret would reach the other's host: use a \
                      template such as `outbound|443||{{host}}`, or name clusters per region"
                 );
-                root.wrong(&format!("regions.{}.refresh.clusters", region.id), message);
+                wrong("refresh.clusters", &message);
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::{
     config::{
         checks::{DAY, HOUR, SECOND},
-        error::{ErrorKind, Form},
+        error::Form,
         section::Section,
     },
     policy::{Authority, CrlSource, RegionPolicy, Revocation, RevocationMode, is_url_host},
@@ -17,37 +17,38 @@ const LARGEST: u64 = 32 * 1024 * 1024;
 const NO_CLUSTER: &str = "is empty: name the Envoy cluster that reaches the host";
 
 pub fn revocation(root: &mut Section<'_>, regions: &[RegionPolicy]) -> Revocation {
-    let revocation = root.object("revocation", "an object with `mode` and `lists`", |section| {
-        let mode = mode(section);
-        let lists = section.items("lists");
-        let has_lists = !lists.is_empty();
-        let lists = lists.into_iter().enumerate().filter_map(|(n, item)| {
-            let expected = "an object with `region`, `authority`, `url` and `cluster`";
-            section.nested_value(&format!("lists[{n}]"), item, expected, |section| list(section, regions))
-        });
-        let lists = lists.flatten().collect();
-        let discover = discover(section);
-        match (mode, has_lists || !discover.is_empty()) {
-            (None, true) => section.wrong(
-                "mode",
-                "required with `lists` or `discover`, since without it no CRL is consulted: give `soft` or `hard`, or `off` \
-                 if that is meant",
-            ),
-            (Some(RevocationMode::Soft | RevocationMode::Hard), false) => section
-                .wrong("", "no CRL can be found: give `lists`, or `discover` with the hosts to fetch from"),
-            _ => {}
+    let section = &mut root.object("revocation", "an object with `mode` and `lists`");
+    let mode = mode(section);
+    let items = section.items("lists");
+    let has_lists = !items.is_empty();
+    let mut lists = Vec::new();
+    for (n, item) in items.into_iter().enumerate() {
+        let expected = "an object with `region`, `authority`, `url` and `cluster`";
+        let section = section.nested(&format!("lists[{n}]"), item, expected);
+        lists.extend(section.and_then(|section| list(section, regions)));
+    }
+    let discover = discover(section);
+    match (mode, has_lists || !discover.is_empty()) {
+        (None, true) => section.wrong(
+            "mode",
+            "required with `lists` or `discover`, since without it no CRL is consulted: give `soft` or `hard`, or `off` if \
+             that is meant",
+        ),
+        (Some(RevocationMode::Soft | RevocationMode::Hard), false) => {
+            section.wrong("", "no CRL can be found: give `lists`, or `discover` with the hosts to fetch from");
         }
-        Revocation {
-            mode: mode.unwrap_or_default(),
-            lists,
-            discover,
-            interval: section.duration("interval", HOUR, SECOND..=7 * DAY),
-            timeout: section.duration("timeout", 30 * SECOND, SECOND..=300 * SECOND),
-            max_size: section.number("max_size", 8 * 1024 * 1024, 1024..=LARGEST),
-        }
-    });
-    check_signers(root, revocation.mode, regions);
-    revocation
+        _ => {}
+    }
+    let mode = mode.unwrap_or_default();
+    check_signers(root, mode, regions);
+    Revocation {
+        mode,
+        lists,
+        discover,
+        interval: section.duration("interval", HOUR, SECOND..=7 * DAY),
+        timeout: section.duration("timeout", 30 * SECOND, SECOND..=300 * SECOND),
+        max_size: section.number("max_size", 8 * 1024 * 1024, 1024..=LARGEST),
+    }
 }
 
 /// `off` is a boolean to readers of YAML 1.1, Envoy's among them: `mode: off` arrives as `false`.
@@ -61,7 +62,7 @@ fn mode(section: &mut Section<'_>) -> Option<RevocationMode> {
     section.word_in("mode", value, &words)
 }
 
-fn list(section: &mut Section<'_>, regions: &[RegionPolicy]) -> Option<CrlSource> {
+fn list(mut section: Section<'_>, regions: &[RegionPolicy]) -> Option<CrlSource> {
     for name in ["region", "authority", "url", "cluster"] {
         section.require(name, "it has no default");
     }
@@ -73,7 +74,7 @@ fn list(section: &mut Section<'_>, regions: &[RegionPolicy]) -> Option<CrlSource
     let Some(region) = regions.iter().find(|region| region.id == id) else {
         let message =
             format!("`{id}` is not among the configured regions: add it under `regions`, or correct it");
-        section.wrong("region", message);
+        section.wrong("region", &message);
         return None;
     };
     let is_trusted = match authority {
@@ -85,7 +86,7 @@ fn list(section: &mut Section<'_>, regions: &[RegionPolicy]) -> Option<CrlSource
         let message = format!(
             "{id} does not trust this authority: configure `regions.{id}.{field}`, or remove the CRL here"
         );
-        section.wrong("authority", message);
+        section.wrong("authority", &message);
     }
     if cluster.is_empty() {
         section.wrong("cluster", NO_CLUSTER);
@@ -94,7 +95,7 @@ fn list(section: &mut Section<'_>, regions: &[RegionPolicy]) -> Option<CrlSource
     if source.is_none() {
         let message =
             format!("`{url}` is not an http:// URL with a host and a path; the cluster decides on TLS");
-        section.wrong("url", message);
+        section.wrong("url", &message);
     }
     source
 }
@@ -103,18 +104,13 @@ fn discover(section: &mut Section<'_>) -> BTreeMap<String, String> {
     let mut discover = BTreeMap::new();
     let path = "discover";
     for (host, value) in section.entries(path) {
-        let cluster = section.parsed(&format!("{path}.{host}"), value, "text", |text| Ok(text.to_owned()));
+        let cluster = section.text_in(&format!("{path}.{host}"), value, "text").unwrap_or_default();
         if !is_url_host(&host) {
             let message = format!("`{host}` is not the host of a CRL's URL, port included");
-            section.wrong_kind(
-                path,
-                message,
-                ErrorKind::Malformed { text: host.clone(), form: Form::CrlHost },
-            );
+            section.malformed(path, &message, &host, Form::CrlHost);
         }
-        let cluster = cluster.unwrap_or_default();
         if cluster.is_empty() {
-            section.wrong(path, format!("the cluster of `{host}` {NO_CLUSTER}"));
+            section.wrong(path, &format!("the cluster of `{host}` {NO_CLUSTER}"));
         }
         // As in a URL in normal form.
         let lower = host.to_ascii_lowercase();
@@ -122,38 +118,35 @@ fn discover(section: &mut Section<'_>) -> BTreeMap<String, String> {
         if discover.insert(key.to_owned(), cluster).is_some() {
             let message =
                 format!("`{host}` is written twice, since letter case makes no other host: keep one");
-            section.wrong(path, message);
+            section.wrong(path, &message);
         }
     }
     discover
 }
 
 /// A CRL proves something only if a configured CA can have signed it.
-fn check_signers(root: &mut Section<'_>, mode: RevocationMode, regions: &[RegionPolicy]) {
-    if mode == RevocationMode::Off {
-        return;
-    }
-    for region in regions {
-        let genesys_path = format!("regions.{}.genesys.ca_certificates", region.id);
-        let issuers_path = format!("regions.{}.digicert.issuers", region.id);
+fn check_signers(root: &Section<'_>, mode: RevocationMode, regions: &[RegionPolicy]) {
+    for region in regions.iter().filter(|_| mode != RevocationMode::Off) {
         let issuers = region.digicert.as_ref().map(|digicert| &digicert.issuers);
         if issuers.is_some_and(Vec::is_empty) {
             let message =
                 "required with `revocation`: a CRL proves nothing unless the CA that signs it is known";
-            root.wrong(&issuers_path, message);
+            root.wrong(&format!("regions.{}.digicert.issuers", region.id), message);
         }
         if mode != RevocationMode::Hard {
             continue;
         }
-        let genesys = region.cas(Authority::Genesys).iter().map(|ca| (&genesys_path, ca));
-        let issuers = region.cas(Authority::Digicert).iter().map(|ca| (&issuers_path, ca));
-        for (path, ca) in genesys.chain(issuers).filter(|(_, ca)| !ca.signs_lists) {
-            let message = format!(
-                "`{}` may not sign CRLs (keyUsage lacks cRLSign), and `revocation.mode: hard` denies every certificate that \
-                 no CRL covers: leave this CA out, or use `soft`",
-                ca.name
-            );
-            root.wrong(path, message);
+        for (authority, field) in
+            [(Authority::Genesys, "genesys.ca_certificates"), (Authority::Digicert, "digicert.issuers")]
+        {
+            for ca in region.cas(authority).iter().filter(|ca| !ca.signs_lists) {
+                let message = format!(
+                    "`{}` may not sign CRLs (keyUsage lacks cRLSign), and `revocation.mode: hard` denies every certificate \
+                     that no CRL covers: leave this CA out, or use `soft`",
+                    ca.name
+                );
+                root.wrong(&format!("regions.{}.{field}", region.id), &message);
+            }
         }
     }
 }

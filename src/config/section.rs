@@ -8,79 +8,82 @@ use crate::config::{
     error::{ConfigError, ErrorKind, Form},
 };
 use serde_json::{Map, Value};
-use std::{fmt::Display, ops::RangeInclusive, time::Duration};
+use std::{cell::RefCell, ops::RangeInclusive, time::Duration};
 
 pub type Fields = Map<String, Value>;
 
 /// Everything found wrong.
 #[derive(Default)]
-struct Errors {
-    /// Fields that are unknown, missing, or hold something else than belongs there.
-    shape: Vec<ConfigError>,
+pub struct Errors {
+    /// Fields that are unknown, missing, or of another type.
+    shape: RefCell<Vec<ConfigError>>,
     /// Values that make no sense. They count only if all shapes are right.
-    meaning: Vec<ConfigError>,
+    meaning: RefCell<Vec<ConfigError>>,
 }
 
-/// Reads the document as a whole.
-pub fn read<T>(document: Value, read: impl FnOnce(&mut Section<'_>) -> T) -> Result<T, Vec<ConfigError>> {
-    let mut errors = Errors::default();
-    let mut outside = Section::new(String::new(), Fields::new(), &mut errors);
-    let value = outside.nested_value("", document, "an object with at least `regions`", read);
-    match value {
-        _ if !errors.shape.is_empty() => Err(errors.shape),
-        Some(value) if errors.meaning.is_empty() => Ok(value),
-        _ => Err(errors.meaning),
+impl Errors {
+    pub fn into_first(self) -> Vec<ConfigError> {
+        let shape = self.shape.into_inner();
+        if shape.is_empty() { self.meaning.into_inner() } else { shape }
     }
 }
 
+/// When it is dropped, the fields that were not taken are unknown.
 pub struct Section<'e> {
     path: String,
     fields: Fields,
     known: Vec<&'static str>,
     missing: Vec<String>,
-    errors: &'e mut Errors,
+    errors: &'e Errors,
 }
 
 impl<'e> Section<'e> {
-    fn new(path: String, fields: Fields, errors: &'e mut Errors) -> Self {
+    fn new(path: String, fields: Fields, errors: &'e Errors) -> Self {
         Self { path, fields, known: Vec::new(), missing: Vec::new(), errors }
     }
 
+    /// The document as a whole.
+    pub fn root(document: Value, errors: &'e Errors) -> Option<Self> {
+        let outside = Self::new(String::new(), Fields::new(), errors);
+        outside.nested("", document, "an object with at least `regions`")
+    }
+
     /// Adds an error about what a field means; an empty name is the object itself.
-    pub fn wrong(&mut self, name: &str, message: impl Display) {
+    pub fn wrong(&self, name: &str, message: &str) {
         self.wrong_kind(name, message, ErrorKind::Other);
     }
 
-    pub fn wrong_kind(&mut self, name: &str, message: impl Display, kind: ErrorKind) {
-        let error = ConfigError::new(&self.path_of(name), &message.to_string()).with_kind(kind);
-        self.errors.meaning.push(error);
+    pub fn wrong_kind(&self, name: &str, message: &str, kind: ErrorKind) {
+        let error = ConfigError::new(self.path_of(name), message, kind);
+        self.errors.meaning.borrow_mut().push(error);
     }
 
-    fn misfit(&mut self, name: &str, message: &str, kind: ErrorKind) {
-        self.errors.shape.push(ConfigError::new(&self.path_of(name), message).with_kind(kind));
+    pub fn malformed(&self, name: &str, message: &str, text: &str, form: Form) {
+        self.wrong_kind(name, message, ErrorKind::Malformed { text: text.to_owned(), form });
     }
 
-    /// Something else than was expected. Texts are left out: one in the wrong place may be a key.
-    fn mismatch(&mut self, name: &str, found: &Value, expected: &str) {
+    fn misfit(&self, name: &str, message: &str, kind: ErrorKind) {
+        self.errors.shape.borrow_mut().push(ConfigError::new(self.path_of(name), message, kind));
+    }
+
+    /// A value of another type. Texts are left out: one in the wrong place may be a key.
+    fn mismatch(&self, name: &str, found: &Value, expected: &str) {
         let found = match found {
-            Value::Null => {
-                return self.misfit(name, &format!("has no value, expected {expected}"), ErrorKind::Other);
+            Value::Null => "has no value",
+            Value::Bool(truth) => {
+                &format!("invalid type: boolean `{truth}` (YAML takes a bare yes, no, on or off for one)")
             }
-            Value::Bool(truth) => format!("boolean `{truth}` (YAML takes a bare yes, no, on or off for one)"),
-            Value::Number(number) => format!("number `{number}`"),
-            Value::String(_) => "text".to_owned(),
-            Value::Array(_) => "list".to_owned(),
-            Value::Object(_) => "object".to_owned(),
+            Value::Number(number) => &format!("invalid type: number `{number}`"),
+            Value::String(_) => "invalid type: text",
+            Value::Array(_) => "invalid type: list",
+            Value::Object(_) => "invalid type: object",
         };
-        self.misfit(name, &format!("invalid type: {found}, expected {expected}"), ErrorKind::Other);
+        self.misfit(name, &format!("{found}, expected {expected}"), ErrorKind::Other);
     }
 
     fn path_of(&self, name: &str) -> String {
-        match (self.path.as_str(), name) {
-            ("", name) => name.to_owned(),
-            (path, "") => path.to_owned(),
-            (path, name) => format!("{path}.{name}"),
-        }
+        let dot = if self.path.is_empty() || name.is_empty() { "" } else { "." };
+        [&self.path, dot, name].concat()
     }
 
     /// The field has to be there; `fix` says what to write.
@@ -95,18 +98,16 @@ impl<'e> Section<'e> {
         self.fields.remove(name)
     }
 
-    fn object_in(&mut self, name: &str, value: Value, expected: &str) -> Option<Fields> {
-        let Value::Object(fields) = value else {
-            self.mismatch(name, &value, expected);
-            return None;
-        };
-        Some(fields)
-    }
-
     /// An object whose names the operator chooses.
     pub fn entries(&mut self, name: &'static str) -> Fields {
-        let expected = "an object with one entry each, written `name: value`";
-        self.take(name).and_then(|value| self.object_in(name, value, expected)).unwrap_or_default()
+        match self.take(name) {
+            None => Fields::new(),
+            Some(Value::Object(fields)) => fields,
+            Some(other) => {
+                self.mismatch(name, &other, "an object with one entry each, written `name: value`");
+                Fields::new()
+            }
+        }
     }
 
     pub fn items(&mut self, name: &'static str) -> Vec<Value> {
@@ -125,71 +126,48 @@ impl<'e> Section<'e> {
         &mut self,
         name: &'static str,
         expected: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
+        parse: fn(&str) -> Result<T, String>,
     ) -> Vec<T> {
         let items = self.items(name).into_iter().enumerate();
-        items.filter_map(|(n, item)| self.parsed(&format!("{name}[{n}]"), item, expected, &parse)).collect()
+        items.filter_map(|(n, item)| self.parsed(&format!("{name}[{n}]"), item, expected, parse)).collect()
     }
 
-    /// Reads an object with these fields.
-    fn nested<T>(&mut self, name: &str, fields: Fields, read: impl FnOnce(&mut Section<'_>) -> T) -> T {
-        let path = self.path_of(name);
-        let mut section = Section::new(path, fields, &mut *self.errors);
-        let value = read(&mut section);
-        section.finish();
-        value
-    }
-
-    pub fn nested_value<T>(
-        &mut self,
-        name: &str,
-        value: Value,
-        expected: &str,
-        read: impl FnOnce(&mut Section<'_>) -> T,
-    ) -> Option<T> {
-        let fields = self.object_in(name, value, expected)?;
-        Some(self.nested(name, fields, read))
+    /// The object that a value is.
+    pub fn nested(&self, name: &str, value: Value, expected: &str) -> Option<Self> {
+        let Value::Object(fields) = value else {
+            self.mismatch(name, &value, expected);
+            return None;
+        };
+        Some(Self::new(self.path_of(name), fields, self.errors))
     }
 
     /// An object that may be left out, and means something by being there.
-    pub fn optional_object<T>(
-        &mut self,
-        name: &'static str,
-        expected: &str,
-        read: impl FnOnce(&mut Section<'_>) -> T,
-    ) -> Option<T> {
+    pub fn optional_object(&mut self, name: &'static str, expected: &str) -> Option<Self> {
         let value = self.take(name)?;
-        self.nested_value(name, value, expected, read)
+        self.nested(name, value, expected)
     }
 
     /// An object all of whose fields have defaults.
-    pub fn object<T>(
-        &mut self,
-        name: &'static str,
-        expected: &str,
-        read: impl FnOnce(&mut Section<'_>) -> T,
-    ) -> T {
-        let fields = self.take(name).and_then(|value| self.object_in(name, value, expected));
-        self.nested(name, fields.unwrap_or_default(), read)
-    }
-
-    /// What was not taken has a name that this object does not know. What is missing may be there under that name.
-    fn finish(mut self) {
-        if self.fields.is_empty() {
-            for message in std::mem::take(&mut self.missing) {
-                self.misfit("", &message, ErrorKind::MissingField);
-            }
-        }
-        for (name, _) in std::mem::take(&mut self.fields) {
-            let message = format!("unknown field `{name}`, expected {}", one_of(&self.known));
-            let expected = self.known.clone();
-            self.misfit(&name.clone(), &message, ErrorKind::UnknownField { name, expected });
-        }
+    pub fn object(&mut self, name: &'static str, expected: &str) -> Self {
+        let section = self.optional_object(name, expected);
+        section.unwrap_or_else(|| Self::new(self.path_of(name), Fields::new(), self.errors))
     }
 
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.take(name)?;
-        self.parsed(name, value, "text", |text| Ok(text.to_owned()))
+        self.text_in(name, value, "text")
+    }
+
+    pub fn text_in(&self, name: &str, value: Value, expected: &str) -> Option<String> {
+        match value {
+            Value::String(text) => return Some(text),
+            // YAML takes some words and all digits for something else.
+            Value::Bool(_) | Value::Number(_) if expected == "text" => {
+                self.mismatch(name, &value, "text: put it in quotes");
+            }
+            other => self.mismatch(name, &other, expected),
+        }
+        None
     }
 
     /// A header that the filter reads or writes, in lower case.
@@ -197,36 +175,23 @@ impl<'e> Section<'e> {
         let header = self.text(name)?.to_ascii_lowercase();
         if !is_header(&header) {
             let message = format!("`{header}` is not a header name: use letters, digits and - only");
-            let kind = ErrorKind::Malformed { text: header.clone(), form: Form::HeaderName };
-            self.wrong_kind(name, message, kind);
+            self.malformed(name, &message, &header, Form::HeaderName);
         } else if TAKEN_HEADERS.contains(&header.as_str()) {
-            self.wrong(name, format!("`{header}` already has a meaning: choose another header"));
+            self.wrong(name, &format!("`{header}` already has a meaning: choose another header"));
         }
         Some(header)
     }
 
     /// Reads text in a form, or the words for why it does not have that form.
     pub fn parsed<T>(
-        &mut self,
+        &self,
         name: &str,
         value: Value,
         expected: &str,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: fn(&str) -> Result<T, String>,
     ) -> Option<T> {
-        match value {
-            Value::String(text) => {
-                parse(&text).map_err(|message| self.misfit(name, &message, ErrorKind::Other)).ok()
-            }
-            // YAML takes some words and all digits for something else.
-            Value::Bool(_) | Value::Number(_) if expected == "text" => {
-                self.mismatch(name, &value, "text: put it in quotes");
-                None
-            }
-            other => {
-                self.mismatch(name, &other, expected);
-                None
-            }
-        }
+        let text = self.text_in(name, value, expected)?;
+        parse(&text).map_err(|message| self.misfit(name, &message, ErrorKind::Other)).ok()
     }
 
     /// One of these words.
@@ -235,12 +200,9 @@ impl<'e> Section<'e> {
         self.word_in(name, value, words)
     }
 
-    pub fn word_in<T: Copy>(&mut self, name: &str, value: Value, words: &[(&'static str, T)]) -> Option<T> {
+    pub fn word_in<T: Copy>(&self, name: &str, value: Value, words: &[(&'static str, T)]) -> Option<T> {
         let expected: Vec<&'static str> = words.iter().map(|(word, _)| *word).collect();
-        let Value::String(text) = value else {
-            self.mismatch(name, &value, &one_of(&expected));
-            return None;
-        };
+        let text = self.text_in(name, value, &one_of(&expected))?;
         let known = words.iter().find(|(word, _)| *word == text);
         if known.is_none() {
             let message = format!("unknown value `{text}`, expected {}", one_of(&expected));
@@ -251,22 +213,24 @@ impl<'e> Section<'e> {
 
     pub fn boolean(&mut self, name: &'static str) -> bool {
         match self.take(name) {
-            None => false,
-            Some(Value::Bool(truth)) => truth,
-            Some(other) => {
-                self.mismatch(name, &other, "true or false without quotes");
-                false
-            }
+            Some(Value::Bool(truth)) => return truth,
+            Some(other) => self.mismatch(name, &other, "true or false without quotes"),
+            None => {}
         }
+        false
     }
 
-    pub fn number(&mut self, name: &'static str, default: u64, range: RangeInclusive<u64>) -> usize {
-        let value = self.take(name).unwrap_or_else(|| default.into());
+    pub fn number(&mut self, name: &'static str, default: usize, range: RangeInclusive<u64>) -> usize {
+        let Some(value) = self.take(name) else { return default };
         match value.as_u64() {
             None => self.mismatch(name, &value, "a whole number, 0 or above, without quotes"),
-            Some(number) => self.check_range(name, number, &range, u64::to_string),
+            Some(number) if range.contains(&number) => return usize::try_from(number).unwrap_or(default),
+            Some(number) => {
+                let (low, high) = range.into_inner();
+                self.wrong(name, &format!("{number} is outside {low} to {high}"));
+            }
         }
-        value.as_u64().and_then(|number| usize::try_from(number).ok()).unwrap_or_default()
+        default
     }
 
     pub fn duration(
@@ -277,21 +241,30 @@ impl<'e> Section<'e> {
     ) -> Duration {
         let Some(value) = self.take(name) else { return default };
         let parsed = self.parsed(name, value, "a duration with its unit, such as 30s, 5m or 24h", duration);
-        let Some(value) = parsed else { return default };
-        self.check_range(name, value, &range, |value| show(*value));
-        value
+        self.check_range(name, parsed.unwrap_or(default), range)
     }
 
-    pub fn check_range<T: PartialOrd>(
-        &mut self,
-        name: &str,
-        value: T,
-        range: &RangeInclusive<T>,
-        show: impl Fn(&T) -> String,
-    ) {
+    pub fn check_range(&self, name: &str, value: Duration, range: RangeInclusive<Duration>) -> Duration {
         if !range.contains(&value) {
-            let (value, low, high) = (show(&value), show(range.start()), show(range.end()));
-            self.wrong(name, format!("{value} is outside {low} to {high}"));
+            let (value, low, high) = (show(value), show(*range.start()), show(*range.end()));
+            self.wrong(name, &format!("{value} is outside {low} to {high}"));
+        }
+        value
+    }
+}
+
+impl Drop for Section<'_> {
+    /// What is missing may be there under an unknown name.
+    fn drop(&mut self) {
+        if self.fields.is_empty() {
+            for message in &self.missing {
+                self.misfit("", message, ErrorKind::MissingField);
+            }
+        }
+        for name in self.fields.keys() {
+            let message = format!("unknown field `{name}`, expected {}", one_of(&self.known));
+            let kind = ErrorKind::UnknownField { name: name.clone(), expected: self.known.clone() };
+            self.misfit(name, &message, kind);
         }
     }
 }

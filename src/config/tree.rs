@@ -19,10 +19,10 @@ pub const MAX_CONFIGURATION: usize = 4 * 1024 * 1024;
 pub fn tree(bytes: &[u8]) -> Result<Value, Vec<ConfigError>> {
     if bytes.is_empty() {
         let message = "it is empty: `regions` is required, see the README for an example";
-        return Err(vec![ConfigError::new("", message)]);
+        return Err(vec![ConfigError::document(message)]);
     }
     if bytes.len() > MAX_CONFIGURATION {
-        return Err(vec![ConfigError::new("", &format!("larger than {MAX_CONFIGURATION} bytes"))]);
+        return Err(vec![ConfigError::document(&format!("larger than {MAX_CONFIGURATION} bytes"))]);
     }
     let as_json = match serde_json::from_slice(bytes) {
         Ok(Json(object @ Value::Object(_))) => return Ok(object),
@@ -46,7 +46,7 @@ fn not_json(error: &serde_json::Error) -> ConfigError {
     } else {
         format!("not valid JSON: {what}; to write YAML, make it a google.protobuf.Struct")
     };
-    ConfigError { position: Some((line, column)), ..ConfigError::new("", &message) }
+    ConfigError { position: Some((line, column)), ..ConfigError::document(&message) }
 }
 
 macro_rules! scalars {

@@ -58,11 +58,13 @@ impl CrlFetcher {
         let prefix = format!("genesys_mtls/{}/crl", policy.name);
         // A CA may have several certificates.
         let signers = policy.cas(&source).iter().filter(|ca| ca.signs_lists);
-        let signers: BTreeSet<String> = signers.map(|ca| ca.ca.to_string()).collect();
+        // Collecting them would bring a sort of 5 KB.
+        let mut names = BTreeSet::new();
+        names.extend(signers.map(|ca| ca.ca.to_string()));
         let current = |ca| CurrentCrl::new(policy.clone(), source.clone(), &format!("{prefix}/{url}"), ca);
         Some(Self {
             id: short(&named),
-            crls: signers.into_iter().map(current).collect(),
+            crls: names.into_iter().map(current).collect(),
             lease: Lease::new(format!("{prefix}/{record}/lease"), worker, secret)?,
             record: SealedRecord::new(format!("{prefix}/{record}/record"), secret)?,
             is_sealed: secret.is_some(),

@@ -39,8 +39,12 @@ pub struct RegionNames(BTreeMap<String, String>);
 impl RegionNames {
     /// Names and the ids of their regions, as they are configured.
     pub fn new<'a>(configured: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let configured = configured.into_iter();
-        Self(configured.map(|(name, region)| (name.to_ascii_lowercase(), region.to_owned())).collect())
+        // Collecting into a map brings a sort of 5 KB.
+        let mut regions = BTreeMap::new();
+        for (name, region) in configured {
+            regions.insert(name.to_ascii_lowercase(), region.to_owned());
+        }
+        Self(regions)
     }
 
     /// The id of the region whose client a certificate is by its name, if it is configured under that name. An error has the
@@ -48,9 +52,12 @@ impl RegionNames {
     /// like that, whichever field counts.
     pub fn owner(&self, certificate: &ClientCertificate, rule: NameRule) -> Result<Option<&str>, Vec<&str>> {
         let all_names = certificate.dns_names.iter().chain(&certificate.common_names);
-        let mut regions: Vec<&str> = all_names.filter_map(|name| self.region(name)).collect();
-        regions.sort_unstable();
-        regions.dedup();
+        let mut regions: Vec<&str> = Vec::new();
+        for region in all_names.filter_map(|name| self.region(name)) {
+            if let Err(place) = regions.binary_search(&region) {
+                regions.insert(place, region);
+            }
+        }
         if regions.len() > 1 {
             return Err(regions);
         }

@@ -142,7 +142,7 @@ fn a_configuration_has_at_most_4_mib() {
     assert!(crate::config::load(&text).is_ok());
     text.push(b' ');
     let error = crate::config::load(&text).unwrap_err();
-    assert_eq!(error, [ConfigError::new("", "larger than 4194304 bytes")]);
+    assert_eq!(error, [ConfigError::document("larger than 4194304 bytes")]);
 }
 
 /// The places of all texts in a document.
