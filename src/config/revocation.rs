@@ -39,7 +39,7 @@ pub fn revocation(root: &mut Section<'_>, regions: &[RegionPolicy]) -> Revocatio
         }
         Revocation {
             mode: mode.unwrap_or_default(),
-            lists,
+            crls: lists,
             discover,
             interval: section.duration("interval", HOUR, SECOND..=7 * DAY),
             timeout: section.duration("timeout", 30 * SECOND, SECOND..=300 * SECOND),
@@ -147,7 +147,7 @@ fn check_signers(root: &mut Section<'_>, mode: RevocationMode, regions: &[Region
         }
         let genesys = region.cas(Authority::Genesys).iter().map(|ca| (&genesys_path, ca));
         let issuers = region.cas(Authority::Digicert).iter().map(|ca| (&issuers_path, ca));
-        for (path, ca) in genesys.chain(issuers).filter(|(_, ca)| !ca.signs_lists) {
+        for (path, ca) in genesys.chain(issuers).filter(|(_, ca)| !ca.signs_crls) {
             let message = format!(
                 "`{}` may not sign CRLs (keyUsage lacks cRLSign), and `revocation.mode: hard` denies every certificate that \
                  no CRL covers: leave this CA out, or use `soft`",

@@ -60,7 +60,7 @@ impl CrlFetcher {
         let url = Fingerprint::of([&source.url, "\0", &source.cluster, "\0", FORM].concat().as_bytes());
         let prefix = format!("genesys_mtls/{}/crl", policy.name);
         // A CA may have several certificates.
-        let signers = policy.cas(&source).iter().filter(|ca| ca.signs_lists);
+        let signers = policy.cas(&source).iter().filter(|ca| ca.signs_crls);
         let signers: BTreeSet<String> = signers.map(|ca| ca.ca.to_string()).collect();
         let current = |ca| CurrentCrl::new(policy.clone(), source.clone(), &format!("{prefix}/{url}"), ca);
         Some(Self {

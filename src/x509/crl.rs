@@ -189,7 +189,7 @@ impl<'a> Crl<'a> {
         for ca in cas.iter().filter(|ca| ca.is_named(issuer)) {
             let signed = ca.verify_signature(verifier, algorithm, signature, signed);
             match signed.map_err(CrlError::from) {
-                _ if !ca.signs_lists => error = error.max(CrlError::MayNotSign),
+                _ if !ca.signs_crls => error = error.max(CrlError::MayNotSign),
                 Ok(()) => {
                     metadata.signer = ca.ca.to_string();
                     return Ok(Self { metadata, der, readable });
