@@ -70,6 +70,8 @@ pub enum CaError {
     DirectoryNames(String),
 }
 
+type Reject = fn(String) -> CaError;
+
 /// Why no CA is shown to have issued a certificate. Of several CAs' reasons the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum IssuerError {
@@ -132,7 +134,7 @@ impl CaCertificate {
             !public_key(anchor).is_some_and(|(algorithm, key)| is_accepted_key(algorithm, key))
         });
         // Every certificate has a directory name, its subject, and webpki refuses what it cannot check.
-        let checks: [(bool, fn(String) -> CaError); 4] = [
+        let checks: [(bool, Reject); 4] = [
             (!is_ca, CaError::NotACa),
             (!signs, CaError::NoCertSign),
             (has_bad_key, CaError::Key),
