@@ -225,7 +225,7 @@ fn authorities_without_list(policy: &Policy) -> impl Iterator<Item = (&str, Auth
         genesys.into_iter().chain(digicert).map(|authority| (region.id.as_str(), authority))
     });
     enabled.filter(|(region, authority)| {
-        !policy.revocation.lists.iter().any(|list| list.region == *region && list.authority == *authority)
+        !policy.revocation.crls.iter().any(|list| list.region == *region && list.authority == *authority)
     })
 }
 

@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
     let now = Now { mono: Monotonic::from_millis(100_000), wall: NOW, random: 0.5 };
     let mut store = MemoryStore::default();
     let policy = POLICY.with(Rc::clone);
-    let worker = |number| CrlFetcher::new(&policy, policy.revocation.lists[0].clone(), None, number).unwrap();
+    let worker = |number| CrlFetcher::new(&policy, policy.revocation.crls[0].clone(), None, number).unwrap();
     let (mut first, mut second) = (worker(1), worker(2));
     assert!(first.tick(&AwsLcVerifier, &mut store, now).0.is_some());
     let response = HttpResponse { status: 200, body: Some(list.clone()), retry_after: None };

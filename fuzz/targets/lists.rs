@@ -56,7 +56,7 @@ static FETCHED: LazyLock<[MemoryStore; 2]> = LazyLock::new(|| {
 fn worker(number: u64, secret: bool) -> CrlFetcher {
     let secret = secret.then(|| Secret::new("s3cret".to_owned()));
     let policy = POLICY.with(Rc::clone);
-    CrlFetcher::new(&policy, policy.revocation.lists[0].clone(), secret.as_ref(), number).unwrap()
+    CrlFetcher::new(&policy, policy.revocation.crls[0].clone(), secret.as_ref(), number).unwrap()
 }
 
 fn at(seconds: u64) -> Now {

@@ -43,7 +43,7 @@ pub fn revocation(root: &mut Section<'_>, regions: &[RegionPolicy]) -> Revocatio
     check_signers(root, mode, regions);
     Revocation {
         mode,
-        lists,
+        crls: lists,
         discover,
         interval: section.duration("interval", HOUR, SECOND..=7 * DAY),
         timeout: section.duration("timeout", 30 * SECOND, SECOND..=300 * SECOND),
@@ -139,7 +139,7 @@ fn check_signers(root: &Section<'_>, mode: RevocationMode, regions: &[RegionPoli
         for (authority, field) in
             [(Authority::Genesys, "genesys.ca_certificates"), (Authority::Digicert, "digicert.issuers")]
         {
-            for ca in region.cas(authority).iter().filter(|ca| !ca.signs_lists) {
+            for ca in region.cas(authority).iter().filter(|ca| !ca.signs_crls) {
                 let message = format!(
                     "`{}` may not sign CRLs (keyUsage lacks cRLSign), and `revocation.mode: hard` denies every certificate \
                      that no CRL covers: leave this CA out, or use `soft`",

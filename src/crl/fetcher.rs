@@ -57,7 +57,7 @@ impl CrlFetcher {
         let url = Fingerprint::of([&source.url, "\0", &source.cluster, "\0", FORM].concat().as_bytes());
         let prefix = format!("genesys_mtls/{}/crl", policy.name);
         // A CA may have several certificates.
-        let signers = policy.cas(&source).iter().filter(|ca| ca.signs_lists);
+        let signers = policy.cas(&source).iter().filter(|ca| ca.signs_crls);
         // Collecting them would bring a sort of 5 KB.
         let mut names = BTreeSet::new();
         names.extend(signers.map(|ca| ca.ca.to_string()));

@@ -73,7 +73,7 @@ impl Worker {
 
     fn under(policy: &Rc<Policy>, number: u64, secret: Option<&str>) -> Self {
         let secret = secret.map(|secret| Secret::new(secret.to_owned()));
-        let source = policy.revocation.lists[0].clone();
+        let source = policy.revocation.crls[0].clone();
         let cas = policy.cas(&source).to_vec();
         Self { fetcher: CrlFetcher::new(policy, source, secret.as_ref(), number).unwrap(), cas }
     }

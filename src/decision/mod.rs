@@ -12,9 +12,8 @@
 //! | 7 | it is not revoked | `revoked`, `revocation_unknown` | 403 |
 //! | 8 | trust that is missing or stale could not have changed the verdict | `trust_not_loaded`, `trust_stale`, `trust_unrefreshed` | 503 |
 //!
-//! Rows 1 and 2 are `peer`'s, row 3 is `ClientCertificate::parse`, the others are here. All of it is pure: the certificate,
-//! the policy, what the API said, and the time come in as arguments. The verdict comes with the span of time in which it
-//! stays the same, so that it can be cached.
+//! Rows 1 and 2 are `peer`'s, row 3 is `ClientCertificate::parse`, the others are here. All of it is pure, time included. A
+//! verdict comes with the span of time in which it stays the same, so that it can be cached.
 
 pub mod cache;
 pub mod reason;
@@ -46,18 +45,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether another worker may have fetched since what would turn this into a yes.
+    /// Whether what another worker has fetched since may make it an `Allow`.
     pub fn may_change_with_news(&self) -> bool {
-        matches!(
-            self,
-            Self::Deny(
-                Reason::NotPinned
-                    | Reason::RevocationUnknown
-                    | Reason::TrustNotLoaded
-                    | Reason::TrustStale
-                    | Reason::TrustUnrefreshed
-            )
-        )
+        use Reason::{NotPinned, RevocationUnknown, TrustNotLoaded, TrustStale, TrustUnrefreshed};
+        let open = [NotPinned, RevocationUnknown, TrustNotLoaded, TrustStale, TrustUnrefreshed];
+        matches!(self, Self::Deny(reason) if open.contains(reason))
     }
 }
 
@@ -67,8 +59,8 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// Within this span of wall-clock time, and for the same policy and trust, the outcome is the same.
     pub window: Window,
-    /// The region whose API should be asked about this certificate: a pin is all that it lacks, and its signature shows that
-    /// it comes from an issuer of Genesys Cloud's certificates.
+    /// The region whose API should be asked about this certificate: it lacks only a pin, and its signature is that of an
+    /// issuer of Genesys Cloud's certificates.
     pub needs_pin: Option<String>,
     /// The region and authority whose CRLs do not cover it, where the policy consults CRLs and the issuer is verified.
     pub missing_crl: Option<(String, Authority)>,
@@ -79,15 +71,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// How long it may be cached, if it was reached at `now`. A denial that a refresh, a CRL or a working host may end is cached for
-    /// a second only. It is cached at all since each request would cost a signature otherwise.
+    /// How long it may be cached, if it was reached at `now`. A denial that a refresh, a CRL or a working host may end: for
+    /// a second, since each request would cost a signature otherwise.
     pub fn cacheable(&self, now: UnixSeconds) -> Window {
-        let may_end = self.needs_pin.is_some()
-            || matches!(
-                self.outcome,
-                Outcome::Deny(Reason::RevocationUnknown | Reason::SignatureUnavailable)
-            );
-        if may_end { self.window.this_second(now) } else { self.window }
+        use Reason::{RevocationUnknown, SignatureUnavailable};
+        let ends_soon = matches!(self.outcome, Outcome::Deny(RevocationUnknown | SignatureUnavailable));
+        if ends_soon || self.needs_pin.is_some() { self.window.this_second(now) } else { self.window }
     }
 }
 
@@ -153,8 +142,15 @@ pub fn decide(
             needs_pin = denial.needs_pin.then(|| region.id.clone());
             return Err(denial);
         }
-        check_revocation(status, policy.revocation.mode)?;
-        unchecked = status == RevocationStatus::Unknown;
+        // Row 7.
+        match status {
+            RevocationStatus::Revoked => return deny(Reason::Revoked, "its issuer has revoked it"),
+            RevocationStatus::Unknown if policy.revocation.mode == RevocationMode::Hard => {
+                return deny(Reason::RevocationUnknown, "no current CRL covers it");
+            }
+            RevocationStatus::Unknown => unchecked = true,
+            RevocationStatus::Good => {}
+        }
         Ok(Outcome::Allow { region: region.id.clone(), authority })
     });
     let (outcome, detail) = match result {
@@ -170,40 +166,38 @@ struct Denial {
     needs_pin: bool,
 }
 
-impl Denial {
-    fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), needs_pin: false }
-    }
+fn deny<T>(reason: Reason, detail: impl Into<String>) -> Result<T, Denial> {
+    Err(Denial { reason, detail: detail.into(), needs_pin: false })
 }
 
 /// Row 4: its name is exactly one configured region's.
 fn check_name<'p>(certificate: &ClientCertificate, policy: &'p Policy) -> Result<&'p RegionPolicy, Denial> {
-    let owner = policy.region_names.owner(certificate, policy.names).map_err(|several| {
-        Denial::new(Reason::WrongName, format!("names of several regions: {}", several.join(", ")))
-    })?;
-    if let Some(region) = policy.regions.iter().find(|region| owner == Some(&region.id)) {
-        return Ok(region);
+    let configured = |id: &str| policy.regions.iter().find(|region| region.id == id);
+    match policy.region_names.owner(certificate, policy.names).map(|owner| owner.and_then(configured)) {
+        Err(several) => {
+            return deny(Reason::WrongName, format!("names of several regions: {}", several.join(", ")));
+        }
+        Ok(Some(region)) => return Ok(region),
+        Ok(None) => {}
     }
     let names = names::names(certificate, policy.names);
-    match names.iter().find_map(|name| regions::by_certificate_name(name)) {
-        Some(own) if policy.regions.iter().any(|region| region.id == own.id) => Err(Denial::new(
+    let published = names.iter().find_map(|name| regions::by_certificate_name(name)).map(|region| region.id);
+    let (reason, detail) = match published {
+        Some(id) if configured(id).is_some() => (
             Reason::WrongName,
-            format!("the published name of {}, which is configured with another certificate_name", own.id),
-        )),
-        Some(other) => Err(Denial::new(
+            format!("the published name of {id}, which is configured with another certificate_name"),
+        ),
+        Some(id) => (
             Reason::WrongRegion,
-            format!("Genesys Cloud's client of {}, which is not among the configured regions", other.id),
-        )),
-        None if names.is_empty() => Err(Denial::new(
-            Reason::WrongName,
-            format!(
-                "no usable name: {} DNS names and {} common names",
-                certificate.dns_names.len(),
-                certificate.common_names.len()
-            ),
-        )),
-        None => Err(Denial::new(Reason::WrongName, "not the name of a configured region")),
-    }
+            format!("Genesys Cloud's client of {id}, which is not among the configured regions"),
+        ),
+        None if names.is_empty() => {
+            let (dns, common) = (certificate.dns_names.len(), certificate.common_names.len());
+            (Reason::WrongName, format!("no usable name: {dns} DNS names and {common} common names"))
+        }
+        None => (Reason::WrongName, "not the name of a configured region".to_owned()),
+    };
+    deny(reason, detail)
 }
 
 /// Row 5: valid now, give or take the skew. Asked on every request, since a resumed TLS session never asks again.
@@ -213,10 +207,10 @@ fn check_validity(
     clock: &mut Clock,
 ) -> Result<(), Denial> {
     if clock.is_before(certificate.not_before.saturating_sub(skew)) {
-        return Err(Denial::new(Reason::NotYetValid, "its validity has not begun"));
+        return deny(Reason::NotYetValid, "its validity has not begun");
     }
     if clock.is_after(certificate.not_after.saturating_add(skew)) {
-        return Err(Denial::new(Reason::Expired, "its validity has ended"));
+        return deny(Reason::Expired, "its validity has ended");
     }
     Ok(())
 }
@@ -259,40 +253,22 @@ fn check_authority<'a>(
             denial
         })?),
     };
-    let vouched = |missing| Vouched { authority: Authority::Digicert, signer, missing };
+    let vouched = |missing| Ok(Vouched { authority: Authority::Digicert, signer, missing });
     if pinned {
-        return Ok(vouched(None));
+        return vouched(None);
     }
     // A certificate that names the Genesys CA is not one that the API could add a pin for.
     if signer.is_none() && by_ca != IssuerError::UnknownIssuer {
         return Err(denied_by_issuer(by_ca, region));
     }
     if !digicert.api {
-        return Err(Denial::new(Reason::NotPinned, "its fingerprint is not among digicert.pins"));
+        return deny(Reason::NotPinned, "its fingerprint is not among digicert.pins");
     }
     let verified = match signer.map_or_else(|| verify_issuer(&api.hints, certificate, verifier, clock), Ok) {
-        Err(IssuerError::VerifierUnavailable) => {
-            return Err(denied_by_issuer(IssuerError::VerifierUnavailable, region));
-        }
+        Err(error @ IssuerError::VerifierUnavailable) => return Err(denied_by_issuer(error, region)),
         verified => verified.is_ok(),
     };
-    let denial = missing_pin(api, verified, first_seen);
-    if denial.reason == Reason::NotPinned { Err(denial) } else { Ok(vouched(Some(denial))) }
-}
-
-/// Row 7: not revoked, as far as the policy wants to know.
-fn check_revocation(status: RevocationStatus, mode: RevocationMode) -> Result<(), Denial> {
-    match (status, mode) {
-        (RevocationStatus::Revoked, _) => Err(Denial::new(Reason::Revoked, "its issuer has revoked it")),
-        (RevocationStatus::Unknown, RevocationMode::Hard) => {
-            Err(Denial::new(Reason::RevocationUnknown, "no current revocation list covers it"))
-        }
-        (RevocationStatus::Unknown | RevocationStatus::Good, _) => Ok(()),
-    }
-}
-
-/// Row 8: the API is to name this certificate, and has not. May fresher trust change that?
-fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Monotonic) -> Denial {
+    // Row 8: may fresher trust change that the API does not name this certificate?
     let settled = api.refreshed.is_some_and(|began| began > first_seen);
     let (reason, detail) = match api.state {
         ApiState::NotLoaded => (Reason::TrustNotLoaded, "the certificates API has not delivered pins yet"),
@@ -302,9 +278,11 @@ fn missing_pin(api: &ApiTrust, verified: bool, first_seen: Monotonic) -> Denial 
         ApiState::Loaded if verified && !settled => {
             (Reason::TrustUnrefreshed, "not pinned; the certificates API may have news and is being asked")
         }
-        ApiState::Loaded => (Reason::NotPinned, "the certificates API does not name its fingerprint"),
+        ApiState::Loaded => {
+            return deny(Reason::NotPinned, "the certificates API does not name its fingerprint");
+        }
     };
-    Denial { reason, detail: detail.to_owned(), needs_pin: verified && reason != Reason::NotPinned }
+    vouched(Some(Denial { reason, detail: detail.to_owned(), needs_pin: verified }))
 }
 
 fn denied_by_issuer(error: IssuerError, region: &RegionPolicy) -> Denial {
@@ -320,11 +298,11 @@ fn denied_by_issuer(error: IssuerError, region: &RegionPolicy) -> Denial {
         IssuerError::BadSignature => format!("names a CA of {id} as its issuer, which did not sign it"),
         IssuerError::VerifierUnavailable => {
             "Envoy refuses to verify signatures: allow proxy_call_foreign_function in \
-                                             capability_restriction_config"
+             capability_restriction_config"
                 .to_owned()
         }
     };
-    Denial::new(error.into(), detail)
+    Denial { reason: error.into(), detail, needs_pin: false }
 }
 
 #[cfg(test)]

@@ -6,104 +6,64 @@ use crate::{
 };
 use std::fmt;
 
-/// Why a request is denied, in the order of the decision table. The codes are stable: dashboards and alerts are built on
-/// them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// The TLS connection came without a client certificate.
-    NoClientCertificate,
-    /// There is a certificate, but Envoy showed its bytes nowhere the configuration says to look.
-    CertificateUnavailable,
-    /// The bytes shown are not those of the TLS connection's certificate.
-    CertificateMismatch,
-    /// Not an X.509 v3 certificate that can be read in full.
-    MalformedCertificate,
-    /// A certificate that its own extensions forbid to use for TLS client authentication.
-    NotAClientCertificate,
-    /// The client of a Genesys Cloud region that is not configured.
-    WrongRegion,
-    /// Some other name.
-    WrongName,
-    NotYetValid,
-    Expired,
-    /// No authority configured for the region has the name of its issuer, or none that is valid now.
-    UnknownIssuer,
-    /// Names a configured authority as its issuer, but is not signed by it.
-    BadSignature,
-    /// Names a configured authority as its issuer, and is signed with an algorithm that cannot be verified here.
-    UnsupportedAlgorithm,
-    /// The certificate's fingerprint is not among the region's pins.
-    NotPinned,
-    /// On a CRL of its issuer.
-    Revoked,
-    /// No current CRL covers it, and the policy (`hard`) demands one.
-    RevocationUnknown,
-    /// Envoy does not verify signatures for this module: its function is refused or missing.
-    SignatureUnavailable,
-    /// The API has not answered since the proxy started, and could have named this certificate.
-    TrustNotLoaded,
-    /// The API's pins are older than `max_staleness`, and could have named this certificate.
-    TrustStale,
-    /// The API may have named this certificate since the last refresh, and could not be asked in time.
-    TrustUnrefreshed,
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident $code:literal $status:literal)*) => {
+        /// Why a request is denied, in the order of the decision table. Dashboards and alerts rely on the codes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason { $($(#[$doc])* $variant),* }
+
+        impl Reason {
+            pub const ALL: [Self; [$($status),*].len()] = [$(Self::$variant),*];
+
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),* }
+            }
+
+            /// HTTP status of the reply: 503 where a later request may have another answer, else 403.
+            pub fn status(self) -> u16 {
+                match self { $(Self::$variant => $status),* }
+            }
+        }
+    };
 }
 
-impl Reason {
-    pub const ALL: [Self; 19] = [
-        Self::NoClientCertificate,
-        Self::CertificateUnavailable,
-        Self::CertificateMismatch,
-        Self::MalformedCertificate,
-        Self::NotAClientCertificate,
-        Self::WrongRegion,
-        Self::WrongName,
-        Self::NotYetValid,
-        Self::Expired,
-        Self::UnknownIssuer,
-        Self::BadSignature,
-        Self::UnsupportedAlgorithm,
-        Self::NotPinned,
-        Self::Revoked,
-        Self::RevocationUnknown,
-        Self::SignatureUnavailable,
-        Self::TrustNotLoaded,
-        Self::TrustStale,
-        Self::TrustUnrefreshed,
-    ];
-
-    pub fn code(self) -> &'static str {
-        match self {
-            Self::NoClientCertificate => "no_client_certificate",
-            Self::CertificateUnavailable => "certificate_unavailable",
-            Self::CertificateMismatch => "certificate_mismatch",
-            Self::MalformedCertificate => "malformed_certificate",
-            Self::NotAClientCertificate => "not_a_client_certificate",
-            Self::WrongRegion => "wrong_region",
-            Self::WrongName => "wrong_name",
-            Self::NotYetValid => "not_yet_valid",
-            Self::Expired => "expired",
-            Self::UnknownIssuer => "unknown_issuer",
-            Self::UnsupportedAlgorithm => "unsupported_algorithm",
-            Self::BadSignature => "bad_signature",
-            Self::SignatureUnavailable => "signature_unavailable",
-            Self::NotPinned => "not_pinned",
-            Self::Revoked => "revoked",
-            Self::RevocationUnknown => "revocation_unknown",
-            Self::TrustNotLoaded => "trust_not_loaded",
-            Self::TrustStale => "trust_stale",
-            Self::TrustUnrefreshed => "trust_unrefreshed",
-        }
-    }
-
-    /// HTTP status of the reply: 503 where a later request may have another answer, else 403.
-    pub fn status(self) -> u16 {
-        match self {
-            Self::SignatureUnavailable | Self::TrustNotLoaded | Self::TrustStale | Self::TrustUnrefreshed => {
-                503
-            }
-            _ => 403,
-        }
-    }
+reasons! {
+    /// The TLS connection came without a client certificate.
+    NoClientCertificate "no_client_certificate" 403
+    /// There is a certificate, but Envoy showed its bytes nowhere the configuration says to look.
+    CertificateUnavailable "certificate_unavailable" 403
+    /// The bytes shown are not those of the TLS connection's certificate.
+    CertificateMismatch "certificate_mismatch" 403
+    /// Not an X.509 v3 certificate that can be read in full.
+    MalformedCertificate "malformed_certificate" 403
+    /// A certificate that its own extensions forbid to use for TLS client authentication.
+    NotAClientCertificate "not_a_client_certificate" 403
+    /// The client of a Genesys Cloud region that is not configured.
+    WrongRegion "wrong_region" 403
+    /// Some other name.
+    WrongName "wrong_name" 403
+    NotYetValid "not_yet_valid" 403
+    Expired "expired" 403
+    /// No authority configured for the region has the name of its issuer, or none that is valid now.
+    UnknownIssuer "unknown_issuer" 403
+    /// Names a configured authority as its issuer, but is not signed by it.
+    BadSignature "bad_signature" 403
+    /// Names a configured authority as its issuer, and is signed with an algorithm that cannot be verified here.
+    UnsupportedAlgorithm "unsupported_algorithm" 403
+    /// The certificate's fingerprint is not among the region's pins.
+    NotPinned "not_pinned" 403
+    /// On a CRL of its issuer.
+    Revoked "revoked" 403
+    /// No current CRL covers it, and the policy (`hard`) demands one.
+    RevocationUnknown "revocation_unknown" 403
+    /// Envoy does not verify signatures for this module: its function is refused or missing.
+    SignatureUnavailable "signature_unavailable" 503
+    /// The API has not answered since the proxy started, and could have named this certificate.
+    TrustNotLoaded "trust_not_loaded" 503
+    /// The API's pins are older than `max_staleness`, and could have named this certificate.
+    TrustStale "trust_stale" 503
+    /// The API may have named this certificate since the last refresh, and could not be asked in time.
+    TrustUnrefreshed "trust_unrefreshed" 503
 }
 
 impl fmt::Display for Reason {

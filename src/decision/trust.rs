@@ -1,8 +1,7 @@
-//! What the certificates API has told us to trust, region by region, as the decision reads it.
+//! What the certificates APIs said, region by region, as the decision reads it.
 
 use crate::{
-    time::Monotonic,
-    time::UnixSeconds,
+    time::{Monotonic, UnixSeconds},
     x509::{ca::CaCertificate, certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use std::{
@@ -23,8 +22,8 @@ pub struct Trust {
 pub struct ApiTrust {
     pub state: ApiState,
     pub pins: HashMap<Fingerprint, ApiPin>,
-    /// The issuing certificates delivered along with the pins. They tell a certificate worth asking the API about
-    /// from noise; they never make one trusted.
+    /// The issuing certificates delivered with the pins. They show which certificates are worth asking the API about;
+    /// they never make one trusted.
     pub hints: Rc<Vec<CaCertificate>>,
     /// When the last completed refresh began: it cured every certificate first seen before, or none will.
     pub refreshed: Option<Monotonic>,

@@ -34,7 +34,7 @@ pub struct Crls {
 impl Crls {
     pub fn new(policy: Rc<Policy>, worker: u64) -> Self {
         let consulted = policy.revocation.mode != RevocationMode::Off;
-        let named = if consulted { policy.revocation.lists.clone() } else { Vec::new() };
+        let named = if consulted { policy.revocation.crls.clone() } else { Vec::new() };
         let (fetchers, secrets) = (Vec::new(), BTreeMap::new());
         Self { policy, worker, fetchers, named, secrets, has_fetched: false, version: 0 }
     }

@@ -42,7 +42,7 @@ pub const QUICK_TICK: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct RequestHandler {
     policy: Rc<Policy>,
-    cache: VerdictCache<Digest, Rc<Allowed>, Reason>,
+    cache: VerdictCache<Rc<Allowed>>,
     held: Vec<HeldRequest>,
     counters: Counters,
     /// Requests that the cache answered since the last flush.

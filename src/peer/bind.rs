@@ -1,7 +1,5 @@
-//! The peer's certificate: bytes from wherever Envoy shows them, bound to the TLS connection.
-//!
-//! The binding rule: a certificate counts only if the SHA-256 of its DER is the connection's own digest attribute,
-//! which comes from the TLS stack and cannot be forged. That makes even a header that clients can write a safe source.
+//! The peer's certificate, bound to the TLS connection: it counts only if the SHA-256 of its DER is the connection's digest
+//! attribute, which cannot be forged. So even a header that clients can write is a safe source.
 
 use crate::{
     peer::xfcc,
@@ -33,38 +31,30 @@ pub enum Shown {
     Xfcc(Vec<u8>),
 }
 
-impl Shown {
-    /// The DER of each certificate shown, without belief in any of them.
-    fn candidates(&self) -> Vec<Vec<u8>> {
-        let texts = match self {
-            Self::Pem(text) if text.len() > xfcc::MAX_HEADER => Vec::new(),
-            Self::Pem(text) => vec![Cow::from(percent_decode(text))],
-            Self::Xfcc(header) => xfcc::certificates(header).into_iter().map(Cow::from).collect(),
-        };
-        let certificates = texts.iter().filter_map(|text| pem::certificates(text).ok()).flatten();
-        certificates.take(MAX_CANDIDATES).collect()
-    }
-}
-
 /// The certificate with this digest among all that the sources show, tried in their order.
 pub fn bind(digest: &Fingerprint, sources: impl IntoIterator<Item = Shown>) -> Result<Vec<u8>, PeerError> {
-    let mut reason = PeerError::Unavailable;
+    let mut error = PeerError::Unavailable;
     for shown in sources {
-        for der in shown.candidates() {
+        let texts = match &shown {
+            Shown::Pem(text) if text.len() > xfcc::MAX_HEADER => Vec::new(),
+            Shown::Pem(text) => vec![Cow::from(percent_decode(text))],
+            Shown::Xfcc(header) => xfcc::certificates(header).into_iter().map(Cow::from).collect(),
+        };
+        let certificates = texts.iter().filter_map(|text| pem::certificates(text).ok()).flatten();
+        for der in certificates.take(MAX_CANDIDATES) {
             if Fingerprint::of(&der) == *digest {
                 return Ok(der);
             }
-            reason = PeerError::Mismatch;
+            error = PeerError::Mismatch;
         }
     }
-    Err(reason)
+    Err(error)
 }
 
 /// The one certificate in the header of a trusted hop: XFCC, or percent-encoded PEM.
 ///
-/// Nothing binds it to the client, so it has to be beyond doubt which one the hop means. Every value that could be a
-/// `Cert` counts, readable or not: the client chooses its SAN, which the hop's XFCC repeats without quotes, and could
-/// otherwise add a certificate there to one of its own that is made to be passed over.
+/// Nothing binds it to the client, so there must be no doubt which one the hop means. Every value that could be a `Cert`
+/// counts, readable or not, since the client chooses its SAN, which the hop's XFCC repeats without quotes.
 pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, PeerError> {
     if header.len() > xfcc::MAX_HEADER {
         return Err(PeerError::Unavailable);
@@ -76,15 +66,13 @@ pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, PeerError> {
         }
         texts => texts,
     };
-    let certificate = match texts.as_slice() {
-        [text] if pem::blocks(text) < 2 => pem::certificates(text)
-            .ok()
-            .and_then(|certificates| certificates.into_iter().next())
-            .ok_or(PeerError::Unavailable)?,
-        _ => return Err(PeerError::Mismatch),
-    };
-    // A hop that was not told to forward the certificate would leave the one in the SAN as the only one. `Hash` is a SHA-256
-    // in Envoy's definition: one that cannot be compared, such as a SHA-1, may as well be of another certificate.
+    let [text] = texts.as_slice() else { return Err(PeerError::Mismatch) };
+    if pem::blocks(text) > 1 {
+        return Err(PeerError::Mismatch);
+    }
+    let certificate =
+        pem::certificates(text).ok().and_then(|mut all| all.pop()).ok_or(PeerError::Unavailable)?;
+    // If the hop forwards no `Cert`, one in the SAN would be the only one: `Hash`, in Envoy a SHA-256, gives that away.
     let own = Some(Fingerprint::of(&certificate));
     if xfcc::hashes(header).all(|hash| hash == own) { Ok(certificate) } else { Err(PeerError::Mismatch) }
 }

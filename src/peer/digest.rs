@@ -7,7 +7,7 @@ use std::{
 };
 
 /// SHA-256 in 64 hexadecimal digits, compared as text so that a request seen before decodes nothing.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest([u8; 64]);
 
 impl Digest {
@@ -25,8 +25,7 @@ impl Digest {
 }
 
 impl Hash for Digest {
-    /// Sixteen digits are enough. An attacker who makes certificates until they collide slows down the denied segment
-    /// of the cache only, which holds 4,096 entries.
+    /// Sixteen digits are enough: collisions that an attacker makes slow down the denied segment of the cache only.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let [low, high] = [self.0.first_chunk(), self.0.last_chunk()]
             .map(|digits| u64::from_le_bytes(*digits.unwrap_or(&[0; 8])));
@@ -38,11 +37,5 @@ impl Hash for Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&String::from_utf8_lossy(&self.0))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
     }
 }

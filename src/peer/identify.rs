@@ -6,7 +6,7 @@ use crate::{
         digest::Digest,
         request::Request,
     },
-    policy::{Peer, PeerSource, TrustedHop, TrustedPeer},
+    policy::{Peer, PeerSource, TrustedPeer},
     x509::fingerprint::Fingerprint,
 };
 
@@ -21,24 +21,15 @@ pub struct Identified {
 /// An error, and what the operator can do about it.
 pub type PeerFailure = (PeerError, &'static str);
 
-/// The digest of the client's certificate: the TLS peer's own, or the one that a trusted hop forwards.
+/// The digest of the client's certificate: the TLS peer's, or that of the one that a trusted hop forwards.
 pub fn identify(policy: &Peer, request: &impl Request) -> Result<Identified, PeerFailure> {
     let digest = request
         .property("connection\0sha256_peer_certificate_digest")
         .and_then(|digits| Digest::new(&digits))
         .ok_or((PeerError::NoClientCertificate, "the TLS connection has no client certificate"))?;
-    match policy {
-        Peer::Connection { .. } => Ok(Identified { digest, certificate: None }),
-        Peer::Hop(hop) => behind(hop, &digest, request),
-    }
-}
-
-/// The client that a trusted hop forwards, if the peer is that hop.
-fn behind(hop: &TrustedHop, peer: &Digest, request: &impl Request) -> Result<Identified, PeerFailure> {
+    let Peer::Hop(hop) = policy else { return Ok(Identified { digest, certificate: None }) };
     let is_hop = match &hop.peer {
-        TrustedPeer::Sha256(fingerprints) => {
-            peer.fingerprint().is_some_and(|peer| fingerprints.contains(&peer))
-        }
+        TrustedPeer::Sha256(hops) => digest.fingerprint().is_some_and(|peer| hops.contains(&peer)),
         TrustedPeer::DnsSan(name) => request
             .property("connection\0dns_san_peer_certificate")
             .is_some_and(|san| san.eq_ignore_ascii_case(name.as_bytes())),
@@ -46,9 +37,8 @@ fn behind(hop: &TrustedHop, peer: &Digest, request: &impl Request) -> Result<Ide
     if !is_hop {
         return Err((PeerError::Unavailable, "the peer is not the proxy of danger_trusted_hop"));
     }
-    let no_header = PeerError::NoClientCertificate;
-    let header = request.header_lines(&hop.header).ok_or((no_header, hop_advice(no_header)))?;
-    let der = from_hop(&header).map_err(|error| (error, hop_advice(error)))?;
+    let header = request.header_lines(&hop.header).ok_or(PeerError::NoClientCertificate);
+    let der = header.and_then(|header| from_hop(&header)).map_err(|error| (error, hop_advice(error)))?;
     let digest = Digest::of(Fingerprint::of(&der)).ok_or((PeerError::Unavailable, "no digest"))?;
     Ok(Identified { digest, certificate: Some(der) })
 }
@@ -75,9 +65,9 @@ pub fn certificate(policy: &Peer, digest: &Digest, request: &impl Request) -> Re
     let Peer::Connection { source, filter_state_key } = policy else {
         return Err((PeerError::Unavailable, advice(PeerSource::Auto)));
     };
-    let wanted = |kind| *source == PeerSource::Auto || *source == kind;
-    let sources = [PeerSource::Attribute, PeerSource::FilterState, PeerSource::Xfcc];
-    let shown = sources.into_iter().filter(|kind| wanted(*kind)).filter_map(|kind| match kind {
+    let all = [PeerSource::Attribute, PeerSource::FilterState, PeerSource::Xfcc];
+    let sources = if *source == PeerSource::Auto { &all[..] } else { std::slice::from_ref(source) };
+    let shown = sources.iter().filter_map(|source| match source {
         PeerSource::Attribute => request.property("connection\0peer_certificate").map(Shown::Pem),
         PeerSource::FilterState => {
             request.property(&format!("filter_state\0{filter_state_key}")).map(Shown::Pem)

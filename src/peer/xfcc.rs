@@ -1,19 +1,15 @@
-//! Certificates out of an `x-forwarded-client-cert` header, which anybody may have written.
+//! Certificates out of an `x-forwarded-client-cert` header, which an attacker may have written.
 //!
-//! Envoy writes `By`, `URI` and `DNS` values without quotes or escapes, so whoever chooses a SAN chooses where the
-//! header's fields and elements begin and end. Hence no grammar here, neither of the text form nor of the JSON form that
-//! Envoy 1.38 and later can write: every text that could be a `Cert` is a candidate, in whichever element it seems to
-//! stand, and the caller believes one only if its fingerprint is that of the TLS connection. A structure that can be
-//! forged is not relied on, not even to skip something.
+//! Envoy writes `By`, `URI` and `DNS` values without quotes or escapes, so a SAN can forge the header's fields and elements.
+//! Hence no grammar here, of the text form or of the JSON form (Envoy 1.38 and later): every text that could be a `Cert` is
+//! a candidate, and the caller believes one only if its fingerprint is that of the TLS connection.
 
 use crate::x509::fingerprint::Fingerprint;
 use percent_encoding::percent_decode;
 
 /// The longest header value looked at, in bytes.
 pub const MAX_HEADER: usize = 64 * 1024;
-
-/// How many `Cert` values are looked at, and how many bytes of them: they may overlap, so that each can be as long as the
-/// header. This bounds the work.
+/// How many `Cert` values are looked at, and how many bytes of them: each can be as long as the header.
 const MAX_VALUES: usize = 16;
 const MAX_BYTES: usize = 2 * MAX_HEADER;
 
@@ -23,75 +19,56 @@ pub fn certificates(header: &[u8]) -> Vec<Vec<u8>> {
     if header.len() > MAX_HEADER {
         return Vec::new();
     }
-    // From the end and one by one: a value is read to its end only if it is among those that are kept.
-    let values = behind(header, b"cert").rev().filter_map(Value::after).take(MAX_VALUES);
     let mut bytes = 0;
-    values
-        .take_while(|value| {
-            bytes += value.len();
-            bytes <= MAX_BYTES
-        })
-        .map(Value::decode)
-        .collect()
+    let values = values(header, b"cert").rev().take(MAX_VALUES).take_while(|value| {
+        bytes += value.text.len();
+        bytes <= MAX_BYTES
+    });
+    values.map(Value::decode).collect()
 }
 
-/// What could be a `Hash`, in whichever element: the SHA-256 that it has to be, or nothing for a text that is none. Envoy
-/// writes that of the caller's certificate there, whatever else of it it was told to write.
+/// Every text that could be a `Hash`: a SHA-256, or nothing for a text that is none. Envoy always writes that of the
+/// caller's certificate.
 pub fn hashes(header: &[u8]) -> impl Iterator<Item = Option<Fingerprint>> {
-    let values = behind(header, b"hash").filter_map(Value::after);
-    values.map(|value| String::from_utf8(value.decode()).ok()?.parse().ok())
+    values(header, b"hash").map(|value| String::from_utf8(value.decode()).ok()?.parse().ok())
 }
 
-/// What stands behind each occurrence of a key.
-fn behind<'h>(header: &'h [u8], key: &'static [u8]) -> impl DoubleEndedIterator<Item = &'h [u8]> {
+/// What each occurrence of a key is followed by, if that could be a value. Lazy: a value that is not taken is not read.
+fn values<'h>(header: &'h [u8], key: &'static [u8]) -> impl DoubleEndedIterator<Item = Value<'h>> {
     let keys = header.windows(key.len()).enumerate().filter(|(_, window)| window.eq_ignore_ascii_case(key));
-    keys.filter_map(|(at, _)| header.get(at + key.len()..))
+    keys.filter_map(|(at, _)| Value::at(header.get(at + key.len()..)?))
 }
 
-/// What stands behind `": "`.
-fn json_text(key: &[u8]) -> Option<&[u8]> {
-    let value = key.strip_prefix(b"\"")?.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
-    value.strip_prefix(b"\"")
-}
-
-/// What stands after a key.
-enum Value<'h> {
-    /// `="value"` or `=value`.
-    Text(&'h [u8]),
-    /// `":"value"`.
-    Json(&'h [u8]),
+struct Value<'h> {
+    text: &'h [u8],
+    is_json: bool,
 }
 
 impl<'h> Value<'h> {
-    fn after(key: &'h [u8]) -> Option<Self> {
-        if let Some(text) = key.strip_prefix(b"=") {
-            return Some(Self::Text(match text.strip_prefix(b"\"") {
-                Some(quoted) => until(quoted, |byte| byte == b'"'),
-                None => until(text, |byte| byte == b';' || byte == b','),
-            }));
-        }
-        // PEM holds no quote, so neither does its JSON form hold an escaped one.
-        Some(Self::Json(until(json_text(key)?, |byte| byte == b'"')))
-    }
-
-    fn len(&self) -> usize {
-        let (Self::Text(bytes) | Self::Json(bytes)) = self;
-        bytes.len()
+    /// `="value"`, `=value`, or in JSON `": "value"`.
+    fn at(rest: &'h [u8]) -> Option<Self> {
+        let (text, ends, is_json) = match rest {
+            [b'=', b'"', text @ ..] => (text, &b"\""[..], false),
+            [b'=', text @ ..] => (text, &b";,"[..], false),
+            // PEM holds no quote, so neither does its JSON form hold an escaped one.
+            [b'"', rest @ ..] => {
+                let value = rest.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+                (value.strip_prefix(b"\"")?, &b"\""[..], true)
+            }
+            _ => return None,
+        };
+        let text = text.split(|byte| ends.contains(byte)).next()?;
+        Some(Self { text, is_json })
     }
 
     fn decode(self) -> Vec<u8> {
-        let unescaped = match self {
-            Self::Text(text) => text.to_vec(),
-            // Envoy escapes line feeds here and leaves percent-encoding out.
-            Self::Json(text) => serde_json::from_slice::<String>(&[b"\"", text, b"\""].concat())
-                .map_or_else(|_| text.to_vec(), String::into_bytes),
-        };
-        percent_decode(&unescaped).collect()
+        // Envoy's JSON has escaped line feeds, and no percent-encoding.
+        let json = || serde_json::from_slice::<String>(&[b"\"", self.text, b"\""].concat()).ok();
+        match self.is_json.then(json).flatten() {
+            Some(text) => percent_decode(text.as_bytes()).collect(),
+            None => percent_decode(self.text).collect(),
+        }
     }
-}
-
-fn until(bytes: &[u8], end: impl Fn(u8) -> bool) -> &[u8] {
-    bytes.split(|&byte| end(byte)).next().unwrap_or_default()
 }
 
 #[cfg(test)]

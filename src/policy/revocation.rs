@@ -19,7 +19,7 @@ pub enum RevocationMode {
 #[derive(Clone, Debug)]
 pub struct Revocation {
     pub mode: RevocationMode,
-    pub lists: Vec<CrlSource>,
+    pub crls: Vec<CrlSource>,
     pub discover: BTreeMap<String, String>,
     pub interval: Duration,
     pub timeout: Duration,
@@ -73,7 +73,7 @@ impl Revocation {
         let cluster = self.discover.get(&source.host)?;
         let known: Vec<_> =
             known.filter(|list| list.region == region && list.authority == authority).collect();
-        let discovered = known.iter().filter(|list| !self.lists.contains(list)).count();
+        let discovered = known.iter().filter(|list| !self.crls.contains(list)).count();
         let is_known = known.iter().any(|list| list.url == source.url);
         (!is_known && discovered < MAX_DISCOVERED).then(|| CrlSource { cluster: cluster.clone(), ..source })
     }
@@ -109,13 +109,13 @@ mod tests {
         });
         let revocation = Revocation {
             mode: RevocationMode::Soft,
-            lists: configured.collect(),
+            crls: configured.collect(),
             discover: BTreeMap::from([("crl.example".to_owned(), "crl".to_owned())]),
             interval: Duration::from_hours(1),
             timeout: Duration::from_secs(30),
             max_size: 1 << 20,
         };
-        let mut known = revocation.lists.clone();
+        let mut known = revocation.crls.clone();
         for region in ["us", "eu"] {
             for authority in Authority::ALL {
                 // DigiCert's certificates name each list under two hosts; here it is each list twice.
@@ -129,7 +129,7 @@ mod tests {
         }
         assert!(known[9..].iter().all(|list| list.cluster == "crl"));
         for url in ["http://elsewhere.example/1", "https://crl.example/1", "http://crl.example/configured0"] {
-            let known = revocation.lists.iter();
+            let known = revocation.crls.iter();
             assert_eq!(revocation.discovered("us", Authority::Digicert, url, known), None, "{url}");
         }
     }

@@ -1,4 +1,4 @@
-//! Certificate authorities that the operator named: checked when configured, believed only with a verified signature.
+//! The configured CAs: checked when configured, believed only with a verified signature.
 
 use crate::{
     time::{Clock, UnixSeconds},
@@ -20,8 +20,7 @@ use x509_parser::{
     prelude::FromDer as _,
 };
 
-/// One CA certificate, fit to issue client certificates. webpki takes any anchor as it comes; the checks that it
-/// leaves to its caller are made in [`Authority::parse`].
+/// A CA certificate that may issue client certificates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaCertificate {
     anchor: TrustAnchor<'static>,
@@ -35,11 +34,11 @@ pub struct CaCertificate {
     pub is_digicert: bool,
     /// SHA-256 of name and key: the same for every certificate of one CA, the renewed one included.
     pub ca: Fingerprint,
-    /// Whether it may sign revocation lists (keyUsage cRLSign).
-    pub signs_lists: bool,
+    /// Whether it may sign CRLs (keyUsage cRLSign).
+    pub signs_crls: bool,
 }
 
-/// Why a certificate cannot serve as an authority.
+/// Why a bundle of CA certificates is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CaBundleError {
     #[error(transparent)]
@@ -64,11 +63,14 @@ pub enum CaError {
     )]
     Key(String),
     #[error(
-        "`{0}` limits directory names (nameConstraints), which cannot be checked here, so it would verify no certificate: give a \
+        "`{0}` limits directory names (nameConstraints), which cannot be checked here, so every client certificate of this \
+         CA would be denied: give a \
          certificate of this CA without that limit, or DigiCert's pins without `issuers`"
     )]
     DirectoryNames(String),
 }
+
+type Reject = fn(String) -> CaError;
 
 /// Why no CA is shown to have issued a certificate. Of several CAs' reasons the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,35 +92,33 @@ impl From<VerifierUnavailable> for IssuerError {
 }
 
 impl CaCertificate {
-    /// Every authority of a PEM bundle.
+    /// Every CA of a PEM bundle.
     pub fn parse_bundle(pem_text: &[u8]) -> Result<Vec<Self>, CaBundleError> {
-        let certificates = pem::certificates(pem_text)?;
-        let numbered = certificates.iter().zip(1..);
-        numbered.map(|(der, n)| Self::parse(der).map_err(|unfit| CaBundleError::CaError(n, unfit))).collect()
+        let numbered = pem::certificates(pem_text)?.into_iter().zip(1..);
+        numbered.map(|(der, n)| Self::parse(&der).map_err(|error| CaBundleError::CaError(n, error))).collect()
     }
 
-    /// Checks what RFC 5280, section 6.1.4 (k) to (n) asks of an issuer, and its key. Not its validity: that is asked
-    /// at each decision, since a configuration must load the same today and in ten years.
+    /// Checks what RFC 5280, section 6.1.4 (k) to (n) asks of an issuer, and its key. The decision checks its validity,
+    /// since a configuration must load the same today and in ten years.
     pub fn parse(der: &[u8]) -> Result<Self, CaError> {
         let (rest, parsed) =
             X509Certificate::from_der(der).map_err(|error| CaError::Malformed(error.to_string()))?;
         if !rest.is_empty() {
             return Err(CaError::Malformed("bytes after its end".to_owned()));
         }
-        parsed.extensions_map().map_err(|_| CaError::Malformed("an extension stands twice".to_owned()))?;
-        let name = distinguished_name::text(parsed.subject());
-        let (mut is_ca, mut signs, mut signs_lists, mut key_id) = (false, false, false, None);
+        parsed.extensions_map().map_err(|_| CaError::Malformed("an extension occurs twice".to_owned()))?;
+        let (mut is_ca, mut signs, mut signs_crls, mut key_id) = (false, false, false, None);
         let mut limits_directory_names = false;
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) => is_ca = constraints.ca,
                 ParsedExtension::KeyUsage(usage) => {
-                    (signs, signs_lists) = (usage.key_cert_sign(), usage.crl_sign());
+                    (signs, signs_crls) = (usage.key_cert_sign(), usage.crl_sign());
                 }
                 ParsedExtension::SubjectKeyIdentifier(key) => key_id = Some(key.0.to_vec()),
                 ParsedExtension::NameConstraints(names) => {
                     let mut limits =
-                        [&names.permitted_subtrees, &names.excluded_subtrees].into_iter().flatten().flatten();
+                        names.permitted_subtrees.iter().chain(&names.excluded_subtrees).flatten();
                     limits_directory_names =
                         limits.any(|limit| matches!(limit.base, GeneralName::DirectoryName(_)));
                 }
@@ -128,42 +128,39 @@ impl CaCertificate {
                 _ => {}
             }
         }
-        if !is_ca {
-            return Err(CaError::NotACa(name));
-        }
-        if !signs {
-            return Err(CaError::NoCertSign(name));
-        }
         let owned = CertificateDer::from(der);
-        let anchor = webpki::anchor_from_trusted_cert(&owned)
-            .map_err(|error| CaError::Malformed(error.to_string()))?
-            .to_owned();
-        if !public_key(&anchor).is_some_and(|(algorithm, key)| is_accepted_key(algorithm, key)) {
-            return Err(CaError::Key(name));
+        let anchor = webpki::anchor_from_trusted_cert(&owned);
+        let has_bad_key = anchor.as_ref().is_ok_and(|anchor| {
+            !public_key(anchor).is_some_and(|(algorithm, key)| is_accepted_key(algorithm, key))
+        });
+        // Every certificate has a directory name, its subject, and webpki refuses what it cannot check.
+        let checks: [(bool, Reject); 4] = [
+            (!is_ca, CaError::NotACa),
+            (!signs, CaError::NoCertSign),
+            (has_bad_key, CaError::Key),
+            (limits_directory_names, CaError::DirectoryNames),
+        ];
+        let name = distinguished_name::text(parsed.subject());
+        if let Some((_, error)) = checks.into_iter().find(|(is_wrong, _)| *is_wrong) {
+            return Err(error(name));
         }
-        // Every certificate has a directory name, its subject, and webpki refuses what it cannot check. Limits of other kinds
-        // than DNS and IP it cannot check either, but they concern certificates with such a name only.
-        if limits_directory_names {
-            return Err(CaError::DirectoryNames(name));
-        }
+        let anchor = anchor.map_err(|error| CaError::Malformed(error.to_string()))?.to_owned();
         Ok(Self {
             anchor,
             subject: DistinguishedName::new(parsed.subject()),
             key_id,
             not_before: parsed.validity().not_before.timestamp(),
             not_after: parsed.validity().not_after.timestamp(),
-            is_digicert: parsed
-                .subject()
-                .iter_organization()
-                .filter_map(|organization| organization.as_str().ok())
-                .any(|organization| organization.to_ascii_lowercase().contains("digicert")),
+            is_digicert: parsed.subject().iter_organization().any(|organization| {
+                organization.as_str().is_ok_and(|text| text.to_ascii_lowercase().contains("digicert"))
+            }),
             ca: Fingerprint::of(&[parsed.subject().as_raw(), parsed.public_key().raw].concat()),
-            signs_lists,
+            signs_crls,
             name,
         })
     }
 
-    /// Whether this is the authority of that distinguished name (DER).
+    /// Whether this is the CA's distinguished name (DER).
     pub fn is_named(&self, subject: &[u8]) -> bool {
         DistinguishedName::from_der(subject).is_some_and(|subject| self.subject == subject)
     }
@@ -178,12 +175,14 @@ impl CaCertificate {
     ) -> Result<(), IssuerError> {
         let (key_algorithm, key) = public_key(&self.anchor).ok_or(IssuerError::UnsupportedAlgorithm)?;
         with_algorithms(verifier, |algorithms| {
-            let mut with =
-                algorithms.iter().filter(|one| one.signature_alg_id().as_ref() == algorithm).peekable();
-            with.peek().ok_or(IssuerError::UnsupportedAlgorithm)?;
-            with.find(|one| one.public_key_alg_id().as_ref() == key_algorithm)
-                .and_then(|one| one.verify_signature(key, message, signature).ok())
-                .ok_or(IssuerError::BadSignature)
+            let mut error = IssuerError::UnsupportedAlgorithm;
+            for one in algorithms.iter().filter(|one| one.signature_alg_id().as_ref() == algorithm) {
+                error = IssuerError::BadSignature;
+                if one.public_key_alg_id().as_ref() == key_algorithm {
+                    return one.verify_signature(key, message, signature).map_err(|_| error);
+                }
+            }
+            Err(error)
         })?
     }
 
@@ -193,9 +192,9 @@ impl CaCertificate {
         certificate: &ClientCertificate,
     ) -> Result<(), IssuerError> {
         let leaf = EndEntityCert::try_from(&certificate.der).map_err(|_| IssuerError::BadSignature)?;
-        // Validity, with the configured skew, is the decision's own rule; webpki gets a moment at which it holds.
+        // The decision checks validity, with the configured skew: webpki gets a moment at which it holds.
         let within = Duration::from_secs(u64::try_from(certificate.not_after).unwrap_or(0));
-        // Names are compared here, and webpki compares bytes.
+        // Names were compared before: webpki compares bytes.
         let (_, issuer) = Any::from_der(&certificate.issuer.der).map_err(|_| IssuerError::BadSignature)?;
         let anchor = TrustAnchor { subject: issuer.data.into(), ..self.anchor.clone() };
         let verified = with_algorithms(verifier, |algorithms| {
@@ -208,7 +207,7 @@ impl CaCertificate {
                 None,
                 None,
             )
-            .map(|_| ())
+            .map(drop)
         })?;
         verified.map_err(|error| match error {
             webpki::Error::UnsupportedSignatureAlgorithmContext(_) => IssuerError::UnsupportedAlgorithm,
@@ -217,28 +216,28 @@ impl CaCertificate {
     }
 }
 
-/// Asks the authorities that could have issued the certificate: those with its issuer's name, and among several of one
-/// name (a root rollover) the one whose key the certificate names. The answer is the first that did, and is valid now.
+/// The first CA that is valid now and signed the certificate. Only CAs with its issuer's name are asked; among several
+/// (a root rollover) only those whose key the certificate names, if any.
 pub fn verify_issuer<'a>(
-    authorities: &'a [CaCertificate],
+    cas: &'a [CaCertificate],
     certificate: &ClientCertificate,
     verifier: &dyn SignatureVerifier,
     clock: &mut Clock,
 ) -> Result<&'a CaCertificate, IssuerError> {
-    let named = || authorities.iter().filter(|authority| authority.subject == certificate.issuer);
-    let by_key = |authority: &&CaCertificate| authority.key_id == certificate.authority_key;
-    let key_is_known = certificate.authority_key.is_some() && named().any(|authority| by_key(&authority));
-    let mut refusal = IssuerError::UnknownIssuer;
-    for authority in named().filter(|authority| !key_is_known || by_key(authority)) {
-        if clock.is_before(authority.not_before) || clock.is_after(authority.not_after) {
+    let named = || cas.iter().filter(|ca| ca.subject == certificate.issuer);
+    let has_key = |ca: &CaCertificate| ca.key_id == certificate.authority_key;
+    let is_key_known = certificate.authority_key.is_some() && named().any(has_key);
+    let mut worst = IssuerError::UnknownIssuer;
+    for ca in named().filter(|ca| !is_key_known || has_key(ca)) {
+        if clock.is_before(ca.not_before) || clock.is_after(ca.not_after) {
             continue;
         }
-        match authority.verify_issued(verifier, certificate) {
-            Ok(()) => return Ok(authority),
-            Err(error) => refusal = refusal.max(error),
+        match ca.verify_issued(verifier, certificate) {
+            Ok(()) => return Ok(ca),
+            Err(error) => worst = worst.max(error),
         }
     }
-    Err(refusal)
+    Err(worst)
 }
 
 /// An anchor's key: the content of its `AlgorithmIdentifier`, and of its `BIT STRING`.
@@ -254,7 +253,7 @@ struct UsageAlreadyChecked;
 
 impl ExtendedKeyUsageValidator for UsageAlreadyChecked {
     fn validate(&self, mut usages: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
-        usages.try_for_each(|usage| usage.map(|_| ()))
+        usages.try_for_each(|usage| usage.map(drop))
     }
 }
 

@@ -1,8 +1,7 @@
-//! A certificate revocation list (RFC 5280, section 5), believed only after every check that its user has to make.
+//! Certificate revocation lists (RFC 5280, section 5).
 //!
-//! webpki reads structure and entries and refuses what it does not know. What it leaves to its user is done here: the
-//! signature (once, on arrival, instead of at every look-up), the issuer's right to sign CRLs, thisUpdate, the CRL number,
-//! and which certificates the CRL is about.
+//! webpki reads structure and entries and refuses what it does not know. Checked here is what it leaves to its user: signature
+//! (once, on arrival), the right to sign CRLs, thisUpdate, the CRL number, and which certificates the CRL is about.
 
 use crate::{
     http::{Failure, FailureCode},
@@ -22,9 +21,10 @@ use x509_parser::{
     asn1_rs::{Any, FromDer as _},
     extensions::{DistributionPointName, GeneralName, ParsedExtension, X509Extension},
     prelude::ASN1Time,
+    x509::X509Name,
 };
 
-/// What is known of a certificate's revocation. In this order: of what several CRLs say, the greatest counts.
+/// What is known of a certificate's revocation. Of several CRLs' answers the greatest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RevocationStatus {
     /// No current CRL covers it.
@@ -39,7 +39,7 @@ pub enum RevocationStatus {
 pub struct Crl<'a> {
     pub metadata: CrlMetadata,
     der: Cow<'a, [u8]>,
-    /// In the place of `der` for webpki, which does not know every CRL that is accepted here.
+    /// What webpki reads instead of `der`, if it does not know a CRL that is accepted here.
     readable: Option<Vec<u8>>,
 }
 
@@ -59,9 +59,8 @@ pub struct CrlMetadata {
 impl CrlMetadata {
     /// Whether the CRL is about certificates like this one, issued by this CA. Where it was fetched does not matter.
     pub fn covers(&self, signer: &CaCertificate, certificate: &ClientCertificate) -> bool {
-        let named =
-            self.distribution_points.is_empty() || certificate.crl_urls.iter().any(|url| self.concerns(url));
-        named && self.signer == signer.ca.to_string()
+        (self.distribution_points.is_empty() || certificate.crl_urls.iter().any(|url| self.concerns(url)))
+            && self.signer == signer.ca.to_string()
     }
 
     /// Whether the CRL is about certificates that name this distribution point.
@@ -70,16 +69,13 @@ impl CrlMetadata {
             || self.distribution_points.iter().any(|point| uri::is_same(point, url))
     }
 
-    /// What the CRL says of a certificate that it covers. Revoked stays revoked after nextUpdate; an expired CRL clears no
-    /// certificate.
+    /// What the CRL says of a certificate that it covers. Revoked stays revoked after nextUpdate, Good does not.
     pub fn status(&self, is_listed: bool, skew: UnixSeconds, clock: &mut Clock) -> RevocationStatus {
         if is_listed {
-            RevocationStatus::Revoked
-        } else if clock.is_after(self.next_update.saturating_add(skew)) {
-            RevocationStatus::Unknown
-        } else {
-            RevocationStatus::Good
+            return RevocationStatus::Revoked;
         }
+        let has_expired = clock.is_after(self.next_update.saturating_add(skew));
+        if has_expired { RevocationStatus::Unknown } else { RevocationStatus::Good }
     }
 
     /// Whether the CRL is current. `skew` is how far clocks may differ.
@@ -91,41 +87,30 @@ impl CrlMetadata {
     }
 }
 
-/// Why a CRL is refused. Of several CAs' reasons the greatest counts.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum CrlError {
-    #[error("not a CRL: {0}")]
-    Malformed(&'static str),
-    #[error("issued by `{0}`, which is no CA configured for this CRL")]
-    OtherIssuer(String),
-    #[error("its issuer may not sign CRLs (keyUsage lacks cRLSign)")]
-    MayNotSign,
-    #[error("{0}, which this filter cannot judge by: configure a complete CRL of the CA")]
-    Unsupported(&'static str),
-    #[error("not signed by the CA it names as its issuer")]
-    BadSignature,
-    #[error("its signature could not be verified: the host refuses or lacks the function")]
-    VerifierUnavailable,
-    #[error("its thisUpdate lies ahead: check the clocks")]
-    NotYetValid,
-    #[error("its nextUpdate has passed: the CA did not publish a new CRL in time")]
-    Expired,
+macro_rules! crl_errors {
+    ($($variant:ident $(($field:ty))? $code:ident $text:literal)*) => {
+        /// Why a CRL is refused. Of several CAs' reasons the greatest counts.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+        pub enum CrlError { $(#[error($text)] $variant $(($field))?),* }
+
+        impl CrlError {
+            /// As metrics count it.
+            pub fn code(&self) -> FailureCode {
+                match self { $(Self::$variant { .. } => FailureCode::$code),* }
+            }
+        }
+    };
 }
 
-impl CrlError {
-    /// As metrics count it.
-    pub fn code(&self) -> FailureCode {
-        match self {
-            Self::Malformed(_) => FailureCode::CrlMalformed,
-            Self::OtherIssuer(_) => FailureCode::CrlOtherIssuer,
-            Self::MayNotSign => FailureCode::CrlNotAllowed,
-            Self::Unsupported(_) => FailureCode::CrlUnsupported,
-            Self::BadSignature => FailureCode::CrlBadSignature,
-            Self::VerifierUnavailable => FailureCode::CrlUnverified,
-            Self::NotYetValid => FailureCode::CrlNotYetValid,
-            Self::Expired => FailureCode::CrlExpired,
-        }
-    }
+crl_errors! {
+    Malformed(&'static str) CrlMalformed "not a CRL: {0}"
+    OtherIssuer(String) CrlOtherIssuer "issued by `{0}`, which is no CA configured for this CRL"
+    MayNotSign CrlNotAllowed "its issuer may not sign CRLs (keyUsage lacks cRLSign)"
+    Unsupported(&'static str) CrlUnsupported "{0}, which this filter cannot judge by: configure a complete CRL of the CA"
+    BadSignature CrlBadSignature "not signed by the CA it names as its issuer"
+    VerifierUnavailable CrlUnverified "its signature could not be verified: the host refuses or lacks the function"
+    NotYetValid CrlNotYetValid "its thisUpdate lies ahead: check the clocks"
+    Expired CrlExpired "its nextUpdate has passed: the CA did not publish a new CRL in time"
 }
 
 impl From<CrlError> for Failure {
@@ -161,8 +146,8 @@ impl From<WebpkiError> for CrlError {
 }
 
 impl<'a> Crl<'a> {
-    /// Reads a CRL in DER or PEM, and verifies its signature with the CAs that may have issued it. Does not look at the
-    /// clock: see [`CrlMetadata::check_time`].
+    /// Reads a CRL in DER or PEM, and verifies its signature with the CAs that may have issued it. The caller checks its
+    /// times: see [`CrlMetadata::check_time`].
     pub fn verify(
         bytes: &'a [u8],
         cas: &[CaCertificate],
@@ -184,12 +169,12 @@ impl<'a> Crl<'a> {
             [before.unwrap_or_default(), UNREAD, after.unwrap_or_default()].concat()
         });
         BorrowedCertRevocationList::from_der(readable.as_deref().unwrap_or(&der))?;
-        let name = x509_parser::x509::X509Name::from_der(issuer).map_err(|_| BROKEN)?.1;
+        let name = X509Name::from_der(issuer).map_err(|_| BROKEN)?.1;
         let mut error = CrlError::OtherIssuer(distinguished_name::text(&name));
         for ca in cas.iter().filter(|ca| ca.is_named(issuer)) {
-            let signed = ca.verify_signature(verifier, algorithm, signature, signed);
-            match signed.map_err(CrlError::from) {
-                _ if !ca.signs_lists => error = error.max(CrlError::MayNotSign),
+            let verified = ca.verify_signature(verifier, algorithm, signature, signed);
+            match verified.map_err(CrlError::from) {
+                _ if !ca.signs_crls => error = error.max(CrlError::MayNotSign),
                 Ok(()) => {
                     metadata.signer = ca.ca.to_string();
                     return Ok(Self { metadata, der, readable });
@@ -244,8 +229,8 @@ const USERS_ONLY: &[u8] = b"\x30\x0f\x06\x03\x55\x1d\x1c\x01\x01\xff\x04\x05\x30
 /// The same as an authorityKeyIdentifier, which webpki does not look into: it refuses the above for want of a name.
 const UNREAD: &[u8] = b"\x30\x0f\x06\x03\x55\x1d\x23\x01\x01\xff\x04\x05\x30\x03\x81\x01\xff";
 
-/// The fields around the entries, read a second time, since webpki does not show them. It has read them all by then, so
-/// what does not parse here is a difference between two parsers, and reason enough to refuse.
+/// The fields around the entries, which webpki reads but does not show. If they do not parse here, the two parsers differ,
+/// and the CRL is refused.
 struct Fields<'a> {
     /// What the signature covers.
     signed: &'a [u8],
@@ -263,7 +248,7 @@ impl<'a> Fields<'a> {
     fn read(der: &'a [u8]) -> Result<Self, CrlError> {
         let outer = element(der)?.1.data;
         let (behind, tbs) = element(outer)?;
-        let signed = outer.get(..outer.len() - behind.len()).ok_or(BROKEN)?;
+        let signed = until(outer, behind);
         let (bits, algorithm) = element(behind)?;
         // A signature is whole bytes: no unused bits.
         let signature = element(bits)?.1.data.strip_prefix(&[0]).ok_or(BROKEN)?;
@@ -271,56 +256,47 @@ impl<'a> Fields<'a> {
         let (rest, _version) = element(tbs.data)?;
         let (rest, _algorithm) = element(rest)?;
         let (after_issuer, _) = element(rest)?;
-        let issuer = rest.get(..rest.len() - after_issuer.len()).ok_or(BROKEN)?;
+        let issuer = until(rest, after_issuer);
         let (rest, this_update) = ASN1Time::from_der(after_issuer).map_err(|_| BROKEN)?;
         let (rest, next_update) = ASN1Time::from_der(rest).map_err(|_| BROKEN)?;
         // The entries are left out if there are none; the extensions follow, under [0].
         let (after_entries, next) = element(rest)?;
         let extensions = if next.header.is_contextspecific() { next } else { element(after_entries)?.1 };
-        let metadata = CrlMetadata {
+        let mut metadata = CrlMetadata {
             signer: String::new(),
             this_update: this_update.timestamp(),
             next_update: next_update.timestamp(),
             number: Vec::new(),
             distribution_points: Vec::new(),
         };
-        let mut fields =
-            Self { signed, issuer, algorithm: algorithm.data, signature, metadata, users_only: None };
-        // They are the last that is signed.
-        fields.read_extensions(element(extensions.data)?.1.data, der.len() - behind.len())?;
-        Ok(fields)
-    }
-
-    /// `end` is where they end in the DER.
-    fn read_extensions(&mut self, mut rest: &[u8], end: usize) -> Result<(), CrlError> {
+        let mut users_only = None;
+        let mut rest = element(extensions.data)?.1.data;
         while !rest.is_empty() {
             let (after, extension) = X509Extension::from_der(rest).map_err(|_| BROKEN)?;
-            let (at, whole) = (end - rest.len(), rest.get(..rest.len() - after.len()));
+            // The extensions are the last that is signed.
+            let (at, whole) = (der.len() - behind.len() - rest.len(), until(rest, after));
             rest = after;
-            let metadata = &mut self.metadata;
             match extension.parsed_extension() {
                 ParsedExtension::CRLNumber(number) => {
                     metadata.number = significant(&number.to_bytes_be()).to_vec();
                 }
                 ParsedExtension::IssuingDistributionPoint(_)
-                    if self.users_only.is_some() || !metadata.distribution_points.is_empty() =>
+                    if users_only.is_some() || !metadata.distribution_points.is_empty() =>
                 {
                     return Err(CrlError::Malformed("two issuing distribution points"));
                 }
-                ParsedExtension::IssuingDistributionPoint(_) if whole == Some(USERS_ONLY) => {
-                    self.users_only = Some(at);
-                }
+                ParsedExtension::IssuingDistributionPoint(_) if whole == USERS_ONLY => users_only = Some(at),
                 ParsedExtension::IssuingDistributionPoint(point) => {
-                    if !is_in_order(extension.value)? {
-                        return Err(CrlError::Malformed(
-                            "fields of its issuingDistributionPoint out of order",
-                        ));
-                    }
+                    check_order(extension.value)?;
                     if point.only_contains_ca_certs || point.only_contains_attribute_certs {
                         return Err(CrlError::Unsupported("a CRL of CA or attribute certificates"));
                     }
                     let Some(DistributionPointName::FullName(names)) = &point.distribution_point else {
                         return Err(BROKEN);
+                    };
+                    let url = |name: &GeneralName<'_>| match name {
+                        GeneralName::URI(url) => Some((*url).to_owned()),
+                        _ => None,
                     };
                     metadata.distribution_points = names.iter().filter_map(url).collect();
                     if metadata.distribution_points.is_empty() {
@@ -331,25 +307,24 @@ impl<'a> Fields<'a> {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(Self { signed, issuer, algorithm: algorithm.data, signature, metadata, users_only })
     }
 }
 
-/// Whether the fields of a structure are in the order of their tags, as DER has them. x509-parser looks for each in its
-/// place and skips the others, while webpki takes them as they come: out of order they say to one of them that a CRL is
-/// about all certificates, and to the other that it is not.
-fn is_in_order(structure: &[u8]) -> Result<bool, CrlError> {
+/// Refuses an issuingDistributionPoint whose fields are not in the order of their tags, as DER has them: x509-parser skips a
+/// field out of order, webpki reads it, and the two would differ about which certificates the CRL covers.
+fn check_order(structure: &[u8]) -> Result<(), CrlError> {
     let mut rest = element(structure)?.1.data;
     let mut last = None;
     while !rest.is_empty() {
         let (after, field) = element(rest)?;
         let tag = Some(field.header.tag().0);
         if tag <= last {
-            return Ok(false);
+            return Err(CrlError::Malformed("fields of its issuingDistributionPoint out of order"));
         }
         (rest, last) = (after, tag);
     }
-    Ok(true)
+    Ok(())
 }
 
 const BROKEN: CrlError = CrlError::Malformed("its DER is broken, cut off, or that of something else");
@@ -358,8 +333,9 @@ fn element(der: &[u8]) -> Result<(&[u8], Any<'_>), CrlError> {
     Any::from_der(der).map_err(|_| BROKEN)
 }
 
-fn url(name: &GeneralName<'_>) -> Option<String> {
-    if let GeneralName::URI(url) = name { Some((*url).to_owned()) } else { None }
+/// The part of `der` before `rest`, which is its end.
+fn until<'a>(der: &'a [u8], rest: &[u8]) -> &'a [u8] {
+    der.get(..der.len().saturating_sub(rest.len())).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use x509_parser::{
     x509::{AttributeTypeAndValue, X509Name},
 };
 
-/// A name, equal to another if it has the same attributes with the same text, be they `PrintableString` or `UTF8String`
-/// (RFC 5280, section 7.1, without folding case or space).
+/// A name. Equal names have the same attributes with the same text, `PrintableString` or `UTF8String` (RFC 5280, section
+/// 7.1, without folding case or space).
 #[derive(Clone, Debug)]
 pub struct DistinguishedName {
     pub der: Vec<u8>,
@@ -55,13 +55,11 @@ fn attribute(attribute: &AttributeTypeAndValue<'_>) -> Attribute {
     (false, attribute.attr_type().as_bytes().to_vec(), tag.0, value.data.to_vec())
 }
 
-/// Characters of a name that are shown. Anybody may have written it, as long as he likes.
+/// Characters of a name that are shown. An attacker may have written a longer one.
 const LONGEST: usize = 200;
 
 /// Such as `C=US, O=DigiCert Inc, CN=DigiCert Assured ID Client CA G2`. Attributes without an abbreviation show as numbers.
-///
-/// A name prints by itself as well, but with a registry of every object identifier there is, and any encoding of text: 70
-/// KB of the module.
+/// x509-parser's own printing brings a registry of object identifiers: 70 KB of the module.
 pub fn text(name: &X509Name<'_>) -> String {
     let no_others = OidRegistry::default();
     let attributes = name.iter_attributes().map(|attribute| {

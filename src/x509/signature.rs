@@ -1,7 +1,4 @@
-//! Signatures: which are accepted, and who verifies them.
-//!
-//! webpki brings the rules (which algorithm goes with which key, RFC 5280's encodings), a [`SignatureVerifier`] the
-//! arithmetic. It is an argument, so that the module can ask Envoy, and tools and tests their own library.
+//! Signatures: webpki brings the rules, a [`SignatureVerifier`] the arithmetic.
 
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 use std::{
@@ -63,8 +60,8 @@ const ACCEPTED: [(AlgorithmIdentifier, AlgorithmIdentifier, Hash); 9] = [
     (alg_id::ECDSA_P384, alg_id::ECDSA_SHA512, Hash::Sha512),
 ];
 
-/// Gives `check` every accepted algorithm in the shape that webpki takes. What it answers counts only if the verifier
-/// could be asked: to webpki each failure is a bad signature.
+/// Gives `check` every accepted algorithm in webpki's form. Its answer counts only if the verifier could be asked, since
+/// to webpki each failure is a bad signature.
 pub fn with_algorithms<T>(
     verifier: &dyn SignatureVerifier,
     check: impl FnOnce(&[&dyn SignatureVerificationAlgorithm]) -> T,
@@ -180,19 +177,16 @@ impl SignatureVerificationAlgorithm for Algorithm<'_> {
 const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
 
-/// One element of DER: tag, length, content.
+/// One element of DER: tag, length, content, which is less than 64 KiB as every accepted key is.
 fn tlv(tag: u8, content: &[&[u8]]) -> Vec<u8> {
     let content = content.concat();
-    let length = content.len().to_be_bytes();
-    let zeros = length.iter().take_while(|byte| **byte == 0).count();
-    let length = length.get(zeros.min(length.len() - 1)..).unwrap_or_default();
-    let mut element = vec![tag];
-    if content.len() >= 0x80 {
-        element.push(0x80 | u8::try_from(length.len()).unwrap_or(0));
-    }
-    element.extend(length);
-    element.extend(content);
-    element
+    let [.., high, low] = content.len().to_be_bytes();
+    let header: &[u8] = match (high, low) {
+        (0, ..0x80) => &[tag, low],
+        (0, _) => &[tag, 0x81, low],
+        _ => &[tag, 0x82, high, low],
+    };
+    [header, &content].concat()
 }
 
 #[cfg(test)]

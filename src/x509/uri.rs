@@ -13,8 +13,11 @@ pub fn normalize(uri: &str) -> String {
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (user, host) = authority.split_at(authority.rfind('@').map_or(0, |at| at + 1));
     let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
-    let default = if scheme == "http" { host.strip_suffix(":80") } else { None };
-    let host = default.or(host.strip_suffix(':')).unwrap_or(&host);
+    // With more colons, and no brackets around them, the last one begins no port.
+    let is_host = |name: &str| !name.contains(':') || name.ends_with(']');
+    let is_default = |port: &str| port.is_empty() || scheme == "http" && port == "80";
+    let split = host.rsplit_once(':').filter(|(name, port)| is_host(name) && is_default(port));
+    let host = split.map_or(host.as_str(), |(name, _)| name);
     format!("{scheme}://{user}{host}{}", decode_unreserved(path))
 }
 
@@ -61,9 +64,17 @@ mod tests {
             ("http://User@crl.example/", "http://User@CRL.example/", true),
             ("http://crl.example?A", "http://CRL.example?A", true),
             ("http://crl.example/us.crl", "http://crl.example.evil.example/us.crl", false),
+            ("http://[::1]:80/x", "http://[::1]/x", true),
             ("no URI", "NO URI", false),
         ] {
             assert_eq!(is_same(one, other), same, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn malformed_ports_stay_as_they_are() {
+        for uri in ["a://::#", "http://a:80:80/", "http://a:80:/"] {
+            assert_eq!(normalize(uri), uri);
         }
     }
 

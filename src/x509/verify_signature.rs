@@ -1,4 +1,4 @@
-//! What Envoy's foreign function `verify_signature` is asked, and what it answers: protobuf messages of its own.
+//! What Envoy's foreign function `verify_signature` is asked, and what it answers: protobuf messages.
 
 use crate::x509::signature::Hash;
 

@@ -56,7 +56,7 @@ pub fn pin_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
 pub fn list_keys(world: &World, policy: &Value) -> Result<Vec<String>, Failure> {
     let sealed = policy["regions"][REGION]["digicert"].is_object();
     let policy = load(policy.to_string().as_bytes()).map_err(|errors| format!("{errors:?}"))?;
-    let source = policy.revocation.lists.first().ok_or("no CRL")?.clone();
+    let source = policy.revocation.crls.first().ok_or("no CRL")?.clone();
     let secret = sealed.then(|| secret_of(world));
     let mut list = CrlFetcher::new(&Rc::new(policy), source, secret.as_ref(), 7).ok_or("no CRL")?;
     let mut asked = Asked::default();

@@ -26,7 +26,7 @@ pub fn check(plugin: &Plugin, dump: &Dump) -> Vec<Finding> {
         }
     }
     // Lists are signed: their clusters need no TLS, but to be there.
-    let lists = policy.revocation.lists.iter().map(|list| (&list.cluster, &list.host));
+    let lists = policy.revocation.crls.iter().map(|list| (&list.cluster, &list.host));
     let discovered = policy.revocation.discover.iter().map(|(host, cluster)| (cluster, host));
     let absent = lists.chain(discovered).filter(|(cluster, _)| !dump.clusters.contains_key(*cluster));
     findings.extend(absent.map(|(cluster, host)| missing(cluster, host, plugin)));

@@ -249,8 +249,8 @@ fn authorities_that_would_not_protect_are_refused() {
             "an issuer with a limit that cannot be checked",
             us(json!({"digicert": {"pins": ["api"], "issuers": limited.pem}})),
             "regions.us-east-1.digicert.issuers: certificate 1 of the bundle: `CN=unit-unfit` limits directory names \
-             (nameConstraints), which cannot be checked here, so it would verify no certificate: give a certificate of this CA \
-             without that limit, or DigiCert's pins without `issuers`"
+             (nameConstraints), which cannot be checked here, so every client certificate of this CA would be denied: \
+             give a certificate of this CA without that limit, or DigiCert's pins without `issuers`"
                 .to_owned(),
         ),
         (

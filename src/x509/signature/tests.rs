@@ -232,7 +232,7 @@ fn elements_have_the_shortest_length() {
         (128, &[0x30, 0x81, 128]),
         (255, &[0x30, 0x81, 255]),
         (256, &[0x30, 0x82, 1, 0]),
-        (65_536, &[0x30, 0x83, 1, 0, 0]),
+        (65_535, &[0x30, 0x82, 255, 255]),
     ] {
         assert_eq!(tlv(SEQUENCE, &[&vec![7; size]]), [header, &vec![7; size]].concat(), "{size}");
     }

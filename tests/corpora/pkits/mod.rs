@@ -80,7 +80,7 @@ impl World {
     fn follow(&mut self, policy: &Rc<Policy>, crls: Vec<File>) {
         let now = Now { mono: Monotonic::from_millis(1000), wall: AT, random: 0.5 };
         let mut store = MemoryStore::default();
-        for (source, (name, der)) in policy.revocation.lists.iter().zip(crls) {
+        for (source, (name, der)) in policy.revocation.crls.iter().zip(crls) {
             let mut list = CrlFetcher::new(policy, source.clone(), None, 1).unwrap();
             assert!(list.tick(&AwsLcVerifier, &mut store, now).0.is_some(), "{name} is fetched");
             let response = HttpResponse { status: 200, body: Some(der), retry_after: None };

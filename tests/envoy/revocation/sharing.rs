@@ -126,7 +126,7 @@ fn forgery(world: &World, name: &str, at: Duration) -> BTreeMap<String, Vec<u8>>
     let secret = Some(&secret).filter(|_| name == "sealed");
     // A worker of its kind writes to each key.
     let mut worker =
-        CrlFetcher::new(&policy, policy.revocation.lists[0].clone(), secret, 7).expect("a worker");
+        CrlFetcher::new(&policy, policy.revocation.crls[0].clone(), secret, 7).expect("a worker");
     let wall = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("a clock").as_secs();
     let now = Now { mono: Monotonic::ZERO + at, wall: i64::try_from(wall).unwrap_or(0), random: 0.5 };
     let mut store = MemoryStore::default();
