@@ -101,20 +101,37 @@ impl RequestHandler {
     ) -> Action {
         let id = || request.id();
         let unread = Decided { digest: None, certificate: None, request_id: &id };
-        let Identified { digest, certificate: shown } = match identify(&self.policy.peer, request) {
+        let identified = match identify(&self.policy.peer, request) {
             Ok(identified) => identified,
             Err((error, advice)) => return self.deny(error.into(), advice, &unread, clock().mono, effects),
         };
         if self.counters.cache_hits.get() >= HITS_WITHOUT_TICK {
             self.catch_up(clock(), sources, io, effects);
         }
-        if let Some(action) = self.decided_before(&digest, sources.trust.version, &id, clock, effects) {
+        let version = sources.trust.version;
+        if let Some(action) = self.decided_before(&identified.digest, version, &id, clock, effects) {
             return action;
         }
-        let now = clock();
+        self.decide(stream, request, identified, clock(), sources, io, effects)
+    }
+
+    /// Decides on a certificate that is not in the cache. A function apart, for what it needs would be set up for each request.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments, reason = "what the request and this worker bring along")]
+    fn decide(
+        &mut self,
+        stream: u32,
+        request: &impl Request,
+        Identified { digest, certificate: shown }: Identified,
+        now: Now,
+        sources: &mut TrustSources,
+        io: &mut Io<'_>,
+        effects: &mut Vec<Effect>,
+    ) -> Action {
         self.wall = now.wall;
         sources.open(io, now, effects);
-        let unparsed = Decided { digest: Some(&digest), ..unread };
+        let id = || request.id();
+        let unparsed = Decided { digest: Some(&digest), certificate: None, request_id: &id };
         let der = match shown.map_or_else(|| certificate(&self.policy.peer, &digest, request), Ok) {
             Ok(der) => der,
             Err((error, advice)) => return self.deny(error.into(), advice, &unparsed, now.mono, effects),
