@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Counts instructions and host calls of the built module. Arguments go to the tool: --write writes table and baseline.
+# Counts instructions and host calls of the built module, and gauges how long V8 compiles it. Arguments go to the tool: --write writes table and baseline.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -9,3 +9,5 @@ source .tools/wasm.sh
 # Two compilers make two modules: each has its own baseline.
 compiler=$(env "${WASM_ENV[@]}" rustc --version | cut -d' ' -f1,2)
 cargo run --quiet --locked -p bench --bin counts -- --compiler "$compiler" "$@"
+# Bytes mislead about it. 77: there is no Node to gauge it with.
+scripts/compile-gauge.sh || { code=$?; [[ $code -eq 77 ]] || exit "$code"; }

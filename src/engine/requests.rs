@@ -103,7 +103,7 @@ impl RequestHandler {
     ) -> Action {
         let id = || request.id();
         let unread = Decided { digest: None, certificate: None, request_id: &id };
-        let Identified { digest, certificate: shown } = match identify(&self.policy.peer, request) {
+        let identified = match identify(&self.policy.peer, request) {
             Ok(identified) => identified,
             Err((error, advice)) => return self.deny(error.into(), advice, &unread, io),
         };
@@ -112,12 +112,26 @@ impl RequestHandler {
             self.counters.flush(io);
             sources.catch_up(io);
         }
-        if let Some(action) = self.decided_before(&digest, sources.trust.version, &id, io) {
+        if let Some(action) = self.decided_before(&identified.digest, sources.trust.version, &id, io) {
             return action;
         }
+        self.decide(stream, request, identified, sources, io)
+    }
+
+    /// Decides on a certificate that is not in the cache. A function apart: what it needs would be set up for each request.
+    #[inline(never)]
+    fn decide(
+        &mut self,
+        stream: u32,
+        request: &impl Request,
+        Identified { digest, certificate: shown }: Identified,
+        sources: &mut TrustSources,
+        io: &mut Io<'_>,
+    ) -> Action {
         self.wall = io.now().wall;
         sources.open(io);
-        let unparsed = Decided { digest: Some(&digest), ..unread };
+        let id = || request.id();
+        let unparsed = Decided { digest: Some(&digest), certificate: None, request_id: &id };
         let der = match shown.map_or_else(|| certificate(&self.policy.peer, &digest, request), Ok) {
             Ok(der) => der,
             Err((error, advice)) => return self.deny(error.into(), advice, &unparsed, io),

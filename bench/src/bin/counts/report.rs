@@ -15,10 +15,12 @@ const MEMORY_TOLERANCE: u64 = 20;
 const UPDATE: &str = "make bench-counts";
 
 /// Budgets: a case, and the most instructions and host calls that it may take.
-const BUDGETS: [(&str, u64, u64); 1] = [("warm_allow", 4_000, 2)];
+const BUDGETS: [(&str, u64, u64); 2] = [("warm_allow", 2_650, 2), ("first_rsa4096", 426_000, 6)];
 
-/// Memory of a VM, in bytes; one that takes in a revocation list may have more.
+/// Memory of a VM, in bytes.
 const MEMORY: u64 = 4 * 1024 * 1024;
+/// What a CRL of 50,000 entries may add.
+const MEMORY_OF_CRL: u64 = 3_500_000;
 
 fn baseline() -> PathBuf {
     paths::workspace_root().join("bench/baseline.json")
@@ -89,8 +91,11 @@ pub fn compare(cases: &[Case], size: u64, compiler: &str) -> Result<String, Stri
 
 fn over_budget(cases: &[Case]) -> Vec<String> {
     let mut errors = Vec::new();
-    for case in cases.iter().filter(|case| !case.id.starts_with("crl_") && case.memory > MEMORY) {
-        errors.push(format!("{}: {} bytes of memory, the budget is {MEMORY}", case.id, case.memory));
+    for case in cases {
+        let budget = MEMORY + if case.id.starts_with("crl_") { MEMORY_OF_CRL } else { 0 };
+        if case.memory > budget {
+            errors.push(format!("{}: {} bytes of memory, the budget is {budget}", case.id, case.memory));
+        }
     }
     let first = |id| cases.iter().find(|case| case.id == id).map_or(0, |case| case.cost.instructions);
     let (plain, large) = (first("first_rsa4096"), first("first_large_policy"));
