@@ -10,11 +10,11 @@ use rcgen::{
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    Eku, KeyType,
-    crl::CrlBuilder,
-    der, keys,
-    leaf::{self, LeafBuilder},
-    pem_block,
+    der,
+    eku::{self, Eku},
+    keys::{self, KeyType},
+    serial::random_serial,
+    text::pem_block,
 };
 
 /// A certificate authority that can sign. Clones share the key.
@@ -42,16 +42,6 @@ impl Ca {
     /// Begins a CA; `name` names its cached key, so two CAs of one name and key type share the key.
     pub fn builder(name: &str) -> CaBuilder {
         CaBuilder::new(name)
-    }
-
-    /// Begins a leaf signed by this CA.
-    pub fn leaf(&self) -> LeafBuilder<'_> {
-        LeafBuilder::new(self)
-    }
-
-    /// Begins a revocation list of this CA.
-    pub fn crl(&self) -> CrlBuilder<'_> {
-        CrlBuilder::new(self)
     }
 
     /// From this CA up to its root, both included, as DER.
@@ -237,11 +227,11 @@ impl CaBuilder {
         (params.not_before, params.not_after) = (self.not_before, self.not_after);
         params.is_ca = self.is_ca;
         params.key_usages = self.key_usages;
-        params.extended_key_usages = leaf::ekus(&self.ekus);
+        params.extended_key_usages = eku::ekus(&self.ekus);
         params.key_identifier_method = self.key_id;
         params.use_authority_key_identifier_extension = parent.is_some();
         params.name_constraints = self.constraints;
-        params.serial_number = Some(self.serial.unwrap_or_else(super::random_serial).into());
+        params.serial_number = Some(self.serial.unwrap_or_else(random_serial).into());
         let issuer = parent.map_or_else(|| Issuer::from_params(&params, &key), Ca::issuer);
         let cert = match self.bogus_rsa {
             None => params.signed_by(&key, &issuer),

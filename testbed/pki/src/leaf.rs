@@ -1,8 +1,8 @@
 //! End-entity certificates, good ones and odd ones.
 
 use rcgen::{
-    CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose,
+    CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, IsCa, KeyIdMethod,
+    KeyUsagePurpose,
 };
 use rustls_pki_types::{
     CertificateDer,
@@ -12,9 +12,12 @@ use std::io;
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    Ca, KeyType,
+    ca::Ca,
     der::{self, SanTag},
-    keys, pem_block, sha256_hex,
+    eku::{Eku, ekus},
+    keys::{self, KeyType},
+    serial::random_serial,
+    text::{pem_block, sha256_hex},
 };
 
 const SUBJECT_ALT_NAME: [u64; 4] = [2, 5, 29, 17];
@@ -90,36 +93,6 @@ impl Leaf {
     }
 }
 
-/// Extended key usages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Eku {
-    /// `id-kp-clientAuth`
-    ClientAuth,
-    /// `id-kp-serverAuth`
-    ServerAuth,
-    /// `id-kp-emailProtection`
-    EmailProtection,
-    /// `id-kp-codeSigning`
-    CodeSigning,
-    /// `anyExtendedKeyUsage`
-    Any,
-    /// Any other.
-    Other(Vec<u64>),
-}
-
-pub(super) fn ekus(list: &[Eku]) -> Vec<ExtendedKeyUsagePurpose> {
-    list.iter()
-        .map(|eku| match eku {
-            Eku::ClientAuth => ExtendedKeyUsagePurpose::ClientAuth,
-            Eku::ServerAuth => ExtendedKeyUsagePurpose::ServerAuth,
-            Eku::EmailProtection => ExtendedKeyUsagePurpose::EmailProtection,
-            Eku::CodeSigning => ExtendedKeyUsagePurpose::CodeSigning,
-            Eku::Any => ExtendedKeyUsagePurpose::Any,
-            Eku::Other(oid) => ExtendedKeyUsagePurpose::Other(oid.clone()),
-        })
-        .collect()
-}
-
 /// Basic constraints of a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Basic {
@@ -151,8 +124,15 @@ pub struct LeafBuilder<'a> {
     authority_key_id: bool,
 }
 
+impl Ca {
+    /// Begins a leaf signed by this CA.
+    pub fn leaf(&self) -> LeafBuilder<'_> {
+        LeafBuilder::new(self)
+    }
+}
+
 impl<'a> LeafBuilder<'a> {
-    pub(super) fn new(ca: &'a Ca) -> Self {
+    fn new(ca: &'a Ca) -> Self {
         let now = OffsetDateTime::now_utc();
         Self {
             ca,
@@ -328,7 +308,7 @@ impl<'a> LeafBuilder<'a> {
         params.extended_key_usages = ekus(&self.ekus);
         params.use_authority_key_identifier_extension = self.authority_key_id;
         params.key_identifier_method = KeyIdMethod::Sha256;
-        params.serial_number = Some(self.serial.unwrap_or_else(super::random_serial).into());
+        params.serial_number = Some(self.serial.unwrap_or_else(random_serial).into());
         params.crl_distribution_points =
             self.crl_urls.into_iter().map(|url| CrlDistributionPoint { uris: vec![url] }).collect();
         if !self.sans.is_empty() {
