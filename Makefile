@@ -87,11 +87,12 @@ dist: ## Make what a release consists of: module, images, tool, schema, manifest
 reproducible: ## Build the module twice, in different directories, and compare
 	@scripts/reproducible.sh
 
-lint: ## Check formatting, clippy (host and wasm), dependencies (if cargo-deny is installed)
+lint: ## Check formatting, clippy (host and wasm), imports (no circles), dependencies (if cargo-deny is installed)
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/clippy-wasm.sh
+	@$(MAKE) --no-print-directory circles
 	@if cargo deny --version >/dev/null 2>&1; \
 		then set -x; cargo deny --locked check --hide-inclusion-graph bans licenses sources && \
 		cargo deny --locked --manifest-path fuzz/Cargo.toml check --hide-inclusion-graph bans licenses sources; \

@@ -8,6 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use testbed_pki::{Leaf, Pki, RegionPki};
 
 use crate::{
     client::{Client, ClientBuilder, SERVICE_HOST},
@@ -15,7 +16,6 @@ use crate::{
     envoy::{self, Envoy, EnvoyBuilder},
     genesys::Genesys,
     paths,
-    pki::{Leaf, Pki, RegionPki},
     upstream::Upstream,
 };
 

@@ -118,7 +118,7 @@ async fn authorities_vouch_by_signature_in_their_time_and_for_their_region_only(
         ("an impostor of the root", pki.impostor_leaf.clone(), "bad_signature"),
     ];
     check(&stage, "both", cases).await;
-    let line = stage.envoy.wait_for_log("this CA has expired and vouches for nobody", PATIENCE).await;
+    let line = stage.envoy.wait_for_log("this CA has expired and verifies no certificate", PATIENCE).await;
     assert!(line.expect("a warning").contains("expired-root"));
 }
 

@@ -7,22 +7,14 @@ use rcgen::{
     KeyIdMethod, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData, SignatureAlgorithm,
     SigningKey as _,
 };
-use rsa::{
-    RsaPrivateKey,
-    pkcs8::DecodePrivateKey as _,
-    pss::SigningKey,
-    rand_core::OsRng,
-    sha2::Sha256,
-    signature::{RandomizedSigner as _, SignatureEncoding as _},
-};
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    Eku, KeyType,
-    crl::CrlBuilder,
-    der, keys,
-    leaf::{self, Leaf, LeafBuilder},
-    pem_block,
+    der,
+    eku::{self, Eku},
+    keys::{self, KeyType},
+    serial::random_serial,
+    text::pem_block,
 };
 
 /// A certificate authority that can sign. Clones share the key.
@@ -35,7 +27,7 @@ pub struct Ca {
     /// The certificate.
     pub pem: String,
     params: Arc<CertificateParams>,
-    key: Arc<KeyPair>,
+    pub(super) key: Arc<KeyPair>,
     /// From this CA up to the root, this CA's certificate included.
     chain: Vec<Vec<u8>>,
 }
@@ -50,16 +42,6 @@ impl Ca {
     /// Begins a CA; `name` names its cached key, so two CAs of one name and key type share the key.
     pub fn builder(name: &str) -> CaBuilder {
         CaBuilder::new(name)
-    }
-
-    /// Begins a leaf signed by this CA.
-    pub fn leaf(&self) -> LeafBuilder<'_> {
-        LeafBuilder::new(self)
-    }
-
-    /// Begins a revocation list of this CA.
-    pub fn crl(&self) -> CrlBuilder<'_> {
-        CrlBuilder::new(self)
     }
 
     /// From this CA up to its root, both included, as DER.
@@ -91,30 +73,6 @@ impl Ca {
         let mut signature = vec![0];
         signature.extend(self.key.sign(tbs).expect("a signature"));
         der::sequence(&[tbs, algorithm, &der::tlv(0x03, &signature)])
-    }
-
-    /// The leaf, signed with RSA-PSS and SHA-256 by this CA, whose key has to be RSA.
-    ///
-    /// # Panics
-    /// If it is not.
-    #[must_use]
-    pub fn sign_pss(&self, leaf: &Leaf) -> Leaf {
-        // RFC 4055, section 3.1: the parameters name hash, mask generation and length of the salt.
-        let null = der::tlv(0x05, &[]);
-        let sha256 = der::sequence(&[&der::oid(&[2, 16, 840, 1, 101, 3, 4, 2, 1]), &null]);
-        let mask = der::sequence(&[&der::oid(&[1, 2, 840, 113_549, 1, 1, 8]), &sha256]);
-        let salt = der::tlv(0x02, &[32]);
-        let parameters =
-            der::sequence(&[&der::tlv(0xa0, &sha256), &der::tlv(0xa1, &mask), &der::tlv(0xa2, &salt)]);
-        let algorithm = der::sequence(&[&der::oid(&[1, 2, 840, 113_549, 1, 1, 10]), &parameters]);
-        let mut fields = der::children(&leaf.tbs());
-        // Version and serial number come before it.
-        fields[2].clone_from(&algorithm);
-        let tbs = der::sequence(&fields.iter().map(Vec::as_slice).collect::<Vec<_>>());
-        let key = RsaPrivateKey::from_pkcs8_der(self.key.serialized_der()).expect("an RSA key");
-        let signature = SigningKey::<Sha256>::new(key).sign_with_rng(&mut OsRng, &tbs).to_vec();
-        let signature = der::tlv(0x03, &[&[0][..], &signature].concat());
-        leaf.with_der(der::sequence(&[&tbs, &algorithm, &signature]))
     }
 }
 
@@ -269,11 +227,11 @@ impl CaBuilder {
         (params.not_before, params.not_after) = (self.not_before, self.not_after);
         params.is_ca = self.is_ca;
         params.key_usages = self.key_usages;
-        params.extended_key_usages = leaf::ekus(&self.ekus);
+        params.extended_key_usages = eku::ekus(&self.ekus);
         params.key_identifier_method = self.key_id;
         params.use_authority_key_identifier_extension = parent.is_some();
         params.name_constraints = self.constraints;
-        params.serial_number = Some(self.serial.unwrap_or_else(super::random_serial).into());
+        params.serial_number = Some(self.serial.unwrap_or_else(random_serial).into());
         let issuer = parent.map_or_else(|| Issuer::from_params(&params, &key), Ca::issuer);
         let cert = match self.bogus_rsa {
             None => params.signed_by(&key, &issuer),

@@ -6,7 +6,7 @@ use rcgen::{
 };
 use time::{Duration, OffsetDateTime};
 
-use super::{Ca, pem_block_of};
+use super::{ca::Ca, text::pem_block_of};
 
 /// Makes a revocation list; from [`Ca::crl`].
 ///
@@ -22,8 +22,15 @@ pub struct CrlBuilder<'a> {
     distribution_point: Option<(String, Option<CrlScope>)>,
 }
 
+impl Ca {
+    /// Begins a revocation list of this CA.
+    pub fn crl(&self) -> CrlBuilder<'_> {
+        CrlBuilder::new(self)
+    }
+}
+
 impl<'a> CrlBuilder<'a> {
-    pub(super) fn new(ca: &'a Ca) -> Self {
+    fn new(ca: &'a Ca) -> Self {
         let now = OffsetDateTime::now_utc();
         Self {
             ca,
@@ -35,7 +42,7 @@ impl<'a> CrlBuilder<'a> {
         }
     }
 
-    /// Revokes a serial number (big-endian, see [`super::serial_of`]).
+    /// Revokes a serial number (big-endian, see [`crate::serial_of`]).
     pub fn revoke(mut self, serial: &[u8]) -> Self {
         self.revoked.push(serial.to_vec());
         self

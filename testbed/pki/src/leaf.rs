@@ -1,8 +1,16 @@
 //! End-entity certificates, good ones and odd ones.
 
 use rcgen::{
-    CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose,
+    CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, IsCa, KeyIdMethod,
+    KeyUsagePurpose,
+};
+use rsa::{
+    RsaPrivateKey,
+    pkcs8::DecodePrivateKey as _,
+    pss::SigningKey,
+    rand_core::OsRng,
+    sha2::Sha256,
+    signature::{RandomizedSigner as _, SignatureEncoding as _},
 };
 use rustls_pki_types::{
     CertificateDer,
@@ -12,9 +20,12 @@ use std::io;
 use time::{Duration, OffsetDateTime};
 
 use super::{
-    Ca, KeyType,
+    ca::Ca,
     der::{self, SanTag},
-    keys, pem_block, sha256_hex,
+    eku::{Eku, ekus},
+    keys::{self, KeyType},
+    serial::random_serial,
+    text::{pem_block, sha256_hex},
 };
 
 const SUBJECT_ALT_NAME: [u64; 4] = [2, 5, 29, 17];
@@ -90,36 +101,6 @@ impl Leaf {
     }
 }
 
-/// Extended key usages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Eku {
-    /// `id-kp-clientAuth`
-    ClientAuth,
-    /// `id-kp-serverAuth`
-    ServerAuth,
-    /// `id-kp-emailProtection`
-    EmailProtection,
-    /// `id-kp-codeSigning`
-    CodeSigning,
-    /// `anyExtendedKeyUsage`
-    Any,
-    /// Any other.
-    Other(Vec<u64>),
-}
-
-pub(super) fn ekus(list: &[Eku]) -> Vec<ExtendedKeyUsagePurpose> {
-    list.iter()
-        .map(|eku| match eku {
-            Eku::ClientAuth => ExtendedKeyUsagePurpose::ClientAuth,
-            Eku::ServerAuth => ExtendedKeyUsagePurpose::ServerAuth,
-            Eku::EmailProtection => ExtendedKeyUsagePurpose::EmailProtection,
-            Eku::CodeSigning => ExtendedKeyUsagePurpose::CodeSigning,
-            Eku::Any => ExtendedKeyUsagePurpose::Any,
-            Eku::Other(oid) => ExtendedKeyUsagePurpose::Other(oid.clone()),
-        })
-        .collect()
-}
-
 /// Basic constraints of a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Basic {
@@ -151,8 +132,39 @@ pub struct LeafBuilder<'a> {
     authority_key_id: bool,
 }
 
+impl Ca {
+    /// Begins a leaf signed by this CA.
+    pub fn leaf(&self) -> LeafBuilder<'_> {
+        LeafBuilder::new(self)
+    }
+
+    /// The leaf, signed with RSA-PSS and SHA-256 by this CA, whose key has to be RSA.
+    ///
+    /// # Panics
+    /// If it is not.
+    #[must_use]
+    pub fn sign_pss(&self, leaf: &Leaf) -> Leaf {
+        // RFC 4055, section 3.1: the parameters name hash, mask generation and length of the salt.
+        let null = der::tlv(0x05, &[]);
+        let sha256 = der::sequence(&[&der::oid(&[2, 16, 840, 1, 101, 3, 4, 2, 1]), &null]);
+        let mask = der::sequence(&[&der::oid(&[1, 2, 840, 113_549, 1, 1, 8]), &sha256]);
+        let salt = der::tlv(0x02, &[32]);
+        let parameters =
+            der::sequence(&[&der::tlv(0xa0, &sha256), &der::tlv(0xa1, &mask), &der::tlv(0xa2, &salt)]);
+        let algorithm = der::sequence(&[&der::oid(&[1, 2, 840, 113_549, 1, 1, 10]), &parameters]);
+        let mut fields = der::children(&leaf.tbs());
+        // Version and serial number come before it.
+        fields[2].clone_from(&algorithm);
+        let tbs = der::sequence(&fields.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let key = RsaPrivateKey::from_pkcs8_der(self.key.serialized_der()).expect("an RSA key");
+        let signature = SigningKey::<Sha256>::new(key).sign_with_rng(&mut OsRng, &tbs).to_vec();
+        let signature = der::tlv(0x03, &[&[0][..], &signature].concat());
+        leaf.with_der(der::sequence(&[&tbs, &algorithm, &signature]))
+    }
+}
+
 impl<'a> LeafBuilder<'a> {
-    pub(super) fn new(ca: &'a Ca) -> Self {
+    fn new(ca: &'a Ca) -> Self {
         let now = OffsetDateTime::now_utc();
         Self {
             ca,
@@ -328,7 +340,7 @@ impl<'a> LeafBuilder<'a> {
         params.extended_key_usages = ekus(&self.ekus);
         params.use_authority_key_identifier_extension = self.authority_key_id;
         params.key_identifier_method = KeyIdMethod::Sha256;
-        params.serial_number = Some(self.serial.unwrap_or_else(super::random_serial).into());
+        params.serial_number = Some(self.serial.unwrap_or_else(random_serial).into());
         params.crl_distribution_points =
             self.crl_urls.into_iter().map(|url| CrlDistributionPoint { uris: vec![url] }).collect();
         if !self.sans.is_empty() {

@@ -2,7 +2,12 @@
 
 use time::Duration;
 
-use super::{Ca, Eku, KeyType, Leaf, LeafBuilder};
+use super::{
+    ca::Ca,
+    eku::Eku,
+    keys::KeyType,
+    leaf::{Leaf, LeafBuilder},
+};
 
 /// A row of Genesys Cloud's region catalogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

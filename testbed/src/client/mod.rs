@@ -9,6 +9,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Request;
 use rustls::{ClientConfig, pki_types::ServerName};
+use testbed_pki::{Ca, Leaf};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
@@ -21,7 +22,6 @@ pub use error::Error;
 pub use rustls::AlertDescription;
 pub use tls::TlsVersions;
 
-use crate::pki::{Ca, Leaf};
 use connection::Parts;
 use spy::{AlertSlot, Spy};
 

@@ -11,8 +11,9 @@ use rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime},
     sign::CertifiedKey,
 };
+use testbed_pki::Leaf;
 
-use crate::{pki::Leaf, tls};
+use crate::tls;
 
 /// Which TLS versions a client offers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

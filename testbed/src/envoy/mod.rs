@@ -25,9 +25,8 @@ use crate::{
     client::Client,
     net::{LOOPBACK, ReservedPort},
 };
-use process::Process;
+use process::{POLL, Process};
 
-const POLL: Duration = Duration::from_millis(20);
 /// How long the admin interface may take: while Envoy compiles a module its main thread does nothing else.
 const ADMIN: Duration = Duration::from_mins(1);
 
@@ -102,6 +101,12 @@ impl EnvoyBuilder {
     pub fn arg(mut self, arg: &str) -> Self {
         self.args.push(arg.into());
         self
+    }
+
+    /// This wall clock, instead of the system's.
+    pub fn wall_clock(self, clock: &WallClock) -> Self {
+        let envoy = self.env("LD_PRELOAD", &clock.library.to_string_lossy());
+        envoy.env("WALL_CLOCK_SHIFT", &clock.shift.to_string_lossy())
     }
 
     /// How long it may take to become ready (30 s unless set).

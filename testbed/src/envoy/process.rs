@@ -11,6 +11,9 @@ use std::{
 
 use crate::paths;
 
+/// The pause between two looks at a condition.
+pub(super) const POLL: Duration = Duration::from_millis(20);
+
 /// Where the Envoy binary is: `ENVOY`, else the workspace's own under `.tools`, else PATH.
 pub fn binary() -> Result<PathBuf, String> {
     if let Some(path) = std::env::var_os("ENVOY").map(PathBuf::from) {
@@ -107,7 +110,7 @@ impl Process {
                 self.kill();
                 return true;
             }
-            tokio::time::sleep(super::POLL).await;
+            tokio::time::sleep(POLL).await;
         }
         self.kill();
         false

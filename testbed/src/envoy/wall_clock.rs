@@ -7,14 +7,12 @@ use std::{
     process::Command,
 };
 
-use super::EnvoyBuilder;
-
 /// Envoy's wall clock: a library between Envoy and the system moves it. The clock that intervals are measured by stays as it
 /// is, as it does when a host's clock is set.
 #[derive(Debug)]
 pub struct WallClock {
-    library: PathBuf,
-    shift: PathBuf,
+    pub(super) library: PathBuf,
+    pub(super) shift: PathBuf,
 }
 
 impl WallClock {
@@ -45,13 +43,5 @@ impl WallClock {
         // In place: Envoy has the file mapped.
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(&self.shift)?;
         file.write_all_at(&ahead.to_ne_bytes(), 0)
-    }
-}
-
-impl EnvoyBuilder {
-    /// This wall clock, instead of the system's.
-    pub fn wall_clock(self, clock: &WallClock) -> Self {
-        let envoy = self.env("LD_PRELOAD", &clock.library.to_string_lossy());
-        envoy.env("WALL_CLOCK_SHIFT", &clock.shift.to_string_lossy())
     }
 }

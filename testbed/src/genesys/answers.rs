@@ -1,57 +1,16 @@
 //! The answers of the login and API hosts.
 
-use std::time::{Duration, Instant};
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::{
+    errors::{api_error, oauth_error},
     log::Endpoint,
     state::{Listing, RegionState, Status},
 };
 use crate::http1::{Answer, Request};
 
 pub(super) const CERTIFICATES: &str = "/api/v2/integrations/actions/certificates";
-
-/// The API's `ErrorBody`.
-pub(super) fn error_body(status: u16, code: &str, message: &str) -> Value {
-    json!({
-        "message": message,
-        "code": code,
-        "status": status,
-        "contextId": "5f0c9a4e-0000-4000-8000-000000000000",
-        "details": [],
-        "errors": [],
-    })
-}
-
-fn api_error(status: u16, code: &str, message: &str) -> Answer {
-    Answer::new(status, "application/json", error_body(status, code, message).to_string())
-}
-
-fn oauth_error(status: u16, error: &str, description: &str) -> Answer {
-    let body = json!({"error": error, "description": description, "error_description": description});
-    Answer::new(status, "application/json", body.to_string())
-}
-
-/// A bare status as the endpoint would dress it.
-pub(super) fn scripted_status(endpoint: Endpoint, status: u16) -> Answer {
-    let code = match status {
-        400 => "bad.request",
-        401 => "bad.credentials",
-        403 => "missing.permissions",
-        404 => "not.found",
-        429 => "too.many.requests.retry.after",
-        503 => "service.unavailable",
-        504 => "gateway.timeout",
-        _ => "internal.server.error",
-    };
-    match endpoint {
-        Endpoint::Token => oauth_error(status, &code.replace('.', "_"), "scripted"),
-        Endpoint::Crl => Answer::new(status, "text/plain", "scripted"),
-        _ => api_error(status, code, "scripted"),
-    }
-}
 
 /// Which service a request on the TLS port is for.
 pub(super) fn endpoint(request: &Request, login_host: bool) -> Endpoint {
@@ -179,10 +138,4 @@ fn everything(region: &RegionState) -> Value {
         "lastUri": uri(None, 1),
         "selfUri": uri(None, 1),
     })
-}
-
-/// How long a token of this `expires_in` is honoured.
-pub(super) fn honoured(expires_in: Option<&Value>) -> Option<Instant> {
-    let seconds = expires_in.and_then(Value::as_u64).unwrap_or(86_400).min(172_800);
-    Instant::now().checked_add(Duration::from_secs(seconds))
 }

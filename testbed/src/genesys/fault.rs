@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{answers, log::Endpoint};
+use super::{errors, log::Endpoint};
 use crate::http1::Answer;
 
 /// A misbehaviour that replaces, delays or breaks an answer.
@@ -60,7 +60,7 @@ impl Fault {
 
     /// The API's error body with a code such as `missing.permissions`.
     pub fn api_error(status: u16, code: &str) -> Self {
-        Self::json(status, &answers::error_body(status, code, "scripted"))
+        Self::json(status, &errors::error_body(status, code, "scripted"))
     }
 
     /// The login host's error, e.g. 400 `invalid_client`.
@@ -74,7 +74,7 @@ impl Fault {
         let seconds = retry_after.map(|s| s.to_string());
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(seconds.as_deref().map(|s| ("retry-after", s)));
-        let body = answers::error_body(429, "too.many.requests.retry.after", "Rate limit exceeded");
+        let body = errors::error_body(429, "too.many.requests.retry.after", "Rate limit exceeded");
         Self::respond(429, &headers, body.to_string())
     }
 
@@ -105,7 +105,7 @@ impl Fault {
             Self::Respond { status, headers, body } => {
                 Answer { status: *status, headers: headers.clone(), body: body.clone() }
             }
-            Self::Status(status) => answers::scripted_status(endpoint, *status),
+            Self::Status(status) => errors::scripted_status(endpoint, *status),
             Self::Body(body) => Answer { body: body.clone(), ..usual },
             Self::Headers(more) => {
                 Answer { headers: usual.headers.into_iter().chain(more.iter().cloned()).collect(), ..usual }

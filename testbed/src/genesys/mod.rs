@@ -2,6 +2,7 @@
 //! revocation lists. It answers as the real ones do, until told to misbehave.
 
 mod answers;
+mod errors;
 mod fault;
 mod log;
 mod server;
@@ -12,13 +13,14 @@ use std::{
     io,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use serde_json::Value;
+use testbed_pki::Pki;
 use tokio::{sync::watch, task::JoinHandle};
 
 pub use fault::{Fault, Gate};
@@ -26,25 +28,9 @@ pub use log::{Endpoint, NotSeen, Seen};
 pub use state::{Credentials, Entity, Status};
 pub use tls::ServerIdentity;
 
-use crate::{
-    net::{LOOPBACK, ReservedPort},
-    pki::Pki,
-};
+use crate::net::{LOOPBACK, ReservedPort};
 use fault::Rule;
-use state::{Listing, RegionState, State};
-
-#[derive(Debug)]
-pub(crate) struct Inner {
-    state: Mutex<State>,
-    log: log::Log,
-    connections: AtomicU64,
-}
-
-impl Inner {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use state::{Inner, Listing, RegionState, State};
 
 #[derive(Debug)]
 struct Shared {

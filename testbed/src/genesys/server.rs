@@ -19,9 +19,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Inner, answers,
+    answers, errors,
     fault::{self, Fault},
     log::{Endpoint, Seen},
+    state::Inner,
 };
 use crate::http1::{Answer, Reader, Request};
 
@@ -219,7 +220,7 @@ impl Connection {
         let answer = match endpoint {
             Endpoint::Token => answers::token(request, region),
             Endpoint::Current | Endpoint::Upcoming => answers::certificates(request, region),
-            Endpoint::Crl | Endpoint::Other => answers::scripted_status(endpoint, 404),
+            Endpoint::Crl | Endpoint::Other => errors::scripted_status(endpoint, 404),
         };
         answer.header("ININ-Correlation-Id", format!("00000000-0000-4000-8000-{:012}", self.inner.log.len()))
     }

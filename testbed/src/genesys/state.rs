@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    time::Instant,
+    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    time::{Duration, Instant},
 };
 
 use serde_json::{Map, Value};
+use testbed_pki::{Leaf, Region, RegionPki, pem_block};
 
-use super::{answers, fault::Rule};
-use crate::pki::{Leaf, Region, RegionPki, pem_block};
+use super::{fault::Rule, log::Log};
 
 /// The OAuth client of one region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,7 +161,7 @@ impl RegionState {
     pub fn new_token(&mut self) -> String {
         self.issued += 1;
         let token = format!("token-{}-{}", self.region.id, self.issued);
-        self.tokens.insert(token.clone(), answers::honoured(self.expires_in.as_ref()));
+        self.tokens.insert(token.clone(), honoured(self.expires_in.as_ref()));
         token
     }
 
@@ -198,5 +199,25 @@ impl State {
             _ => return None,
         };
         self.regions.iter_mut().find(|r| r.region.domain == domain).map(|region| (region, login))
+    }
+}
+
+/// How long a token of this `expires_in` is honoured.
+fn honoured(expires_in: Option<&Value>) -> Option<Instant> {
+    let seconds = expires_in.and_then(Value::as_u64).unwrap_or(86_400).min(172_800);
+    Instant::now().checked_add(Duration::from_secs(seconds))
+}
+
+/// What the connections share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub state: Mutex<State>,
+    pub log: Log,
+    pub connections: AtomicU64,
+}
+
+impl Inner {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

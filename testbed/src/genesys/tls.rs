@@ -11,12 +11,10 @@ use rustls::{
     server::{ClientHello, NoServerSessionStorage, ResolvesServerCert},
     sign::CertifiedKey,
 };
+use testbed_pki::{Ca, Eku, KeyType, Leaf};
 use time::Duration;
 
-use crate::{
-    pki::{Ca, Eku, KeyType, Leaf},
-    tls,
-};
+use crate::tls;
 
 /// What a host presents in the TLS handshake.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -16,7 +16,7 @@ use testbed::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::resolve;
+use crate::addresses::resolve;
 
 /// How long an Envoy that just started may take to fetch its first pins.
 const START: Duration = Duration::from_mins(1);

@@ -7,22 +7,21 @@
 //! compose healthy HOST:PORT     whether somebody listens there
 //! ```
 
+mod addresses;
 mod callers;
 mod stand_in;
 
 use std::{
     env,
     io::{Error, Result},
-    net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::ExitCode,
 };
 
+use addresses::everywhere;
 use testbed::Upstream;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 
-const API_PORT: u16 = 443;
-const CRL_PORT: u16 = 8080;
 const SERVICE_PORT: u16 = 8080;
 
 #[tokio::main]
@@ -54,13 +53,4 @@ async fn main() -> ExitCode {
 async fn service(port: u16) -> Result<()> {
     let _service = Upstream::start_at(everywhere(port)).await?;
     std::future::pending().await
-}
-
-/// A port on all interfaces: the other containers come through one that is not known here.
-fn everywhere(port: u16) -> SocketAddr {
-    (Ipv4Addr::UNSPECIFIED, port).into()
-}
-
-async fn resolve(addr: &str) -> Result<SocketAddr> {
-    lookup_host(addr).await?.next().ok_or_else(|| Error::other(format!("{addr} has no address")))
 }

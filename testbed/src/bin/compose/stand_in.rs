@@ -8,7 +8,10 @@ use std::{
 use serde_json::Value;
 use testbed::{Genesys, Pki, client::SERVICE_HOST, config};
 
-use crate::{API_PORT, CRL_PORT, callers::CALLERS, everywhere};
+use crate::{addresses::everywhere, callers::CALLERS};
+
+const API_PORT: u16 = 443;
+const CRL_PORT: u16 = 8080;
 
 /// Where the directory is mounted in Envoy's container, as the shipped configuration expects it.
 const MOUNTED: &str = "/etc/envoy/certs";

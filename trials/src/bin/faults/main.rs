@@ -5,11 +5,8 @@ mod faults;
 mod run;
 mod written;
 
-use std::{
-    fs,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use run::{AT_MOST, Options, Run};
+use std::{fs, process::ExitCode, time::Instant};
 use testbed::{envoy, paths};
 use trials::{Failure, report::thousands};
 
@@ -31,15 +28,6 @@ Environment:
 
 Writes docs/faults.md if nothing was wrong. Exit status: 0 if nothing was wrong or lost, 1 otherwise.
 ";
-
-/// How long it may take altogether.
-const AT_MOST: Duration = Duration::from_mins(40);
-
-#[derive(Debug)]
-pub struct Options {
-    pub requests: u64,
-    pub only: Option<String>,
-}
 
 fn main() -> ExitCode {
     let options = match options(std::env::args().skip(1)) {
@@ -87,7 +75,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, St
 async fn trial(options: &Options) -> Result<ExitCode, Failure> {
     let began = Instant::now();
     println!("Envoy {}, module {}", envoy::full_version(), paths::find_wasm_module()?.display());
-    let mut run = run::Run::start(options).await?;
+    let mut run = Run::start(options).await?;
     let outcome = faults::all(&mut run).await;
     run.finish().await?;
     outcome?;

@@ -1,6 +1,5 @@
 //! One run: the stage, the traffic, and the phases so far.
 
-use crate::Options;
 use std::{
     io::Write as _,
     sync::Arc,
@@ -17,6 +16,8 @@ use trials::{
     traffic::{Tally, Traffic},
 };
 
+/// How long the whole trial may take.
+pub const AT_MOST: Duration = Duration::from_mins(40);
 /// Workers of Envoy, and requests under way at any time.
 pub const WORKERS: u32 = 4;
 pub const LANES: usize = 4;
@@ -24,6 +25,12 @@ pub const LANES: usize = 4;
 const SETTLED: u64 = 60;
 /// Then this long, since a worker that nobody asked meanwhile may learn of it a tick later.
 const GRACE: Duration = Duration::from_millis(1500);
+
+#[derive(Debug)]
+pub struct Options {
+    pub requests: u64,
+    pub only: Option<String>,
+}
 
 /// What the documentation announces for a fault: in words, and how to tell it.
 pub type Exception = (&'static str, fn(&Outcome) -> bool);
@@ -75,7 +82,7 @@ impl Run {
             ("vandal_of_hard_lists", noise(shared_data::list_keys(&world, &hard_policy(&world))?)),
         ];
         drop(world);
-        let plan = Plan { workers: WORKERS, lifetime: crate::AT_MOST, hot_restart: true, others };
+        let plan = Plan { workers: WORKERS, lifetime: AT_MOST, hot_restart: true, others };
         let stage = Stage::start(plan).await?;
         let fated = Fated::new(&stage.world);
         stage.api_names(&[&fated.digicert[0]], &[]);

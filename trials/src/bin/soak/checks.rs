@@ -1,7 +1,7 @@
 //! What has to hold at the end.
 
 use crate::{
-    Soak, WORKERS,
+    record::{Soak, WORKERS},
     sample::{SERIES, Sample},
 };
 use trials::report::thousands;
@@ -78,7 +78,7 @@ pub fn all(soak: &Soak) -> Vec<Check> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Events;
+    use crate::record::Events;
     use std::time::Duration;
     use trials::traffic::Tally;
 

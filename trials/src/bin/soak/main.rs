@@ -3,9 +3,11 @@
 #![allow(clippy::doc_markdown, reason = "names of the field such as DigiCert")]
 
 mod checks;
+mod record;
 mod sample;
 mod written;
 
+use record::{Events, LANES, Soak, WORKERS};
 use sample::Sample;
 use serde_json::json;
 use std::{
@@ -21,7 +23,7 @@ use trials::{
     outcome::Outcome,
     shared_data,
     stage::{Plan, Stage, hard_policy, policy},
-    traffic::{Tally, Traffic},
+    traffic::Traffic,
 };
 
 const HELP: &str = "\
@@ -40,28 +42,8 @@ Environment:
 Writes docs/soak.md if nothing was wrong. Exit status: 0 if nothing was wrong, 1 otherwise.
 ";
 
-const WORKERS: u32 = 2;
-const LANES: usize = 2;
 /// What is written down says so much.
 const DOCUMENTED: u64 = 20;
-
-/// What happened, besides requests.
-#[derive(Debug, Default)]
-struct Events {
-    rotations: u64,
-    lists: u64,
-    reloads: u64,
-}
-
-/// The whole run.
-struct Soak {
-    minutes: u64,
-    samples: Vec<Sample>,
-    events: Events,
-    tally: Tally,
-    /// Lines of Envoy's log: of refusals, and all others.
-    lines: [u64; 2],
-}
 
 fn main() -> ExitCode {
     if std::env::args().len() > 1 {

@@ -1,8 +1,8 @@
 //! The result, as it is printed and as it stands in the documentation.
 
 use crate::{
-    LANES, Soak, WORKERS,
     checks::Check,
+    record::{LANES, Soak, WORKERS},
     sample::{SERIES, Sample},
 };
 use std::fmt::Write as _;

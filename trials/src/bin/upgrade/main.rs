@@ -5,7 +5,7 @@ mod run;
 mod scene;
 
 use run::Step;
-use scene::{Way, read};
+use scene::{AT_MOST, Modules, Way, read};
 use std::{
     path::PathBuf,
     process::ExitCode,
@@ -32,16 +32,6 @@ Environment:
 
 Exit status: 0 if no verdict was wrong and no request was lost, 1 otherwise.
 ";
-
-/// How long it may take altogether.
-const AT_MOST: Duration = Duration::from_mins(8);
-
-/// The bytes of both.
-#[derive(Debug)]
-struct Modules {
-    old: Vec<u8>,
-    new: Vec<u8>,
-}
 
 fn main() -> ExitCode {
     if std::env::args().len() > 1 {

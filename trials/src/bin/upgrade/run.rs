@@ -1,10 +1,8 @@
 //! The steps of an upgrade and of the way back, and what the traffic had to say about each.
 
-use crate::{
-    Modules,
-    scene::{
-        API, BY_CA, BY_DIGICERT, NEW, OLD, Scene, Setup, Way, asks_host, not_loaded, signature_unavailable,
-    },
+use crate::scene::{
+    API, BY_CA, BY_DIGICERT, Modules, NEW, OLD, Scene, Setup, Way, asks_host, not_loaded,
+    signature_unavailable,
 };
 use std::{
     sync::Arc,

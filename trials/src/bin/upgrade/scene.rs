@@ -1,6 +1,5 @@
 //! One Envoy with three doors, each with another kind of trust for DigiCert's certificate, and the callers of each.
 
-use crate::{AT_MOST, Modules};
 use serde_json::{Map, Value, json};
 use std::{
     path::{Path, PathBuf},
@@ -16,6 +15,9 @@ use trials::{
     stage::{FILE, PATIENCE, REGION},
     traffic::Traffic,
 };
+
+/// How long the whole trial may take.
+pub const AT_MOST: Duration = Duration::from_mins(8);
 
 /// The doors: an explicit pin, `issuers` with `pins: [api]`, and `pins: [api]` alone. The Genesys CA is trusted at each.
 pub const DOORS: [&str; 3] = ["pinned", "issuers", "api"];
@@ -35,6 +37,13 @@ const WORKERS: u32 = 2;
 const LANES: usize = 4;
 const PAUSE: Duration = Duration::from_millis(4);
 const FILTER: &str = "envoy.filters.http.wasm";
+
+/// The bytes of the old module and of the new one.
+#[derive(Debug)]
+pub struct Modules {
+    pub old: Vec<u8>,
+    pub new: Vec<u8>,
+}
 
 /// How a new configuration gets to Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
