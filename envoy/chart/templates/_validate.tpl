@@ -25,10 +25,12 @@
 {{- $mode := .Values.revocation.mode -}}
 {{- if and (eq $mode "off") .Values.revocation.lists }}{{ fail "revocation.lists: mode is off, so nothing reads them: set revocation.mode to soft or hard" }}{{ end -}}
 {{- if and (ne $mode "off") (not .Values.revocation.lists) }}{{ fail "revocation.mode: there is no list: set revocation.lists, or mode off" }}{{ end -}}
+{{- range .Values.regions -}}
+{{- if and (ne $mode "off") .digicert (not .digicert.issuers) }}{{ fail (printf "revocation: %s has no digicert.issuers, whose signature a list is verified with: set them" .id) }}{{ end -}}
+{{- end -}}
 {{- range $list := .Values.revocation.lists -}}
 {{- if not (has .region $ids) }}{{ fail (printf "revocation.lists: %s is not among regions" .region) }}{{ end -}}
 {{- range $.Values.regions -}}
-{{- if and (eq .id $list.region) (eq $list.authority "digicert") (not (.digicert | default dict).issuers) }}{{ fail (printf "revocation.lists: %s has no digicert.issuers, whose signature the list is verified with: set them" .id) }}{{ end -}}
 {{- if and (eq .id $list.region) (eq $list.authority "genesys") (not (.genesys | default dict).caCertificates) }}{{ fail (printf "revocation.lists: %s has no genesys.caCertificates, whose signature the list is verified with: set them" .id) }}{{ end -}}
 {{- end -}}
 {{- end -}}
