@@ -203,7 +203,7 @@ impl Gateway {
             self.matrix(&format!("state {state}"), expected).await;
         }
         self.report.title("metrics of each alert");
-        let scrape = sh("ip", "netns exec own curl -s -m 10 http://127.0.0.1:19001/stats/prometheus")?;
+        let scrape = scrape()?;
         for name in [
             "genesys_mtls_enforcing{genesys_policy=\"default\"}",
             "genesys_mtls_decisions{",
@@ -257,4 +257,17 @@ impl Gateway {
         }
         Ok(())
     }
+}
+
+/// Envoy's metrics. This provider has their port chosen by the system: it is the one that answers so.
+fn scrape() -> Result<String, Failure> {
+    for line in sh("ip", "netns exec own ss -Hltn")?.lines() {
+        let address = line.split_whitespace().nth(3).unwrap_or_default();
+        let port = address.rsplit(':').next().unwrap_or_default();
+        let url = format!("netns exec own curl -s -m 10 http://127.0.0.1:{port}/stats/prometheus");
+        if let Some(text) = sh("ip", &url).ok().filter(|text| text.contains("genesys_mtls_")) {
+            return Ok(text);
+        }
+    }
+    Err("no port shows metrics".into())
 }
