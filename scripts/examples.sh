@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Writes what is made of envoy/chart: its copies of other files, and envoy/examples/*/{shadow,enforce}.yaml from the values beside them.
+# Writes what is made of envoy/chart: its copies of other files, and envoy/examples/*/{shadow,enforce}.yaml from values.yaml there.
 # Needs helm: .tools/mesh/helm (scripts/mesh.sh helm), or the one on PATH.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,6 +1,6 @@
 //! `envoy/observability` and the README's tables, against the one table of metrics, and by Prometheus' own tool.
 
-use super::table::{ENVOYS, METRICS};
+use super::table::{ENVOYS, MESHES, METRICS};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -101,6 +101,7 @@ fn alerts_and_dashboard_use_metrics_and_labels_that_are_exported_and_every_metri
             let known = metrics.contains(word)
                 || labels.contains(word)
                 || ENVOYS.contains(&word)
+                || MESHES.contains(&word)
                 || word == "envoy_rbac_http_prefix";
             assert!(known, "{word} in {expression}");
             shown.insert(word.to_owned());

@@ -255,6 +255,47 @@ impl Gateway {
             self.apply(&values, |_| {})?;
             self.matrix(&format!("profile {profile}"), expected).await;
         }
+        self.shared_gateway().await
+    }
+
+    /// A Gateway with a second listener, of another host and without client certificates.
+    async fn shared_gateway(&mut self) -> Result<(), Failure> {
+        self.report.title("one host of a shared gateway");
+        let own = manifests::render(&tool("helm"), NAMESPACE, &self.values()?)?;
+        let mut proxy = manifests::kind(&own, "EnvoyProxy")[0].clone();
+        proxy["spec"]["mergeBackends"] = json!({});
+        proxy["spec"]["provider"] = json!({"type": "Host", "host": {"envoyVersion": VERSION}});
+        let mut gateway = manifests::kind(&own, "Gateway")[0].clone();
+        gateway["spec"]["listeners"].as_array_mut().ok_or("listeners")?.push(json!({
+            "name": "other", "port": 443, "protocol": "HTTPS", "hostname": "other.example",
+            "tls": {"mode": "Terminate", "certificateRefs": [{"name": "genesys-ingress"}]},
+        }));
+        let route = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": {"name": "other", "namespace": NAMESPACE},
+            "spec": {"parentRefs": [{"name": "genesys-ingress", "sectionName": "other"}], "hostnames": ["other.example"],
+                "rules": [{"backendRefs": [{"group": "gateway.envoyproxy.io", "kind": "Backend", "name": "service", "port": 8080}]}]}});
+        let theirs = [proxy, gateway, route];
+        let mut values = self.values()?;
+        values["gateway"] = json!({"use": "shared", "listener": "https"});
+        let other = |world: &World| {
+            client(world, pod("own"), 443, "none").sni("other.example").host_header("other.example")
+        };
+        for (state, expected) in [("D", ENFORCED), ("A", OPEN), ("D", ENFORCED)] {
+            values["rollout"] = state.into();
+            self.apply(&values, |all| all.extend(theirs.clone()))?;
+            self.matrix(&format!("state {state}"), expected).await;
+            let client = other(&self.world);
+            let got = settle("200".to_owned(), async || ask(client.clone()).await).await;
+            self.report.row("... other.example", &got, &"200".to_owned());
+        }
+        let fronted = client(&self.world, pod("own"), 443, "none").sni("other.example");
+        self.report.row("our Host behind the name other.example", &ask(fronted).await, &"404".to_owned());
+        self.apply(&values, |all| {
+            all.retain(|manifest| manifest["kind"] != "EnvoyExtensionPolicy");
+            all.extend(theirs.clone());
+        })?;
+        self.matrix("the extension policy deleted", CLOSED).await;
+        self.report.row("... other.example", &ask(other(&self.world)).await, &"200".to_owned());
         Ok(())
     }
 }

@@ -1,6 +1,17 @@
 //! The rows of Istio: the chart's output on a live gateway, asked by every caller.
 
-use std::{collections::BTreeSet, fs, net::Ipv4Addr, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::Ipv4Addr,
+    path::PathBuf,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 use testbed::{Client, Upstream, World, config, manifests, paths, upstream::echoed};
@@ -48,10 +59,10 @@ pub async fn run_rows() -> Result<Report, Failure> {
         Ok(()) => mesh.rows().await,
         Err(error) => Err(error),
     };
-    match ran {
-        Ok(()) => Ok(mesh.report),
-        Err(error) => Err(format!("{error}; logs are in {}", mesh.world.keep().display()).into()),
+    if std::env::var_os("GENESYS_MTLS_MESH_KEEP").is_some() || ran.is_err() {
+        eprintln!("==> logs are in {}", mesh.world.keep().display());
     }
+    ran.map(|()| mesh.report)
 }
 
 impl Mesh {
@@ -119,7 +130,9 @@ impl Mesh {
         self.kubernetes.uninstall(NAMESPACE)?;
         self.shared_gateway().await?;
         self.kubernetes.uninstall(NAMESPACE)?;
-        self.gateway_api().await
+        self.gateway_api().await?;
+        self.kubernetes.uninstall(NAMESPACE)?;
+        self.own_deployment().await
     }
 
     async fn own_gateway(&mut self) -> Result<(), Failure> {
@@ -167,6 +180,24 @@ impl Mesh {
         self.report.title("metrics of each alert");
         let missing = missing_metrics(&gateway.metrics()?);
         self.report.row("names that the scrape lacks", &missing, &BTreeSet::new());
+
+        self.report.title("changes under traffic");
+        let with = |pointer: &str, value: Value| {
+            let mut changed = values.clone();
+            let (parent, key) = pointer.rsplit_once('/').unwrap_or_default();
+            changed.pointer_mut(parent).expect("values")[key] = value;
+            changed
+        };
+        for (what, changed) in [
+            ("the filter's configuration", with("/policy/identity", json!({}))),
+            ("... back", values.clone()),
+            ("roll-out D to B", with("/rollout", json!("B"))),
+            ("... and D", values.clone()),
+            ("the access log, by the listener", with("/accessLog", json!(false))),
+            ("... back", values.clone()),
+        ] {
+            self.under_traffic(what, &changed).await?;
+        }
 
         self.report.title("TLS profiles, guard, port 80, headers");
         let strict = ["200", "200", "403 wrong_name", "TLS", "TLS"];
@@ -347,6 +378,77 @@ impl Mesh {
         }
         self.kubernetes.kubectl(&format!("delete wasmplugin genesys-mtls -n {NAMESPACE}"))?;
         self.matrix("the WasmPlugin deleted", "api", CLOSED).await;
+        Ok(())
+    }
+
+    /// A Gateway of the Gateway API whose Deployment is the operator's: policies by its name attach to nothing there.
+    async fn own_deployment(&mut self) -> Result<(), Failure> {
+        self.report.title("the Gateway API, a Deployment of the operator's");
+        let service = "istio-ingressgateway";
+        let gateway = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "manual", "namespace": NAMESPACE},
+        "spec": {
+            "gatewayClassName": "istio",
+            "addresses": [{"type": "Hostname", "value": format!("{service}.{NAMESPACE}.svc.cluster.local")}],
+            "tls": {"frontend": {"default": {"validation": {"mode": "AllowInsecureFallback",
+                "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": "manual-cas"}]}}}},
+            "listeners": [{"name": "https", "port": 443, "protocol": "HTTPS", "hostname": "service.example",
+                "tls": {"mode": "Terminate", "certificateRefs": [{"name": "genesys-ingress"}]}}],
+        }});
+        let cas = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "manual-cas", "namespace": NAMESPACE},
+            "data": {"ca.crt": self.world.pki.us.root.pem}});
+        let mut endpoints = endpoints(NAMESPACE, service, &[("https", 443), ("status-port", 15021)]);
+        endpoints["endpoints"] = json!([{"addresses": [pod("shared")], "conditions": {"ready": true},
+            "targetRef": {"kind": "Pod", "name": format!("{service}-shared"), "namespace": NAMESPACE}}]);
+        self.kubernetes.kubectl(&format!("delete gateways.networking.istio.io shared -n {NAMESPACE}"))?;
+        self.kubernetes.apply(&[gateway, cas, endpoints])?;
+        let mut values = self.values("istio-gateway-api")?;
+        values["gateway"] = json!({"use": "existing", "name": "manual"});
+        let refused = self.install(&values).err().map(|error| error.to_string()).unwrap_or_default();
+        let cure = "set gateway.selector to its pods' labels";
+        self.report.row("attached by the Gateway's name: the chart refuses", &refused.contains(cure), &true);
+        values["gateway"]["selector"] = json!({"istio": "ingressgateway"});
+        self.install(&values)?;
+        let _gateway = self.start(service, "shared")?;
+        self.matrix("attached by the pods' labels", "shared", ENFORCED).await;
+        Ok(())
+    }
+
+    /// Calls without a pause while a change arrives: what was not answered as before.
+    async fn under_traffic(&mut self, what: &str, values: &Value) -> Result<(), Failure> {
+        let running = Arc::new(AtomicBool::new(true));
+        let callers = [
+            ("genesys", "200"),
+            ("pinned", "200"),
+            ("email", "403 wrong_name"),
+            ("none", "403 no_client_certificate"),
+        ];
+        let tasks = callers.map(|(who, expected)| {
+            let (client, running) = (client(&self.world, pod("own"), 443, who), running.clone());
+            tokio::spawn(async move {
+                let mut calls = 0;
+                let mut wrong = Vec::new();
+                while running.load(Ordering::Relaxed) {
+                    calls += 1;
+                    let got = ask(client.clone()).await;
+                    if got != expected {
+                        wrong.push(format!("{who}: {got}"));
+                    }
+                }
+                (calls, wrong)
+            })
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        self.install(values)?;
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        running.store(false, Ordering::Relaxed);
+        let (mut calls, mut wrong) = (0, Vec::new());
+        for task in tasks {
+            let (made, odd) = task.await?;
+            calls += made;
+            wrong.extend(odd);
+        }
+        self.report.row(format!("{what}: of {calls} calls answered otherwise"), &wrong, &Vec::new());
         Ok(())
     }
 
