@@ -22,7 +22,9 @@ pub fn documents(path: &Path) -> Vec<Value> {
 
 /// The documents of a YAML text, without empty ones.
 pub fn parse(text: &str) -> Result<Vec<Value>, String> {
-    let all: Result<Vec<Value>, String> = text.split("\n---\n").map(config::parse_yaml).collect();
+    // With its last line's end, which a block scalar may hold.
+    let document = |text: &str| config::parse_yaml(&format!("{text}\n"));
+    let all: Result<Vec<Value>, String> = text.split("\n---\n").map(document).collect();
     Ok(all?.into_iter().filter(|document| !document.is_null()).collect())
 }
 
