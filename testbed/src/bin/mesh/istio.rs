@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeSet,
     fs,
-    net::Ipv4Addr,
     path::PathBuf,
     process::Command,
     sync::{
@@ -14,12 +13,14 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use testbed::{Client, Upstream, World, config, manifests, paths, upstream::echoed};
+use testbed::{Client, Upstream, World, config, manifests, upstream::echoed};
 
 use crate::{
     Failure,
-    calls::{CLOSED, ENFORCED, GUARDED, MISSING, OPEN, ask, ask_with, client, matrix, settle},
-    control_plane::{endpoints, start_istiod, template},
+    calls::{
+        CLOSED, ENFORCED, GUARDED, MISSING, OPEN, ask, ask_with, client, matrix, missing_metrics, settle,
+    },
+    control_plane::{endpoints, start_istiod},
     kubelet::Pod,
     kubernetes::Kubernetes,
     network::{self, CRL, GENESYS, HERE, pod},
@@ -27,15 +28,15 @@ use crate::{
     report::Report,
 };
 
-const NAMESPACE: &str = "istio-ingress";
+pub const NAMESPACE: &str = "istio-ingress";
 
-struct Mesh {
-    world: World,
+pub struct Mesh {
+    pub world: World,
     _other: Upstream,
-    kubernetes: Kubernetes,
+    pub kubernetes: Kubernetes,
     registry: Registry,
     system_cas: PathBuf,
-    report: Report,
+    pub report: Report,
 }
 
 pub async fn run_rows() -> Result<Report, Failure> {
@@ -95,7 +96,7 @@ impl Mesh {
     }
 
     /// Values of an example, fitted to this world.
-    fn values(&self, example: &str) -> Result<Value, Failure> {
+    pub fn values(&self, example: &str) -> Result<Value, Failure> {
         let mut values = config::load_yaml(&manifests::examples().join(example).join("values.yaml"));
         values["rollout"] = "D".into();
         values["module"]["digest"] = self.registry.digest()?.into();
@@ -105,20 +106,20 @@ impl Mesh {
         Ok(values)
     }
 
-    fn install(&self, values: &Value) -> Result<String, Failure> {
+    pub fn install(&self, values: &Value) -> Result<String, Failure> {
         self.kubernetes.install(NAMESPACE, values)
     }
 
-    fn start(&self, deployment: &str, network: &'static str) -> Result<Pod, Failure> {
+    pub fn start(&self, deployment: &str, network: &'static str) -> Result<Pod, Failure> {
         Pod::start(&self.kubernetes, &self.registry, &self.system_cas, NAMESPACE, deployment, network)
     }
 
-    async fn matrix(&mut self, what: &str, network: &str, expected: [&str; 5]) {
+    pub async fn matrix(&mut self, what: &str, network: &str, expected: [&str; 5]) {
         let got = matrix(&self.world, pod(network), expected).await;
         self.report.row(what, &got, &expected.map(str::to_owned));
     }
 
-    async fn answer(&mut self, what: &str, client: testbed::client::ClientBuilder, expected: &str) {
+    pub async fn answer(&mut self, what: &str, client: testbed::client::ClientBuilder, expected: &str) {
         let got = settle(expected.to_owned(), async || ask(client.clone()).await).await;
         self.report.row(what, &got, &expected.to_owned());
     }
@@ -268,90 +269,6 @@ impl Mesh {
         Ok(())
     }
 
-    async fn shared_gateway(&mut self) -> Result<(), Failure> {
-        self.report.title("one host of a shared gateway");
-        let values = self.values("istio-shared")?;
-        self.kubernetes.apply(&shared_gateway(&values)?)?;
-        self.install(&values)?;
-        let mut gateway = self.start("istio-ingressgateway", "shared")?;
-        self.matrix("state D", "shared", ENFORCED).await;
-        self.hosts("", ENFORCED).await;
-        for (state, expected) in [("A", OPEN), ("B", ENFORCED), ("C", GUARDED)] {
-            let mut values = values.clone();
-            values["rollout"] = state.into();
-            self.install(&values)?;
-            self.matrix(&format!("state {state}"), "shared", expected).await;
-        }
-        for (state, expected) in [("A", OPEN), ("D", CLOSED)] {
-            let mut lost = values.clone();
-            lost["rollout"] = state.into();
-            lost["module"]["digest"] = MISSING.into();
-            self.install(&lost)?;
-            drop(gateway);
-            gateway = self.start("istio-ingressgateway", "shared")?;
-            self.matrix(&format!("state {state}, no module, restarted"), "shared", expected).await;
-            self.answer("... other.example", self.other("other.example"), "200").await;
-        }
-        let mut elsewhere = values.clone();
-        elsewhere["gateway"]["port"] = 8443.into();
-        self.install(&elsewhere)?;
-        self.matrix("the patch names another port", "shared", CLOSED).await;
-        self.hosts("... ", CLOSED).await;
-        self.install(&values)?;
-        self.matrix("the right port", "shared", ENFORCED).await;
-        self.answer(
-            "a second server's port, genuine",
-            client(&self.world, pod("shared"), 15443, "genesys"),
-            "403 guard",
-        )
-        .await;
-        self.answer(
-            "a second server's port, stranger",
-            client(&self.world, pod("shared"), 15443, "email"),
-            "403 guard",
-        )
-        .await;
-        Ok(())
-    }
-
-    fn other(&self, host: &str) -> testbed::client::ClientBuilder {
-        client(&self.world, pod("shared"), 443, "none").sni(host).host_header(host)
-    }
-
-    /// Every pair of server name and Host.
-    async fn hosts(&mut self, what: &str, ours: [&str; 5]) {
-        let address: Ipv4Addr = pod("shared");
-        self.answer(&format!("{what}other.example"), self.other("other.example"), "200").await;
-        self.answer(&format!("{what}other.example, HTTP/2"), self.other("other.example").http2(), "200")
-            .await;
-        let third = |world: &World, who| client(world, address, 443, who).host_header("third.example");
-        for who in ["none", "email", "stranger"] {
-            let client = third(&self.world, who);
-            self.answer(&format!("{what}third.example on our chain, {who}"), client, "200").await;
-        }
-        for who in ["none", "genesys"] {
-            let fronted = client(&self.world, address, 443, who).sni("other.example");
-            self.answer(
-                &format!("{what}our Host behind the name other.example, {who}"),
-                fronted,
-                "403 guard",
-            )
-            .await;
-        }
-        let none = ours[4];
-        for (host, expected) in [
-            ("SERVICE.Example:443", none),
-            ("service.example:", none),
-            ("service.example:x", none),
-            ("service.example.", "403 guard"),
-            ("service.example.:9x", "403 guard"),
-            ("SERVICE.example:443:1", "403 guard"),
-        ] {
-            let odd = client(&self.world, address, 443, "none").host_header(host);
-            self.answer(&format!("{what}Host {host}"), odd, expected).await;
-        }
-    }
-
     async fn gateway_api(&mut self) -> Result<(), Failure> {
         self.report.title("the Gateway API");
         let mut values = self.values("istio-gateway-api")?;
@@ -476,56 +393,4 @@ impl Mesh {
         self.report.row(what, &output.status.success(), &passes);
         Ok(())
     }
-}
-
-/// A gateway by Istio's own chart, as the chart's notes want its values, with two servers and three hosts.
-fn shared_gateway(values: &Value) -> Result<Vec<Value>, Failure> {
-    let env = |name: &str, key: &str| json!({"name": name, "valueFrom": {"secretKeyRef": {"name": "genesys-oauth", "key": key}}});
-    let statistics = "proxyStatsMatcher: {inclusionRegexps: ['wasmcustom\\.genesys_mtls\\..*', '.*\\.genesys_guard_\\..*']}";
-    let gateway = json!({
-        "podAnnotations": {"sidecar.istio.io/bootstrapOverride": "genesys-mtls-bootstrap", "proxy.istio.io/config": statistics},
-        "envVarFrom": [env("GENESYS_US_EAST_1_CLIENT_ID", "client-id"), env("GENESYS_US_EAST_1_CLIENT_SECRET", "client-secret")],
-    });
-    let mut all = template("istio-ingressgateway", "gateway", &gateway)?;
-    for manifest in &mut all {
-        manifest["metadata"]["namespace"] = NAMESPACE.into();
-    }
-    let ours = json!({"mode": "OPTIONAL_MUTUAL", "insecureSkipVerify": true, "credentialName": values["gateway"]["certificate"]});
-    let server = |number: u16, name: &str, hosts: Value, tls: Value| json!({"port": {"number": number, "name": name, "protocol": "HTTPS"}, "hosts": hosts, "tls": tls});
-    let route = |name: &str, hosts: Value, service: &str| {
-        json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": name, "namespace": NAMESPACE},
-            "spec": {"hosts": hosts, "gateways": ["shared"], "http": [{"route": [{"destination":
-                {"host": format!("{service}.default.svc.cluster.local"), "port": {"number": 8080}}}]}]}})
-    };
-    all.extend([
-        json!({"apiVersion": "networking.istio.io/v1", "kind": "Gateway", "metadata": {"name": "shared", "namespace": NAMESPACE},
-            "spec": {"selector": values["gateway"]["selector"], "servers": [
-                server(443, "https-service", json!(["service.example", "third.example"]), ours.clone()),
-                server(443, "https-other", json!(["other.example"]), json!({"mode": "SIMPLE", "credentialName": "other"})),
-                server(15443, "https-two", json!(["service.example"]), ours),
-            ]}}),
-        route("shared-service", json!(["service.example"]), "service"),
-        route("shared-others", json!(["other.example", "third.example"]), "other"),
-    ]);
-    Ok(all)
-}
-
-/// Metrics that alerts and dashboard ask for, and a scrape lacks. Some come with an event only.
-fn missing_metrics(scrape: &str) -> BTreeSet<String> {
-    const EVENTS: [&str; 4] = [
-        "genesys_mtls_crl_seconds_to_next_update",
-        "genesys_mtls_crl_unchecked",
-        "genesys_mtls_refresh_failures_in_a_row",
-        "genesys_mtls_turned_away",
-    ];
-    let alerts = config::load_yaml(&paths::workspace_root().join("envoy/observability/alerts.yaml"));
-    let rules = alerts["groups"][0]["rules"].as_array().expect("rules");
-    let names = rules
-        .iter()
-        .filter_map(|rule| rule["expr"].as_str())
-        .flat_map(|expression| expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
-        .filter(|word| ["genesys_mtls_", "envoy_", "istio_"].iter().any(|prefix| word.starts_with(prefix)))
-        .filter(|word| *word != "envoy_rbac_http_prefix" && !EVENTS.contains(word));
-    let there = |name: &&str| scrape.lines().any(|line| line.starts_with(&format!("{name}{{")));
-    names.filter(|name| !there(name)).map(str::to_owned).collect()
 }

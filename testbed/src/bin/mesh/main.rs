@@ -12,6 +12,7 @@ mod kubernetes;
 mod network;
 mod registry;
 mod report;
+mod shared;
 mod shell;
 
 use std::{
