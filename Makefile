@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak upgrade oci dist reproducible lint circles fmt clean
+.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak upgrade oci dist examples test-istio test-envoy-gateway reproducible lint circles fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -83,6 +83,16 @@ oci: wasm ## Pack the module as OCI images for oci:// URLs: target/oci, target/o
 
 dist: ## Make what a release consists of: module, images, tool, schema, manifests, SBOMs, checksums in target/dist
 	@scripts/dist.sh
+
+examples: ## Write envoy/examples, and the chart's copies of other files, from envoy/chart (needs Go, or a helm on PATH)
+	@command -v helm >/dev/null || scripts/mesh.sh helm
+	@scripts/examples.sh
+
+test-istio: ## Run the chart on a real Istio, with traffic (needs root and Go; 20 min to build Istio once, then 3)
+	@scripts/test-mesh.sh istio || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }
+
+test-envoy-gateway: ## Run the chart on a real Envoy Gateway, with traffic (needs root and Go; 10 min to build it once, then 1)
+	@scripts/test-mesh.sh envoy-gateway || { code=$$?; [[ $$code -eq 77 ]] || exit $$code; }
 
 reproducible: ## Build the module twice, in different directories, and compare
 	@scripts/reproducible.sh

@@ -5,7 +5,11 @@
 //! no idle timeout, the RBAC of authorization policies behind the plugins of phase AUTHN, Istio's own filters before the
 //! router.
 
-use crate::{World, config, kustomize::strings, paths};
+use crate::{
+    World, config,
+    manifests::{kind, strings},
+    paths,
+};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -43,11 +47,6 @@ pub fn gateway(manifests: &[Value], world: &World) -> Value {
             "clusters": clusters,
         },
     })
-}
-
-/// The manifests of a kind.
-pub fn kind<'a>(manifests: &'a [Value], kind: &str) -> Vec<&'a Value> {
-    manifests.iter().filter(|m| m["kind"] == kind).collect()
 }
 
 /// The plugin as Istio's agent hands it to Envoy by extension discovery.
@@ -151,6 +150,8 @@ fn downstream_tls(server: &Value, world: &World) -> Value {
     };
     let roots = [&world.pki.us.root, &world.pki.eu.root, &world.pki.digicert_root];
     let file = world.write("ca.crt", roots.map(|ca| ca.pem.as_str()).concat()).expect("ca.crt");
+    let verification =
+        if tls["insecureSkipVerify"] == true { "ACCEPT_UNTRUSTED" } else { "VERIFY_TRUST_CHAIN" };
     let secret = sds(
         world,
         "genesys-ingress-cacert",
@@ -167,7 +168,7 @@ fn downstream_tls(server: &Value, world: &World) -> Value {
                 "tls_certificates": [{"certificate_chain": {"filename": world.path("server.crt")},
                                       "private_key": {"filename": world.path("server.key")}}],
                 "combined_validation_context": {
-                    "default_validation_context": {},
+                    "default_validation_context": {"trust_chain_verification": verification},
                     "validation_context_sds_secret_config": secret,
                 },
             },

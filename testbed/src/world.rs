@@ -15,6 +15,7 @@ use crate::{
     config,
     envoy::{self, Envoy, EnvoyBuilder},
     genesys::Genesys,
+    net::LOOPBACK,
     paths,
     upstream::Upstream,
 };
@@ -34,9 +35,14 @@ pub struct World {
 impl World {
     /// Starts it. Needs a multi-threaded tokio runtime.
     pub async fn start() -> io::Result<Self> {
+        Self::start_at(LOOPBACK, LOOPBACK, LOOPBACK).await
+    }
+
+    /// The same with chosen addresses: of the login and API hosts, of the host of revocation lists, and of the service.
+    pub async fn start_at(genesys: SocketAddr, crls: SocketAddr, service: SocketAddr) -> io::Result<Self> {
         let pki = Pki::standard();
-        let genesys = Genesys::start(&pki).await?;
-        let upstream = Upstream::start().await?;
+        let genesys = Genesys::start_at(&pki, genesys, crls).await?;
+        let upstream = Upstream::start_at(service).await?;
         let dir = tempfile::Builder::new().prefix("testbed-").tempdir()?;
         let world = Self { pki, genesys, upstream, dir };
         world.write_files()?;

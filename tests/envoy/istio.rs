@@ -1,4 +1,4 @@
-//! The manifests under `envoy/istio`, as a gateway's Envoy gets them from Istio.
+//! The examples under `envoy/examples` for Istio, as a gateway's Envoy gets them.
 
 use crate::setup::{PATIENCE, assert_refused, with, world};
 use genesys_mtls_filter::{config::load, regions::REGIONS};
@@ -11,13 +11,15 @@ use testbed::{
     config,
     envoy::Envoy,
     genesys::{Endpoint, ServerIdentity},
-    istio::{self, kind},
-    kustomize::{render, strings},
+    istio,
+    manifests::{self, example, kind, strings},
     pki::Leaf,
     upstream::echoed,
 };
 
-const GUARDED: [&str; 2] = ["base", "authorization-policy"];
+const GUARDED: [&str; 2] = ["istio/enforce", "istio-authorization-policy/enforce"];
+
+const REGION: &str = "us-east-1";
 
 struct Gateway {
     world: World,
@@ -26,29 +28,41 @@ struct Gateway {
 }
 
 /// A gateway with these manifests, the region's own CA added to the policy.
-async fn gateway(world: World, directory: &str, change: impl FnOnce(&mut Value)) -> Gateway {
-    gateway_of(world, render(directory), change).await
+async fn gateway(world: World, name: &str, change: impl FnOnce(&mut Value)) -> Gateway {
+    gateway_of(world, example(name), change).await
 }
 
 async fn gateway_of(world: World, mut manifests: Vec<Value>, change: impl FnOnce(&mut Value)) -> Gateway {
     for manifest in &mut manifests {
         if manifest["kind"] == "WasmPlugin" {
-            manifest["spec"]["pluginConfig"]["regions"]["us-east-1"]["genesys"] =
+            manifest["spec"]["pluginConfig"]["regions"][REGION]["genesys"] =
                 json!({"ca_certificates": world.pki.us.root.pem});
             manifest["spec"]["pluginConfig"]["refresh"]["retry"] = json!({"base": "200ms", "max": "500ms"});
         }
     }
     let mut bootstrap = istio::gateway(&manifests, &world);
     change(&mut bootstrap);
-    let envoy = world.envoy(bootstrap).concurrency(2).start().await.expect("Envoy starts");
+    let mut envoy = world.envoy(bootstrap).concurrency(2);
+    for region in [REGION, "eu-central-1"] {
+        let prefix = format!("GENESYS_{}", region.to_uppercase().replace('-', "_"));
+        let credentials = world.genesys.credentials(region);
+        envoy = envoy
+            .env(&format!("{prefix}_CLIENT_ID"), &credentials.client_id)
+            .env(&format!("{prefix}_CLIENT_SECRET"), &credentials.client_secret);
+    }
+    let envoy = envoy.start().await.expect("Envoy starts");
     let addr = envoy.listener_addr(istio::LISTENER);
     Gateway { world, envoy, addr }
 }
 
 impl Gateway {
     async fn refreshed(&self) {
-        let stat = "wasmcustom.genesys_mtls.default.refreshes.ok.us-east-1";
-        self.envoy.wait_for_stat(stat, |n| n >= 1, PATIENCE).await.expect("a refresh succeeds");
+        self.refreshed_of(REGION).await;
+    }
+
+    async fn refreshed_of(&self, region: &str) {
+        let stat = format!("wasmcustom.genesys_mtls.default.refreshes.ok.{region}");
+        self.envoy.wait_for_stat(&stat, |n| n >= 1, PATIENCE).await.expect("a refresh succeeds");
     }
 
     async fn status(&self, leaf: &Leaf) -> u16 {
@@ -88,21 +102,22 @@ async fn behind_either_guard_genesys_clients_get_in_and_others_learn_why_not() {
         run.assert_out("expired", &pki.email, "wrong_name").await;
         let nobody = run.world.client(run.addr).build().get("/").await.expect("an answer");
         assert_refused(directory, &nobody, 403, "no_client_certificate");
-        let stranger = run.world.client(run.addr).identity(&pki.stranger).build().get("/").await;
-        let alert = stranger.expect_err("Istio's gateways verify what a client shows").alert();
-        assert_eq!(alert, Some(AlertDescription::UnknownCA), "{directory}");
+        run.assert_out("a stranger of another CA", &pki.stranger, "wrong_name").await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_mutual_mode_strangers_end_in_the_handshake() {
-    let run = gateway(world().await, "mutual", |_| {}).await;
+async fn strict_profile_denies_strangers_in_the_handshake() {
+    let run = gateway(world().await, "istio-strict/enforce", |_| {}).await;
     run.refreshed().await;
     let pki = &run.world.pki;
     assert_eq!(run.status(&pki.us.genesys).await, 200);
     run.assert_out("another region", &pki.eu.genesys, "wrong_region").await;
     let nobody = run.world.client(run.addr).build().get("/").await.expect_err("a certificate is required");
     assert_eq!(nobody.alert(), Some(AlertDescription::CertificateRequired));
+    let stranger = run.world.client(run.addr).identity(&pki.stranger).build().get("/").await;
+    let alert = stranger.expect_err("TLS verifies what a client shows").alert();
+    assert_eq!(alert, Some(AlertDescription::UnknownCA));
     assert_eq!(run.world.upstream.count(), 1);
 }
 
@@ -119,7 +134,7 @@ async fn without_the_plugin_either_guard_refuses_everybody() {
 async fn no_other_policy_outvotes_the_one_on_the_guards_note() {
     let allow_all = json!({"kind": "AuthorizationPolicy", "metadata": {"name": "allow-all"},
                            "spec": {"action": "ALLOW", "rules": [{}]}});
-    let manifests = [render("authorization-policy"), vec![allow_all]].concat();
+    let manifests = [example("istio-authorization-policy/enforce"), vec![allow_all]].concat();
     let run = gateway_of(world().await, manifests.clone(), |_| {}).await;
     assert_eq!(run.status(&run.world.pki.us.genesys).await, 200);
     run.assert_out("a stranger", &run.world.pki.email, "wrong_name").await;
@@ -130,15 +145,18 @@ async fn no_other_policy_outvotes_the_one_on_the_guards_note() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_says_of_itself_does_not_reach_the_service() {
-    let run = gateway(world().await, "base", |_| {}).await;
+    let run = gateway(world().await, "istio/enforce", |_| {}).await;
     let client = run.world.client(run.addr).identity(&run.world.pki.us.genesys).build();
     let forged =
         |name: &str| Request::get("/").header(name, "region=us-east-1").body(Vec::new()).expect("a request");
-    let response = client.send(forged("x-genesys-cloud-client")).await.expect("an answer");
-    assert_eq!(response.status, 200, "{}", response.text());
-    assert_eq!(echoed(&response.json(), "x-genesys-cloud-client"), Vec::<String>::new());
-    let response = client.send(forged("x_genesys_cloud_client")).await.expect("an answer");
-    assert_eq!(response.status, 400, "{}", response.text());
+    for name in ["x-genesys-cloud-client", "x_genesys_cloud_client", "X-Genesys_Cloud-Client"] {
+        let response = client.send(forged(name)).await.expect("an answer");
+        assert_eq!(response.status, 200, "{}", response.text());
+        let name = name.to_lowercase();
+        assert_eq!(echoed(&response.json(), &name), Vec::<String>::new(), "{name}");
+    }
+    let response = client.send(forged("my_header")).await.expect("an answer");
+    assert_eq!(echoed(&response.json(), "my_header"), ["region=us-east-1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +164,7 @@ async fn credentials_go_only_to_a_host_that_proves_its_name() {
     for identity in [ServerIdentity::WrongHost, ServerIdentity::UntrustedCa, ServerIdentity::SelfSigned] {
         let world = world().await;
         world.genesys.set_tls("login.mypurecloud.com", identity);
-        let run = gateway(world, "base", |_| {}).await;
+        let run = gateway(world, "istio/enforce", |_| {}).await;
         run.world.genesys.wait_failed_handshakes(1, PATIENCE).await.expect("Envoy refuses the host");
         assert_eq!(run.world.genesys.count(None, Endpoint::Token), 0, "{identity:?}");
     }
@@ -154,12 +172,13 @@ async fn credentials_go_only_to_a_host_that_proves_its_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_plugin_reaches_open_connections() {
-    let run = gateway(world().await, "base", |_| {}).await;
+    let run = gateway(world().await, "istio/enforce", |_| {}).await;
     let client = run.world.client(run.addr).identity(&run.world.pki.us.genesys).build();
     let mut connection = client.connect().await.expect("a connection");
     assert_eq!(connection.get("/").await.expect("an answer").status, 200);
 
-    let mut plugin = render("base").into_iter().find(|m| m["kind"] == "WasmPlugin").expect("the plugin");
+    let mut plugin =
+        example("istio/enforce").into_iter().find(|m| m["kind"] == "WasmPlugin").expect("the plugin");
     let region = json!({"genesys": {"ca_certificates": run.world.pki.eu.root.pem}});
     plugin["spec"]["pluginConfig"] = json!({"regions": {"eu-central-1": region}});
     let typed = istio::wasm_filter(&plugin);
@@ -178,31 +197,82 @@ async fn a_changed_plugin_reaches_open_connections() {
     assert_refused("after the change", &response, 403, "wrong_region");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn shadow_example_denies_no_request() {
+    let run = gateway(world().await, "istio/shadow", |_| {}).await;
+    run.refreshed().await;
+    let pki = &run.world.pki;
+    for leaf in [&pki.us.digicert, &pki.stranger, &pki.digicert_lookalike] {
+        assert_eq!(run.status(leaf).await, 200);
+    }
+    assert_eq!(run.world.client(run.addr).build().get("/").await.expect("an answer").status, 200);
+    let denied = "wasmcustom.genesys_mtls.default.decisions.deny.wrong_name";
+    run.envoy.wait_for_stat(denied, |n| n >= 1, PATIENCE).await.expect("the stranger is counted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_regions_refresh_with_their_own_credentials() {
+    let world = world().await;
+    let mut manifests = example("two-regions/enforce");
+    for manifest in &mut manifests {
+        if manifest["kind"] == "WasmPlugin" {
+            let policy = &mut manifest["spec"]["pluginConfig"];
+            for region in [REGION, "eu-central-1"] {
+                policy["regions"][region]["digicert"]["issuers"] = world.pki.digicert_ca.pem.clone().into();
+            }
+        }
+    }
+    let run = gateway_of(world, manifests, |_| {}).await;
+    for region in [REGION, "eu-central-1"] {
+        run.refreshed_of(region).await;
+    }
+    let pki = &run.world.pki;
+    assert_eq!(run.status(&pki.us.digicert).await, 200);
+    assert_eq!(run.status(&pki.eu.digicert).await, 200);
+    run.assert_out("no authority of eu-central-1", &pki.eu.genesys, "unknown_issuer").await;
+}
+
 #[test]
 fn requests_are_bounded_in_time() {
-    let hardening = render("base").into_iter().find(|m| m["metadata"]["name"] == "genesys-hardening");
+    let connection =
+        example("istio/enforce").into_iter().find(|m| m["metadata"]["name"] == "genesys-mtls-connection");
     let manager =
-        &hardening.expect("the manifest")["spec"]["configPatches"][0]["patch"]["value"]["typed_config"];
+        &connection.expect("the manifest")["spec"]["configPatches"][0]["patch"]["value"]["typed_config"];
     assert_eq!(manager["stream_idle_timeout"], "60s");
 }
 
 #[test]
-fn every_regions_overlay_asks_that_regions_hosts_and_no_other() {
+fn each_region_of_the_chart_asks_its_own_hosts() {
+    let Some(helm) = manifests::helm() else { return };
+    let regions: Vec<Value> = REGIONS
+        .iter()
+        .map(|region| {
+            let mut values = json!({"id": region.id, "oauthSecret": format!("oauth-{}", region.id), "digicert": {"pins": ["api"]}});
+            if region.certificate_name.is_none() {
+                values["certificateName"] = "dataactions.example".into();
+            }
+            values
+        })
+        .collect();
+    let mut values = config::load_yaml(&manifests::examples().join("istio/values.yaml"));
+    values["rollout"] = "D".into();
+    values["regions"] = regions.into();
+    let manifests =
+        manifests::render(&helm, "istio-ingress", &values).unwrap_or_else(|error| panic!("{error}"));
+    let plugin = kind(&manifests, "WasmPlugin")[0];
+    let policy =
+        load(plugin["spec"]["pluginConfig"].to_string().as_bytes()).unwrap_or_else(|e| panic!("{e:?}"));
+    assert_eq!(policy.regions.len(), REGIONS.len());
+    let (entries, rules) = (kind(&manifests, "ServiceEntry"), kind(&manifests, "DestinationRule"));
     for region in REGIONS {
-        let manifests = render(&format!("regions/{}", region.id));
         let hosts = ["api", "login"].map(|service| format!("{service}.{}", region.domain));
-        let entries = kind(&manifests, "ServiceEntry");
-        assert_eq!(strings(&entries[0]["spec"]["hosts"]).collect::<Vec<_>>(), hosts, "{}", region.id);
-
-        let plugin = kind(&manifests, "WasmPlugin")[0];
-        let policy = plugin["spec"]["pluginConfig"].to_string();
-        let policy = load(policy.as_bytes()).unwrap_or_else(|e| panic!("{}: {e:?}", region.id));
-        let [policy] = policy.regions.as_slice() else { panic!("{}: {:?}", region.id, policy.regions) };
-        assert_eq!(policy.id, region.id);
+        let entry = |entry: &&&Value| strings(&entry["spec"]["hosts"]).eq(hosts.iter().map(String::as_str));
+        assert_eq!(entries.iter().filter(entry).count(), 1, "{}", region.id);
+        let policy =
+            policy.regions.iter().find(|policy| policy.id == region.id).expect("the region's policy");
         let source = policy.source.as_ref().expect("a source");
         for (cluster, host) in [(&source.api_cluster, &hosts[0]), (&source.login_cluster, &hosts[1])] {
             assert_eq!(*cluster, format!("outbound|443||{host}"), "{}", region.id);
-            let rules = kind(&manifests, "DestinationRule");
             let rule = rules.iter().find(|rule| rule["spec"]["host"] == **host).expect("a rule for the host");
             let tls = &rule["spec"]["trafficPolicy"]["tls"];
             assert_eq!(
@@ -214,20 +284,16 @@ fn every_regions_overlay_asks_that_regions_hosts_and_no_other() {
 }
 
 #[test]
-fn each_overlay_keeps_a_guard_for_the_plugins_name() {
-    for directory in ["base", "mutual", "authorization-policy", "regions/eu-central-1"] {
-        let manifests = render(directory);
-        let guard = manifests.iter().find(|m| m["metadata"]["name"] == "genesys-guard").expect("a guard");
-        let plugin = kind(&manifests, "WasmPlugin")[0];
-        assert!(plugin["spec"]["pluginConfig"]["name"].is_null(), "the default name");
-        assert!(guard.to_string().contains("\"wasm.genesys_mtls.default\""), "{directory}");
-        assert_eq!(plugin["spec"]["failStrategy"], "FAIL_RELOAD", "{directory}");
-        for manifest in &manifests {
-            assert_eq!(
-                manifest["metadata"]["namespace"], "istio-ingress",
-                "{directory}: {}",
-                manifest["kind"]
-            );
+fn each_example_has_a_guard_for_its_policy() {
+    for name in ["istio", "istio-authorization-policy", "istio-gateway-api", "two-regions"] {
+        for (state, strategy) in [("shadow", "FAIL_OPEN"), ("enforce", "FAIL_RELOAD")] {
+            let manifests = example(&format!("{name}/{state}"));
+            let guard =
+                manifests.iter().find(|m| m["metadata"]["name"] == "genesys-mtls-guard").expect("a guard");
+            let plugin = kind(&manifests, "WasmPlugin")[0];
+            assert!(plugin["spec"]["pluginConfig"]["name"].is_null(), "the default name");
+            assert!(guard.to_string().contains("\"wasm.genesys_mtls.default\""), "{name}");
+            assert_eq!(plugin["spec"]["failStrategy"], strategy, "{name}/{state}");
         }
     }
 }
@@ -235,11 +301,11 @@ fn each_overlay_keeps_a_guard_for_the_plugins_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_only_watches_needs_a_guard_that_only_watches() {
     let world = world().await;
-    let mut manifests = render("base");
+    let mut manifests = example("istio/enforce");
     for manifest in &mut manifests {
         if manifest["kind"] == "WasmPlugin" {
             let policy =
-                json!({"regions": {"us-east-1": {"genesys": {"ca_certificates": world.pki.us.root.pem}}}});
+                json!({"regions": {REGION: {"genesys": {"ca_certificates": world.pki.us.root.pem}}}});
             manifest["spec"]["pluginConfig"] = with(policy, "/mode", json!("shadow"));
         }
     }

@@ -7,7 +7,6 @@ mod capabilities;
 mod clock;
 mod decisions;
 mod early;
-mod envoy_gateway;
 mod failures;
 mod guard;
 mod handover;

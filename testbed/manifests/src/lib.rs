@@ -3,7 +3,7 @@
 //! The models are generated from the CRDs. They know every field, its type and the values of enumerations; what they do not
 //! know here is an error, since an API server would drop it without a word.
 
-use k8s_openapi as _; // Chooses the Kubernetes version for the models.
+use k8s_openapi::api::{apps::v1::DeploymentSpec, core::v1::ServiceSpec};
 use kcr_extensions_istio_io::v1alpha1::wasmplugins::WasmPluginSpec;
 use kcr_gateway_networking_k8s_io::v1 as gateway_api;
 use kcr_networking_istio_io::{v1 as networking, v1alpha3::envoyfilters::EnvoyFilterSpec};
@@ -36,7 +36,12 @@ pub fn problems(manifest: &Value) -> Vec<String> {
         ("networking.istio.io/v1alpha3", "EnvoyFilter") => compare::<EnvoyFilterSpec>(manifest),
         ("security.istio.io/v1", "AuthorizationPolicy") => compare::<AuthorizationPolicySpec>(manifest),
         ("telemetry.istio.io/v1", "Telemetry") => compare::<TelemetrySpec>(manifest),
-        (version, kind) => vec![format!("no model of {version} {kind} is at hand")],
+        ("apps/v1", "Deployment") => compare::<DeploymentSpec>(manifest),
+        ("v1", "Service") => compare::<ServiceSpec>(manifest),
+        ("v1", "ConfigMap" | "Secret" | "ServiceAccount")
+        | ("rbac.authorization.k8s.io/v1", "Role" | "RoleBinding")
+        | ("gateway.networking.k8s.io/v1beta1", "ReferenceGrant") => return Vec::new(),
+        (version, kind) => vec![format!("no model of {version} {kind} is here")],
     };
     unknown_keys(manifest, "", &["apiVersion", "kind", "metadata", "spec"], &mut problems);
     unknown_keys(

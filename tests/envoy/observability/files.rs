@@ -1,6 +1,6 @@
 //! `envoy/observability` and the README's tables, against the one table of metrics, and by Prometheus' own tool.
 
-use super::table::{ENVOYS, METRICS};
+use super::table::{ENVOYS, MESHES, METRICS};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
@@ -101,6 +101,7 @@ fn alerts_and_dashboard_use_metrics_and_labels_that_are_exported_and_every_metri
             let known = metrics.contains(word)
                 || labels.contains(word)
                 || ENVOYS.contains(&word)
+                || MESHES.contains(&word)
                 || word == "envoy_rbac_http_prefix";
             assert!(known, "{word} in {expression}");
             shown.insert(word.to_owned());
@@ -139,16 +140,13 @@ fn reasons_and_failure_codes_in_alerts_exist() {
 }
 
 #[test]
-fn istio_gets_the_tags_of_the_shipped_files() {
+fn chart_has_the_tags_of_the_shipped_files() {
     let root = paths::workspace_root();
     let tags = |file: &str| config::load_yaml(&root.join(file))["stats_config"]["stats_tags"].clone();
-    let istio = config::load_yaml(&root.join("envoy/istio/stats.yaml"));
-    let patch = &istio["spec"]["configPatches"][0];
-    assert_eq!(patch["applyTo"], "BOOTSTRAP");
-    let of_istio = &patch["patch"]["value"]["stats_config"]["stats_tags"];
-    assert!(of_istio.as_array().is_some_and(|tags| tags.len() >= 8), "{of_istio}");
+    let of_chart = config::load_yaml(&root.join("envoy/chart/files/stats-tags.yaml"))["tags"].clone();
+    assert!(of_chart.as_array().is_some_and(|tags| tags.len() >= 8), "{of_chart}");
     for file in ["envoy/envoy.yaml", "envoy/strict.yaml"] {
-        assert_eq!(*of_istio, tags(file), "{file}");
+        assert_eq!(of_chart, tags(file), "{file}");
     }
 }
 

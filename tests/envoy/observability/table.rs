@@ -41,6 +41,9 @@ pub const METRICS: &[Metric] = &[
 pub const ENVOYS: &[&str] =
     &["envoy_http_rbac_denied", "envoy_http_rbac_shadow_denied", "envoy_wasm_genesys_mtls_vm_reload_success"];
 
+/// The same where a control plane is: Istio's name for the guard in shadow, and listeners by discovery.
+pub const MESHES: &[&str] = &["envoy_http_rbac", "envoy_listener_manager_lds_update_rejected"];
+
 impl Metric {
     /// Its name in Prometheus: that in `/stats` without what became labels.
     pub fn prometheus(&self) -> String {

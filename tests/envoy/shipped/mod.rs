@@ -27,7 +27,7 @@ use testbed::{
 };
 
 /// Manifests and files for other programs have tests of their own.
-const ELSEWHERE: [&str; 4] = ["docker-compose.yaml", "istio/", "envoy-gateway/", "observability/"];
+const ELSEWHERE: [&str; 4] = ["docker-compose.yaml", "chart/", "examples/", "observability/"];
 
 fn yaml_files(directory: &Path, found: &mut BTreeSet<PathBuf>) {
     for entry in fs::read_dir(directory).expect("a directory") {

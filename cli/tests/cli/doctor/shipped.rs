@@ -2,14 +2,12 @@
 
 use super::{dump, examine, findings, set_others, world};
 use serde_json::Value;
-use testbed::{World, envoy_gateway, istio, kustomize, shipped};
+use testbed::{World, istio, manifests::example, shipped};
 
 /// What the doctor has to say of shipped configurations, and rightly: see the file.
-const REMARKS: [(&str, &str); 2] = [
+const REMARKS: [(&str, &str); 1] = [
     // On our port the others' host is behind the guard as well; theirs serves it to everybody, as it should.
     ("scope/port.yaml", "note[partly_guarded]"),
-    // Envoy Gateway knows no FAIL_RELOAD.
-    ("envoy-gateway", "warning[failure_policy]"),
 ];
 
 /// Starts Envoy with a configuration, and asserts that nothing is found but what is remarked.
@@ -38,16 +36,11 @@ async fn every_shipped_envoy_file_is_clean() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_istio_makes_of_the_manifests_is_clean() {
-    for directory in ["base", "mutual", "authorization-policy", "regions/eu-central-1"] {
+    for name in
+        ["istio/enforce", "istio-strict/enforce", "istio-authorization-policy/enforce", "two-regions/enforce"]
+    {
         let world = world().await;
-        let bootstrap = istio::gateway(&kustomize::render(directory), &world);
-        assert_clean(&world, directory, bootstrap).await;
+        let bootstrap = istio::gateway(&example(name), &world);
+        assert_clean(&world, name, bootstrap).await;
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_envoy_gateway_makes_of_the_manifests_is_clean() {
-    let world = world().await;
-    let (_, bootstrap) = envoy_gateway::gateway(&world);
-    assert_clean(&world, "envoy-gateway", bootstrap).await;
 }
