@@ -144,7 +144,7 @@ impl Told {
     pub fn json(&self) -> Value {
         match &self.list {
             Err(error) => {
-                json!({"file": self.path, "refused": error.code(), "detail": error.to_string()})
+                json!({"file": self.path, "refused": error.code().code(), "detail": error.to_string()})
             }
             Ok(said) => json!({
                 "file": self.path, "issuer": said.issuer,

@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 use testbed::manifests;
 
 use crate::{
-    Failure,
+    common::{Failure, tool},
     kubernetes::Kubernetes,
     network::HERE,
     shell::{run, sh, start, until},
-    tool,
 };
 
 fn chart(name: &str) -> PathBuf {

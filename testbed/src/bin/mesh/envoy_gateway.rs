@@ -11,13 +11,12 @@ use serde_json::{Value, json};
 use testbed::{World, config, manifests, upstream::echoed};
 
 use crate::{
-    Failure,
     calls::{CLOSED, ENFORCED, GUARDED, MISSING, OPEN, ask, client, matrix, settle},
+    common::{Failure, tool},
     network::{self, CRL, GENESYS, HERE, HOSTS, pod},
     registry::Registry,
     report::Report,
     shell::{run, sh, start},
-    tool,
 };
 
 const NAMESPACE: &str = "default";

@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use testbed::{Client, Upstream, World, config, manifests, upstream::echoed};
 
 use crate::{
-    Failure,
     calls::{
         CLOSED, ENFORCED, GUARDED, MISSING, OPEN, ask, ask_with, client, matrix, missing_metrics, settle,
     },
+    common::Failure,
     control_plane::{endpoints, start_istiod},
     kubelet::Pod,
     kubernetes::Kubernetes,
@@ -371,7 +371,7 @@ impl Mesh {
 
     /// The script of `helm test`, run here: no kubelet would run its pod.
     async fn helm_test(&mut self, values: &Value, what: &str, passes: bool) -> Result<(), Failure> {
-        let rendered = manifests::render(&crate::tool("helm"), NAMESPACE, values)?;
+        let rendered = manifests::render(&crate::common::tool("helm"), NAMESPACE, values)?;
         let test = manifests::kind(&rendered, "Pod")[0];
         let container = &test["spec"]["containers"][0];
         let mut command = Command::new("sh");

@@ -13,12 +13,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Failure,
+    common::{Failure, tool},
     kubernetes::Kubernetes,
     network::{HERE, HOSTS, pod},
     registry::Registry,
     shell::{sh, start, until},
-    tool,
 };
 
 #[derive(Debug)]

@@ -10,10 +10,9 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    Failure,
+    common::{Failure, tool},
     network::HERE,
     shell::{run, start, until},
-    tool,
 };
 
 const API: &str = "https://127.0.0.1:26443";

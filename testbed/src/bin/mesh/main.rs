@@ -4,6 +4,7 @@
 //! Gateway: without Kubernetes. All of it lives in namespaces (network, mounts, processes) that end with this process.
 
 mod calls;
+mod common;
 mod control_plane;
 mod envoy_gateway;
 mod istio;
@@ -18,22 +19,14 @@ mod shell;
 use std::{
     env, fs,
     os::unix::process::CommandExt as _,
-    path::PathBuf,
     process::{Command, ExitCode},
 };
 
-use testbed::paths;
-
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+use common::tool;
 
 /// Where a test cannot run, it says so and ends with this.
 const SKIPPED: u8 = 77;
 const INSIDE: &str = "GENESYS_MTLS_MESH_INSIDE";
-
-/// Where `scripts/mesh.sh` put a tool.
-pub fn tool(name: &str) -> PathBuf {
-    paths::workspace_root().join(".tools/mesh").join(name)
-}
 
 fn main() -> ExitCode {
     let (name, tools): (String, &[&str]) = match env::args().nth(1) {

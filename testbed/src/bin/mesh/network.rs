@@ -2,7 +2,7 @@
 
 use std::{fs, net::Ipv4Addr};
 
-use crate::{Failure, shell::sh};
+use crate::{common::Failure, shell::sh};
 
 /// Control plane, and the services behind the gateways.
 pub const HERE: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);

@@ -22,7 +22,7 @@ use testbed::{World, paths};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Failure, network::REGISTRY, shell::run};
+use crate::{common::Failure, network::REGISTRY, shell::run};
 
 /// Ends with this value.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use testbed::World;
 
 use crate::{
-    Failure,
     calls::{CLOSED, ENFORCED, GUARDED, MISSING, OPEN, client},
+    common::Failure,
     control_plane::template,
     istio::{Mesh, NAMESPACE},
     network::pod,

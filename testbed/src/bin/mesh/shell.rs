@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::Failure;
+use crate::common::Failure;
 
 pub fn is_on_path(name: &str) -> bool {
     env::var_os("PATH")
