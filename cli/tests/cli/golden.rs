@@ -148,7 +148,16 @@ const CASES: &[(&str, i32, &[&str])] = &[
     (
         "explain-crl-unreadable.txt",
         0,
-        &["explain", "-c", "policy.yaml", "--cert", "genesys.pem", "--crl", "genesys-root.pem", "--at=2026-06-01"],
+        &[
+            "explain",
+            "-c",
+            "policy.yaml",
+            "--cert",
+            "genesys.pem",
+            "--crl",
+            "genesys-root.pem",
+            "--at=2026-06-01",
+        ],
     ),
     ("inspect-zip.txt", 0, &["inspect", "us-east-1.zip", AT]),
     ("inspect-digicert.txt", 0, &["inspect", "digicert.pem", AT]),
