@@ -3,7 +3,7 @@
 # notice each. Fails if one goes unnoticed, or makes the tests run for ever.
 #
 #   scripts/mutants.sh                    all of them; writes docs/assurance.md
-#   scripts/mutants.sh --re src/name.rs   some (arguments of cargo-mutants)
+#   scripts/mutants.sh --re src/x509/name.rs   some (arguments of cargo-mutants)
 #   scripts/mutants.sh --report DIR...    writes the table from earlier results (mutants.out directories) that make all of them
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

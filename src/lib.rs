@@ -3,13 +3,13 @@
 //! A proxy-wasm filter that answers this question for Envoy and Istio, one request at a time. Data flows one way:
 //!
 //! ```text
-//! host -> peer -> certificate -> decision <- trust <- refresh <- host (callouts)
-//!                                   |
-//!                               filter (verdict, reply)
+//! filter -> engine -> peer -> x509 -> decision -> engine -> filter
+//!             ^                          ^
+//!         pins, crl ---------------------+   (trust, from Envoy's callouts)
 //! ```
 //!
-//! Everything up to `decision` and all of `refresh` is pure: bytes and times come in as arguments, so that tests
-//! and tools run the very code that the filter runs. Only `host` talks to Envoy, and only `filter` calls `host`.
+//! All but `filter` and `host` is pure: bytes and times are arguments, and effects are values. So tests and tools
+//! run the code that the filter runs. Only `filter` calls `host`, and only `host` calls Envoy.
 //! `ARCHITECTURE.md` has the long form.
 
 // The module runs inside a proxy: a panic takes a worker's VM down, so nothing here may be able to.

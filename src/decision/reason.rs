@@ -101,3 +101,19 @@ impl From<IssuerError> for Reason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_error_has_the_reason_of_its_name() {
+        for (error, code) in [
+            (PeerError::NoClientCertificate, "no_client_certificate"),
+            (PeerError::Unavailable, "certificate_unavailable"),
+            (PeerError::Mismatch, "certificate_mismatch"),
+        ] {
+            assert_eq!(Reason::from(error).to_string(), code);
+        }
+    }
+}

@@ -97,3 +97,154 @@ fn advice(source: PeerSource) -> &'static str {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        policy::TrustedHop,
+        test_support::{cast, us_leaf},
+    };
+    use std::collections::BTreeMap;
+    use testbed_pki::Leaf;
+
+    /// What Envoy shows of a request: attributes, and headers by their name.
+    #[derive(Clone, Default)]
+    struct Shows(BTreeMap<String, Vec<u8>>);
+
+    impl Shows {
+        fn with(mut self, path: &str, value: impl AsRef<[u8]>) -> Self {
+            self.0.insert(path.to_owned(), value.as_ref().to_vec());
+            self
+        }
+    }
+
+    impl Request for Shows {
+        fn property(&self, path: &str) -> Option<Vec<u8>> {
+            self.0.get(path).cloned()
+        }
+
+        fn header(&self, name: &str) -> Option<Vec<u8>> {
+            self.property(&format!("request\0headers\0{name}"))
+        }
+    }
+
+    const DIGEST: &str = "connection\0sha256_peer_certificate_digest";
+    const SAN: &str = "connection\0dns_san_peer_certificate";
+    const ATTRIBUTE: &str = "connection\0peer_certificate";
+    const FILTER_STATE: &str = "filter_state\0the.key";
+    const XFCC: &str = "request\0headers\0x-forwarded-client-cert";
+
+    fn connected(leaf: &Leaf) -> Shows {
+        Shows::default().with(DIGEST, Fingerprint::of(&leaf.der).to_string())
+    }
+
+    /// `leaf` in an XFCC header.
+    fn xfcc(leaf: &Leaf) -> String {
+        let pem = percent_encoding::utf8_percent_encode(&leaf.cert_pem, percent_encoding::NON_ALPHANUMERIC);
+        format!("Cert=\"{pem}\"")
+    }
+
+    #[test]
+    fn client_of_this_proxy_is_identified_by_its_digest() {
+        let policy = Peer::Connection { source: PeerSource::Auto, filter_state_key: "the.key".to_owned() };
+        let leaf = us_leaf(&cast().digicert_ca);
+        let identified = identify(&policy, &connected(&leaf)).unwrap();
+        assert_eq!(identified.digest.fingerprint(), Some(Fingerprint::of(&leaf.der)));
+        assert_eq!(identified.certificate, None);
+        for (what, request) in
+            [("no TLS", Shows::default()), ("cut off", Shows::default().with(DIGEST, "ab"))]
+        {
+            assert_eq!(identify(&policy, &request).unwrap_err().0, PeerError::NoClientCertificate, "{what}");
+        }
+    }
+
+    #[test]
+    fn hop_must_be_the_one_configured_and_forward_one_certificate() {
+        let (hop, client) = (us_leaf(&cast().stranger_ca), us_leaf(&cast().digicert_ca));
+        let header = "x-forwarded-client-cert".to_owned();
+        let by_hash = TrustedPeer::Sha256(vec![Fingerprint::of(&hop.der)]);
+        let by_name = TrustedPeer::DnsSan("edge.example".to_owned());
+        let forwarding = |shows: Shows| shows.with(XFCC, xfcc(&client));
+        let no_hop = (PeerError::Unavailable, "danger_trusted_hop");
+        let cases = [
+            ("the hop", &by_hash, forwarding(connected(&hop)), Ok(())),
+            ("another certificate", &by_hash, forwarding(connected(&client)), Err(no_hop)),
+            (
+                "a digest without digits",
+                &by_hash,
+                forwarding(Shows::default().with(DIGEST, [b'x'; 64])),
+                Err(no_hop),
+            ),
+            ("the name", &by_name, forwarding(connected(&hop).with(SAN, "Edge.Example")), Ok(())),
+            ("another name", &by_name, forwarding(connected(&hop).with(SAN, "x.edge.example")), Err(no_hop)),
+            ("no name", &by_name, forwarding(connected(&hop)), Err(no_hop)),
+            ("no header", &by_hash, connected(&hop), Err((PeerError::NoClientCertificate, "FORWARD_ONLY"))),
+            (
+                "two certificates",
+                &by_hash,
+                connected(&hop).with(XFCC, format!("{0},{0}", xfcc(&client))),
+                Err((PeerError::Mismatch, "APPEND_FORWARD")),
+            ),
+            (
+                "no PEM",
+                &by_hash,
+                connected(&hop).with(XFCC, "Cert=x"),
+                Err((PeerError::Unavailable, "cert: true")),
+            ),
+        ];
+        for (what, peer, request, expected) in cases {
+            let policy = Peer::Hop(TrustedHop { header: header.clone(), peer: peer.clone() });
+            match (identify(&policy, &request), expected) {
+                (Ok(identified), Ok(())) => {
+                    assert_eq!(identified.certificate.as_deref(), Some(&client.der[..]), "{what}");
+                    let digest = identified.digest.fingerprint();
+                    assert_eq!(digest, Some(Fingerprint::of(&client.der)), "{what}");
+                    // Only the hop can show the certificate: this proxy's own sources are of another connection.
+                    let elsewhere = certificate(&policy, &identified.digest, &request).unwrap_err();
+                    assert_eq!(elsewhere.0, PeerError::Unavailable, "{what}");
+                }
+                (Err((error, advice)), Err((expected, part))) => {
+                    assert_eq!(error, expected, "{what}");
+                    assert!(advice.contains(part), "{what}: {advice}");
+                }
+                (found, _) => panic!("{what}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn certificate_is_looked_for_only_where_the_policy_says() {
+        use PeerSource::{Attribute, Auto, FilterState, Xfcc};
+        let (leaf, other) = (us_leaf(&cast().digicert_ca), us_leaf(&cast().digicert_ca));
+        let digest = Digest::of(Fingerprint::of(&leaf.der)).unwrap();
+        let pem = Shows::default().with(ATTRIBUTE, &leaf.cert_pem);
+        let state = Shows::default().with(FILTER_STATE, &leaf.cert_pem);
+        let header = Shows::default().with(XFCC, xfcc(&leaf));
+        let wrong = Shows::default().with(ATTRIBUTE, &other.cert_pem);
+        for (source, request, missing) in [
+            (Auto, &pem, None),
+            (Auto, &state, None),
+            (Auto, &header, None),
+            (Auto, &Shows::default(), Some("needs 1.39")),
+            (Attribute, &pem, None),
+            (Attribute, &state, Some("needs 1.39")),
+            (FilterState, &state, None),
+            (FilterState, &pem, Some("set_filter_state")),
+            (Xfcc, &header, None),
+            (Xfcc, &pem, Some("SANITIZE_SET")),
+            (Attribute, &wrong, Some("not the one of this TLS connection")),
+        ] {
+            let policy = Peer::Connection { source, filter_state_key: "the.key".to_owned() };
+            match (certificate(&policy, &digest, request), missing) {
+                (Ok(der), None) => assert_eq!(der, leaf.der, "{source:?}"),
+                (Err((_, advice)), Some(part)) => assert!(advice.contains(part), "{source:?}: {advice}"),
+                (found, _) => panic!("{source:?}: {found:?}"),
+            }
+        }
+        let policy = Peer::Connection { source: Auto, filter_state_key: "the.key".to_owned() };
+        let no_digest = Digest::new(&[b'x'; 64]).unwrap();
+        assert_eq!(certificate(&policy, &no_digest, &pem).unwrap_err().0, PeerError::Unavailable);
+        assert_eq!(no_digest.to_string(), "x".repeat(64));
+    }
+}

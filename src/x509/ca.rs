@@ -224,11 +224,11 @@ pub fn verify_issuer<'a>(
     verifier: &dyn SignatureVerifier,
     clock: &mut Clock,
 ) -> Result<&'a CaCertificate, IssuerError> {
-    let named = || cas.iter().filter(|ca| ca.subject == certificate.issuer);
+    let named: Vec<_> = cas.iter().filter(|ca| ca.subject == certificate.issuer).collect();
     let has_key = |ca: &CaCertificate| ca.key_id == certificate.authority_key;
-    let is_key_known = certificate.authority_key.is_some() && named().any(has_key);
+    let is_key_known = certificate.authority_key.is_some() && named.iter().any(|ca| has_key(ca));
     let mut worst = IssuerError::UnknownIssuer;
-    for ca in named().filter(|ca| !is_key_known || has_key(ca)) {
+    for ca in named.into_iter().filter(|ca| !is_key_known || has_key(ca)) {
         if clock.is_before(ca.not_before) || clock.is_after(ca.not_after) {
             continue;
         }

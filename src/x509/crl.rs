@@ -139,7 +139,7 @@ impl From<WebpkiError> for CrlError {
             WebpkiError::UnsupportedRevocationReasonsPartitioning => "a CRL of some revocation reasons only",
             WebpkiError::UnsupportedCriticalExtension => "an unknown critical extension",
             WebpkiError::UnsupportedCrlIssuingDistributionPoint => "a distribution point without a full name",
-            WebpkiError::UnsupportedCrlVersion => "a CRL before version 2",
+            WebpkiError::UnsupportedCrlVersion => "a CRL of another version than 2",
             _ => return BROKEN,
         })
     }
@@ -270,6 +270,7 @@ impl<'a> Fields<'a> {
             distribution_points: Vec::new(),
         };
         let mut users_only = None;
+        // None is there twice: webpki has refused that.
         let mut rest = element(extensions.data)?.1.data;
         while !rest.is_empty() {
             let (after, extension) = X509Extension::from_der(rest).map_err(|_| BROKEN)?;
@@ -279,11 +280,6 @@ impl<'a> Fields<'a> {
             match extension.parsed_extension() {
                 ParsedExtension::CRLNumber(number) => {
                     metadata.number = significant(&number.to_bytes_be()).to_vec();
-                }
-                ParsedExtension::IssuingDistributionPoint(_)
-                    if users_only.is_some() || !metadata.distribution_points.is_empty() =>
-                {
-                    return Err(CrlError::Malformed("two issuing distribution points"));
                 }
                 ParsedExtension::IssuingDistributionPoint(_) if whole == USERS_ONLY => users_only = Some(at),
                 ParsedExtension::IssuingDistributionPoint(point) => {

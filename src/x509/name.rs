@@ -23,7 +23,8 @@ type Attribute = (bool, Vec<u8>, u32, Vec<u8>);
 
 impl PartialEq for DistinguishedName {
     fn eq(&self, other: &Self) -> bool {
-        self.attributes == other.attributes
+        // Neither order nor kind of string changes the length of the DER: most of a hundred CAs differ there already.
+        self.der.len() == other.der.len() && self.attributes == other.attributes
     }
 }
 

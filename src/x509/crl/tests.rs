@@ -148,6 +148,23 @@ fn verifier_that_is_missing_makes_no_bad_signature() {
     assert_eq!(error, CrlError::VerifierUnavailable);
 }
 
+#[test]
+fn crl_of_a_version_or_algorithm_without_support_is_refused() {
+    let ca = Ca::builder("crl-signer").key(KeyType::P256).self_signed();
+    let mut fields = children(&children(&ca.crl().der())[0]);
+    fields[0] = vec![2, 1, 2];
+    let version_3 = ca.sign_tbs(&sequence(&fields.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+    assert_eq!(code(verify(&version_3, &[authority(&ca)])), Err("crl_unsupported"));
+    let ecdsa_with_sha224 = [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 1];
+    let mut der = ca.crl().der();
+    for at in 0..der.len() - 8 {
+        if der[at..at + 7] == ecdsa_with_sha224[..7] {
+            der[at + 7] = 1;
+        }
+    }
+    assert_eq!(code(verify(&der, &[authority(&ca)])), Err("crl_unsupported"));
+}
+
 /// Or the two parsers would read two CRLs: one for some certificates, and one for all.
 #[test]
 fn distribution_point_counts_only_as_both_parsers_read_it() {
@@ -157,6 +174,8 @@ fn distribution_point_counts_only_as_both_parsers_read_it() {
     const ONLY_USERS: &[u8] = &[0x81, 1, 0xff];
     const ONLY_CAS: &[u8] = &[0x82, 1, 0xff];
     const NOT_ONLY_CAS: &[u8] = &[0x82, 1, 0];
+    const SOME_REASONS: &[u8] = &[0x83, 2, 7, 0x80];
+    const INDIRECT: &[u8] = &[0x84, 1, 0xff];
     const NOT_INDIRECT: &[u8] = &[0x84, 1, 0];
     let us = [authority(&PKI.us.root)];
     let list = PKI.us.root.crl().distribution_point(URL, None).der();
@@ -167,11 +186,13 @@ fn distribution_point_counts_only_as_both_parsers_read_it() {
     let written = point(URL.as_bytes(), 0);
     let at = list.windows(written.len()).position(|bytes| bytes == written).unwrap();
     // Its signature does not fit any more: a bad signature means that the fields were read.
-    let cases: [(&str, &[&[u8]], &str); 9] = [
+    let cases: [(&str, &[&[u8]], &str); 11] = [
         ("as it is", &[POINT], "crl_bad_signature"),
         ("a field more", &[POINT, ONLY_USERS], "crl_bad_signature"),
         ("a default spelled out", &[POINT, NOT_INDIRECT], "crl_bad_signature"),
         ("of CAs", &[POINT, ONLY_CAS], "crl_unsupported"),
+        ("of some reasons", &[POINT, SOME_REASONS], "crl_unsupported"),
+        ("indirect", &[POINT, INDIRECT], "crl_unsupported"),
         ("a field in front", &[ONLY_USERS, POINT], "crl_malformed"),
         ("of CAs, in front", &[ONLY_CAS, POINT], "crl_malformed"),
         ("of CAs, behind its place", &[POINT, NOT_INDIRECT, ONLY_CAS], "crl_malformed"),
@@ -190,19 +211,21 @@ fn distribution_point_counts_only_as_both_parsers_read_it() {
     }
 }
 
+/// The elements in a constructed one.
+fn children(der: &[u8]) -> Vec<Vec<u8>> {
+    let mut rest = element(der).unwrap().1.data;
+    let mut all = Vec::new();
+    while !rest.is_empty() {
+        let (after, _) = element(rest).unwrap();
+        all.push(rest[..rest.len() - after.len()].to_vec());
+        rest = after;
+    }
+    all
+}
+
 /// A CRL of `ca` with this issuing distribution point in the place of its own, signed anew.
 fn with_point(ca: &Ca, revoked: &[u8], extensions: &[&[u8]]) -> Vec<u8> {
     let der = ca.crl().number(7).distribution_point(URL, None).revoke(revoked).der();
-    let children = |der: &[u8]| -> Vec<Vec<u8>> {
-        let mut rest = element(der).unwrap().1.data;
-        let mut all = Vec::new();
-        while !rest.is_empty() {
-            let (after, _) = element(rest).unwrap();
-            all.push(rest[..rest.len() - after.len()].to_vec());
-            rest = after;
-        }
-        all
-    };
     let mut fields = children(&children(&der)[0]);
     let old = children(&children(&fields.pop().unwrap())[0]);
     let is_point = |extension: &&Vec<u8>| extension.windows(3).any(|oid| oid == [0x55, 0x1d, 0x1c]);
@@ -234,7 +257,9 @@ fn crl_of_users_only_covers_all_certificates_of_its_issuer() {
     let point = [&[0xa0, 29, 0xa0, 27, 0x86, 25][..], URL.as_bytes()].concat();
     let point = extension(true, &sequence(&[&point]));
     let cas_only = extension(true, &sequence(&[&[0x82, 1, 0xff]]));
-    let cases: [(&str, &[&[u8]], &str); 6] = [
+    let delta = sequence(&[&[6, 3, 0x55, 0x1d, 0x1b], &[1, 1, 0xff], &tlv(4, &[2, 1, 1])]);
+    let cases: [(&str, &[&[u8]], &str); 7] = [
+        ("a delta CRL", &[&delta], "crl_unsupported"),
         ("twice", &[USERS_ONLY, USERS_ONLY], "crl_malformed"),
         ("and a point", &[USERS_ONLY, &point], "crl_malformed"),
         ("a point and", &[&point, USERS_ONLY], "crl_malformed"),
