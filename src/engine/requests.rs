@@ -137,11 +137,8 @@ impl RequestHandler {
             Err((error, advice)) => return self.deny(error.into(), advice, &unparsed, io),
         };
         // The digest is that of these bytes: they were bound to it, or a trusted hop's gave it.
-        let parsed = match digest.fingerprint() {
-            Some(fingerprint) => ClientCertificate::parse_bound(&der, fingerprint),
-            None => ClientCertificate::parse(&der),
-        };
-        match parsed {
+        let fingerprint = digest.fingerprint().unwrap_or_else(|| Fingerprint::of(&der));
+        match ClientCertificate::parse_bound(&der, fingerprint) {
             Ok(certificate) => {
                 let mut verdict = self.judge_with_news(&certificate, sources, io);
                 if let Some(region) = &verdict.needs_pin

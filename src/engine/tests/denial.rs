@@ -108,3 +108,65 @@ fn access_that_is_revoked_is_counted_once() {
     assert_eq!(log.iter().filter(|line| line.contains("it was allowed before")).count(), 1, "{log:?}");
     assert_eq!(counted(&proxy.tick(0, &naming(&[])), "turned_away.expired"), 1);
 }
+
+/// A request whose connection has this certificate's digest, and shows another certificate or none.
+struct Unbound {
+    peer: Leaf,
+    shown: Option<Leaf>,
+}
+
+impl Request for Unbound {
+    fn property(&self, path: &str) -> Option<Vec<u8>> {
+        let shown =
+            if path == "connection\0peer_certificate" { self.shown.clone()? } else { self.peer.clone() };
+        Shown(Some(shown)).property(path)
+    }
+
+    fn header(&self, name: &str) -> Option<Vec<u8>> {
+        Shown(None).header(name)
+    }
+}
+
+#[test]
+fn certificate_that_is_not_that_of_the_connection_is_denied() {
+    let peer = us_leaf(&cast().us_ca);
+    for (what, shown, expected) in [
+        ("the peer's", Some(peer.clone()), "allow"),
+        ("none", None, "certificate_unavailable"),
+        ("another one", Some(us_leaf(&cast().us_ca)), "certificate_mismatch"),
+    ] {
+        let mut proxy = Proxy::new(&by_ca(), 1);
+        let request = Unbound { peer: peer.clone(), shown };
+        for stream in 0..2 {
+            let action = proxy.event(0, |engine, io| engine.on_request(stream, &request, io));
+            assert_eq!(said(&action), expected, "{what}");
+        }
+        let effects = proxy.tick(0, &naming(&[]));
+        assert_eq!(counted(&effects, "cache_hits"), u64::from(expected == "allow"), "{what}");
+        let log = lines(&effects);
+        let denied: Vec<_> = log.iter().filter(|line| line.contains("denied")).collect();
+        assert_eq!(denied.len(), if expected == "allow" { 0 } else { 2 }, "{what}: {log:?}");
+        let reason = format!("reason={expected} request_id=\"r-1\"");
+        assert!(
+            denied.iter().all(|line| line.contains(&reason) && line.contains(&peer.sha256)),
+            "{denied:?}"
+        );
+    }
+}
+
+#[test]
+fn malformed_certificate_is_parsed_once_then_denied_by_cache() {
+    let leaf = us_leaf(&cast().us_ca);
+    let longer = leaf.with_der([leaf.der.as_slice(), &[0]].concat());
+    let mut proxy = Proxy::new(&by_ca(), 1);
+    for detail in ["bytes after its end", "decided before", "decided before"] {
+        let action = proxy.request(0, 1, &Shown(Some(longer.clone())));
+        assert_eq!(said(&action), "malformed_certificate");
+        let log = proxy.log();
+        let line = log.iter().find(|line| line.contains("denied")).unwrap();
+        assert!(line.contains(detail) && line.contains("reason=malformed_certificate "), "{line}");
+    }
+    let effects = proxy.tick(0, &naming(&[]));
+    assert_eq!(counted(&effects, "decisions.deny.malformed_certificate"), 3);
+    assert_eq!(counted(&effects, "cache_hits"), 2);
+}

@@ -108,3 +108,47 @@ fn stranger_starts_no_early_refresh() {
     }
     assert_eq!(proxy.calls(0), []);
 }
+
+#[test]
+fn held_requests_of_one_certificate_are_decided_once() {
+    let (old, new) = (genuine(), genuine());
+    for (what, named, expected, cached_denials) in
+        [("named", vec![&old, &new], "allow", 0), ("not named", vec![&old], "not_pinned", 1)]
+    {
+        let mut proxy = refreshed(&json!({}), 1, &[&old]);
+        for stream in [7, 8] {
+            assert_eq!(said(&proxy.request(0, stream, &Shown(Some(new.clone())))), "hold", "{what}");
+        }
+        proxy.pass(SECOND / 10);
+        let effects = proxy.tick(0, &naming(&named));
+        assert_eq!(released(&effects), [(7, expected), (8, expected)], "{what}");
+        let log = lines(&effects);
+        let cached = log.iter().filter(|line| line.contains("decided before")).count();
+        assert_eq!(cached, cached_denials, "{what}: {log:?}");
+        proxy.pass(SECOND);
+        assert_eq!(counted(&proxy.tick(0, &naming(&named)), "cache_hits"), 1, "{what}");
+    }
+}
+
+/// A refresh that had begun before the certificate came may not know it yet.
+#[test]
+fn held_request_waits_on_after_a_refresh_that_began_earlier() {
+    let (old, other, new) = (genuine(), genuine(), genuine());
+    let mut proxy = refreshed(&json!({}), 1, &[&old]);
+    proxy.pass(HOUR);
+    proxy.event(0, Engine::on_tick);
+    proxy.pass(SECOND / 10);
+    assert_eq!(said(&proxy.request(0, 7, &Shown(Some(new.clone())))), "hold");
+    proxy.pass(SECOND / 10);
+    let effects = proxy.tick(0, &naming(&[&old, &other]));
+    assert_eq!(counted(&effects, "refreshes.ok.us-east-1"), 1, "the refresh has ended");
+    assert_eq!(released(&effects), []);
+    let after = (1..10).find_map(|tenths| {
+        proxy.pass(SECOND / 10);
+        let released = released(&proxy.tick(0, &naming(&[&old, &other, &new])));
+        (!released.is_empty()).then_some((tenths, released))
+    });
+    let (tenths, released) = after.unwrap();
+    assert_eq!(released, [(7, "allow")]);
+    assert!(tenths <= 3, "{tenths}");
+}

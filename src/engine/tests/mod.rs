@@ -1,7 +1,11 @@
 //! The rules of requests: a proxy of several workers, without Envoy.
 
+mod crls;
 mod denial;
+mod gauges;
 mod holding;
+mod interleaving;
+mod logging;
 mod start;
 
 use super::{
@@ -56,6 +60,9 @@ impl Environment for Around {
         1
     }
 }
+
+/// The API as a test has it answer.
+type Api<'a> = &'a dyn Fn(&HttpCall) -> HttpResponse;
 
 /// A request of a client with this certificate, as Envoy shows it.
 struct Shown(Option<Leaf>);
@@ -120,7 +127,7 @@ impl Proxy {
     }
 
     /// A tick, and everything that follows from it while the API answers like this. Returns the effects other than calls.
-    fn tick(&mut self, worker: usize, api: &dyn Fn(&HttpCall) -> HttpResponse) -> Vec<Effect> {
+    fn tick(&mut self, worker: usize, api: Api<'_>) -> Vec<Effect> {
         self.event(worker, Engine::on_tick);
         let mut done = Vec::new();
         while !self.effects.is_empty() {
@@ -152,7 +159,7 @@ impl Proxy {
 }
 
 /// The API, naming these certificates.
-fn naming(leaves: &[&Leaf]) -> impl Fn(&HttpCall) -> HttpResponse {
+fn naming(leaves: &[&Leaf]) -> impl Fn(&HttpCall) -> HttpResponse + use<> {
     let entity = |leaf: &&Leaf| json!({"signingAuthority": "DigiCert", "certificate": leaf.chain_pem, "status": "Current"});
     let page = json!({"entities": leaves.iter().map(entity).collect::<Vec<_>>()}).to_string();
     move |call| {
@@ -196,6 +203,17 @@ fn counted(effects: &[Effect], ending: &str) -> u64 {
     added.sum()
 }
 
+/// The value last written to the gauge whose name contains this.
+fn gauged(effects: &[Effect], part: &str) -> Option<u64> {
+    let mut written = effects.iter().filter_map(|effect| match effect {
+        Effect::Gauge { metric, value } | Effect::RaiseGauge { metric, value } if metric.contains(part) => {
+            Some(*value)
+        }
+        _ => None,
+    });
+    written.next_back()
+}
+
 /// The held requests that these effects release, and how.
 fn released(effects: &[Effect]) -> Vec<(u32, &'static str)> {
     let released = effects.iter().filter_map(|effect| match effect {
@@ -213,7 +231,13 @@ fn tick_periods(effects: &[Effect]) -> Vec<u128> {
     periods.collect()
 }
 
+/// A response with this status and body.
+fn response(status: u16, body: &[u8]) -> HttpResponse {
+    HttpResponse { status, body: Some(body.to_vec()), retry_after: None }
+}
+
 const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
 
 #[test]
 fn reasons_have_a_counter_from_the_first_flush_on() {

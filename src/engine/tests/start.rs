@@ -42,3 +42,23 @@ fn configuration_that_ends_hands_over_its_counts() {
     proxy.event(0, Engine::on_end);
     assert_eq!(counted(&proxy.take(), "deny.no_client_certificate"), 1);
 }
+
+#[test]
+fn injected_credentials_need_no_variable_and_no_login() {
+    let known = genuine();
+    let mut proxy = Proxy::by_api(&json!({"refresh": {"oauth": "injected"}}), 1);
+    proxy.around.variables.clear();
+    let effects = proxy.tick(0, &|call| {
+        let header =
+            |name: &str| call.headers.iter().find(|(key, _)| *key == name).map(|(_, value)| value.as_str());
+        assert!(
+            header(":path").unwrap().starts_with("/api/v2/integrations/actions/certificates"),
+            "{call:?}"
+        );
+        assert_eq!(header("authorization"), None, "Envoy adds it");
+        naming(&[&known])(call)
+    });
+    assert_eq!(counted(&effects, "refreshes.ok.us-east-1"), 1);
+    assert_eq!(counted(&effects, "refreshes.no_credentials.us-east-1"), 0);
+    assert_eq!(said(&proxy.request(0, 1, &Shown(Some(known)))), "allow");
+}

@@ -1,0 +1,185 @@
+//! Log lines of refreshes, pins and CAs.
+
+use super::*;
+use crate::test_support::{CA_BEGIN, CA_END, DAY, ca, date};
+use log::Level::{self, Info, Warn};
+
+/// The lines that have this in them, with their level.
+fn about<'e>(effects: &'e [Effect], what: &str) -> Vec<(Level, &'e str)> {
+    let line = |effect: &'e Effect| match effect {
+        Effect::Log { level, line } if line.contains(what) => Some((*level, line.as_str())),
+        _ => None,
+    };
+    effects.iter().filter_map(line).collect()
+}
+
+#[test]
+fn refresh_is_counted_each_time_and_logged_on_change() {
+    let (first, second) = (genuine(), genuine());
+    let (one, both) = (naming(&[&first]), naming(&[&first, &second]));
+    let (down, forbidden) = (|_: &HttpCall| response(503, b""), |_: &HttpCall| response(403, b""));
+    let failed = "genesys_mtls: refresh failed policy=default region=us-east-1 reason";
+    let refreshed = "genesys_mtls: refreshed policy=default region=us-east-1";
+    let steps: [(&str, Api<'_>, &str, Option<(Level, String)>); 8] = [
+        (
+            "login host down",
+            &down,
+            "login_unavailable",
+            Some((Warn, format!("{failed}=login_unavailable detail="))),
+        ),
+        ("still down", &down, "login_unavailable", None),
+        (
+            "one named",
+            &one,
+            "ok",
+            Some((Info, format!("{refreshed} pins=1 kept=0 changed=true recovered=true"))),
+        ),
+        ("the same", &one, "ok", None),
+        (
+            "two named",
+            &both,
+            "ok",
+            Some((Info, format!("{refreshed} pins=2 kept=0 changed=true recovered=false"))),
+        ),
+        ("forbidden", &forbidden, "api_forbidden", Some((Warn, format!("{failed}=api_forbidden detail=")))),
+        ("API down", &down, "api_unavailable", Some((Warn, format!("{failed}=api_unavailable detail=")))),
+        (
+            "two again",
+            &both,
+            "ok",
+            Some((Info, format!("{refreshed} pins=2 kept=0 changed=false recovered=true"))),
+        ),
+    ];
+    let mut proxy = Proxy::by_api(&json!({}), 1);
+    for (what, api, result, expected) in steps {
+        let effects = proxy.tick(0, api);
+        assert_eq!(
+            counted(&effects, &format!("genesys_mtls.default.refreshes.{result}.us-east-1")),
+            1,
+            "{what}"
+        );
+        let log = about(&effects, "genesys_mtls: refresh");
+        assert_eq!(log.len(), usize::from(expected.is_some()), "{what}: {log:?}");
+        for ((level, line), (expected, beginning)) in log.into_iter().zip(expected) {
+            assert_eq!(level, expected, "{what}");
+            assert!(line.starts_with(&beginning), "{what}: {line}");
+        }
+        proxy.pass(2 * HOUR);
+    }
+}
+
+#[test]
+fn entities_that_are_no_pins_are_logged_once_with_reasons() {
+    let known = genuine();
+    let by_stranger = us_leaf(&cast().stranger_ca);
+    let entity = |authority: &str, certificate: Value| json!({"signingAuthority": authority, "certificate": certificate});
+    let other = entity("DigiCert", json!(stranger().chain_pem));
+    let answers = |more: &[Value]| {
+        let mut entities = vec![entity("DigiCert", json!(known.chain_pem))];
+        entities.extend_from_slice(more);
+        let page = json!({"entities": entities}).to_string();
+        let login = naming(&[]);
+        move |call: &HttpCall| {
+            let is_login = call.headers.iter().any(|(_, value)| value == "/oauth/token");
+            if is_login { login(call) } else { response(200, page.as_bytes()) }
+        }
+    };
+    let wrong_name = answers(std::slice::from_ref(&other));
+    let several =
+        answers(&[other, entity("DigiCert", json!(by_stranger.chain_pem)), entity("DigiCert", json!(7))]);
+    let none = answers(&[]);
+    let steps: [(&str, Api<'_>, Option<&str>); 5] = [
+        ("all used", &none, None),
+        ("a wrong name", &wrong_name, Some(r#"entities={"wrong_name": 1} unreadable=[]"#)),
+        ("the same", &wrong_name, None),
+        (
+            "several",
+            &several,
+            Some(
+                r#"entities={"wrong_issuer": 1, "wrong_name": 1} unreadable=["entities[3].certificate", "entities[3].certificate"]"#,
+            ),
+        ),
+        ("all used again", &none, Some("entities={} unreadable=[]")),
+    ];
+    let mut proxy = Proxy::by_api(&json!({}), 1);
+    for (what, api, expected) in steps {
+        let effects = proxy.tick(0, api);
+        let expected = expected.map(|expected| {
+            format!(
+                "genesys_mtls: not pinned from the API's answer policy=default region=us-east-1 {expected}"
+            )
+        });
+        let log = about(&effects, "not pinned from");
+        let expected: Vec<_> = expected.iter().map(|line| (Info, line.as_str())).collect();
+        assert_eq!(log, expected, "{what}");
+        assert_eq!(counted(&effects, "refreshes.ok.us-east-1"), 1, "{what}");
+        proxy.pass(2 * HOUR);
+    }
+}
+
+#[test]
+fn pin_gets_a_line_for_each_change_of_its_status() {
+    let (first, second) = (genuine(), genuine());
+    let (one, other) = (naming(&[&first]), naming(&[&second]));
+    let down = |_: &HttpCall| response(503, b"");
+    let named = "pinned, the API names it";
+    let kept = "pin kept for 2h, the API stopped naming it";
+    let lapsed = "pin lapsed, the API stopped naming it";
+    let stale = "pin out of use, no refresh has succeeded within max_staleness";
+    let steps: [(&str, u32, Api<'_>, Vec<(&Leaf, Level, &str)>); 7] = [
+        ("named first", 0, &one, vec![(&first, Info, named)]),
+        ("still named", 2, &one, vec![]),
+        ("another named", 2, &other, vec![(&first, Warn, kept), (&second, Info, named)]),
+        ("within keep_removed", 1, &down, vec![]),
+        ("after keep_removed", 2, &other, vec![(&first, Warn, lapsed)]),
+        ("after max_staleness", 5, &down, vec![(&second, Warn, stale)]),
+        ("API up again", 1, &other, vec![(&second, Info, named)]),
+    ];
+    let mut proxy = Proxy::by_api(&json!({"refresh": {"keep_removed": "2h", "max_staleness": "4h"}}), 1);
+    for (what, hours, api, expected) in steps {
+        proxy.pass(hours * HOUR);
+        let effects = proxy.tick(0, api);
+        let log = about(&effects, "genesys_mtls: pin");
+        assert_eq!(log.len(), expected.len(), "{what}: {log:?}");
+        for (leaf, level, news) in expected {
+            let sha256 = Fingerprint::of(&leaf.der);
+            let line = format!(
+                "genesys_mtls: {news} policy=default region=us-east-1 sha256={sha256} until=2027-04-15T08:00:00Z"
+            );
+            assert!(log.contains(&(level, line.as_str())), "{what}: {log:?}");
+        }
+    }
+}
+
+#[test]
+fn pins_that_change_at_once_get_twenty_lines_and_a_sum() {
+    for (count, more) in [(20, None), (23, Some("3 more pins changed policy=default region=us-east-1"))] {
+        let leaves: Vec<Leaf> = (0..count).map(|_| genuine()).collect();
+        let mut proxy = Proxy::by_api(&json!({}), 1);
+        let effects = proxy.tick(0, &naming(&leaves.iter().collect::<Vec<_>>()));
+        assert_eq!(about(&effects, "pinned, the API names it").len(), 20, "{count}");
+        let more = more.map(|more| format!("genesys_mtls: {more}"));
+        let more: Vec<_> = more.iter().map(|line| (Warn, line.as_str())).collect();
+        assert_eq!(about(&effects, "more pins changed"), more, "{count}");
+    }
+}
+
+#[test]
+fn announced_ca_says_until_when_and_whether_it_has_expired() {
+    let expired = "this CA has expired and verifies no certificate:";
+    for (what, from, until, level, text, date_text) in [
+        ("valid", CA_BEGIN, CA_END, Info, "trusts CA", "2037-01-12T08:00:00Z"),
+        ("in its last second", CA_BEGIN, NOW, Info, "trusts CA", "2027-01-15T08:00:00Z"),
+        ("expired", CA_BEGIN, NOW - 1, Warn, expired, "2027-01-15T07:59:59Z"),
+        ("before 1970", -2 * DAY, -DAY, Warn, expired, "-86400"),
+    ] {
+        let pem = ca("unit-announced").valid(date(from), date(until)).self_signed().pem;
+        let document = json!({"regions": {"us-east-1": {"genesys": {"ca_certificates": pem}}}});
+        let mut proxy = Proxy::new(&document, 1);
+        let effects = proxy.tick(0, &naming(&[]));
+        let line = format!(
+            "genesys_mtls: {text} policy=default region=us-east-1 subject=\"CN=unit-announced\" until={date_text}"
+        );
+        assert_eq!(about(&effects, "unit-announced"), [(level, line.as_str())], "{what}");
+    }
+}
