@@ -42,5 +42,5 @@ for module in "$@"; do
     awk -v module="$module" -v sum="$(cat "$name.sum")" 'END {
         printf "==> %s: %d functions compiled in %.0f ms (least of '"$RUNS"' runs); those that take longest:\n", module, NR, sum / 1000
     }' "$name"
-    sort -rn "$name" | head -n 8 | awk '{ printf "    %6.1f ms %7d bytes  %s\n", $1 / 1000, $2, $3 }'
+    sort -rn "$name" | awk 'NR <= 8 { printf "    %6.1f ms %7d bytes  %s\n", $1 / 1000, $2, $3 }'
 done
