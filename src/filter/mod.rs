@@ -46,7 +46,6 @@ impl RootContext for Plugin {
         }
         match config::load(bytes) {
             Ok(policy) => {
-                host::declare_string(&format!("genesys_mtls.{}", policy.name));
                 let before = self.running.replace(Rc::new(Running::new(policy)));
                 if let Some(before) = before {
                     before.end();

@@ -34,8 +34,10 @@ pub enum Outcome {
 impl Running {
     pub fn new(policy: Policy) -> Self {
         let policy = Rc::new(policy);
+        let verdict_key = format!("genesys_mtls.{}", policy.name);
+        host::declare_string(&verdict_key);
         let running = Self {
-            verdict_key: format!("genesys_mtls.{}", policy.name),
+            verdict_key,
             engine: RefCell::new(Engine::new(policy.clone(), host::random())),
             policy,
             calls: RefCell::default(),
