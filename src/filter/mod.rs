@@ -33,10 +33,6 @@ impl RootContext for Plugin {
     /// Parses, and sees that Envoy verifies signatures. Envoy tries a configuration in a throw-away VM first, and skips the
     /// filter in a worker that then disagrees: nothing is done here that could fail in a worker alone.
     fn on_configure(&mut self, size: usize) -> bool {
-        let Some(bytes) = host::configuration(size) else {
-            error!("genesys_mtls: the configuration of {size} bytes is too large");
-            return false;
-        };
         if !self_test(&host::EnvoyVerifier) {
             error!(
                 "genesys_mtls: Envoy verifies no signatures for this module: capability_restriction_config has to allow \
@@ -44,10 +40,9 @@ impl RootContext for Plugin {
             );
             return false;
         }
-        match config::load(bytes) {
+        match config::load(host::configuration(size)) {
             Ok(policy) => {
-                let before = self.running.replace(Rc::new(Running::new(policy)));
-                if let Some(before) = before {
+                if let Some(before) = self.running.replace(Rc::new(Running::new(policy))) {
                     before.end();
                 }
                 true

@@ -4,9 +4,8 @@ use proxy_wasm::{hostcalls, types::MetricType};
 use std::{cell::RefCell, collections::BTreeMap};
 
 thread_local! {
-    /// Handles by name. Envoy makes a new one whenever a metric is defined, though there is one of that name, and keeps it as long as the VM
-    /// lives: defined at every use, they would take all its memory in the end. A handle is the same for all plugins of a VM, so nothing of
-    /// one policy gets to another by it; and names are as many as regions, reasons and lists.
+    /// Handles by name. Envoy makes a new handle at each definition and keeps it as long as the VM lives, so each metric is defined once.
+    /// A handle is the same for all plugins of a VM, so it carries nothing from one policy to another.
     static HANDLES: RefCell<BTreeMap<String, u32>> = const { RefCell::new(BTreeMap::new()) };
 }
 

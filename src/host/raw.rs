@@ -17,12 +17,7 @@ unsafe extern "C" {
         headers_size: usize,
         grpc_status: i32,
     ) -> u32;
-    fn proxy_get_property(
-        path: *const u8,
-        path_size: usize,
-        value: *mut *mut u8,
-        value_size: *mut usize,
-    ) -> u32;
+    fn proxy_get_property(path: *const u8, size: usize, value: *mut *mut u8, value_size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
 }
 
@@ -76,6 +71,7 @@ pub fn property(path: &str) -> Option<Vec<u8>> {
     Some(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(value, size)) }.into_vec())
 }
 
-pub fn set_property(path: &str, value: &[u8]) -> bool {
-    unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) == 0 }
+/// Writes filter state `wasm.<name>` of the current request. False if Envoy refused.
+pub fn set_filter_state(name: &str, value: &str) -> bool {
+    unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) == 0 }
 }
