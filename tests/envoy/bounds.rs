@@ -1,4 +1,4 @@
-//! How long the API's word counts: pins it stopped naming, pins for later, pins grown old; and what it cannot touch.
+//! How long an answer of the API counts: for pins that it stopped naming, pins for later and stale pins. Explicit pins stay.
 
 use crate::{
     pace::{PATIENCE, REGION, fast},
@@ -35,7 +35,7 @@ async fn assert_stale(stage: &Stage, door: &str, leaf: &Leaf) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_apis_word_counts_within_its_bounds_and_leaves_explicit_pins_alone() {
+async fn api_answer_counts_within_bounds_and_keeps_explicit_pins() {
     let world = world().await;
     let us = world.pki.us.clone();
     let (old, new) = (us.digicert.clone(), us.digicert_upcoming.clone());
@@ -99,7 +99,7 @@ async fn the_apis_word_counts_within_its_bounds_and_leaves_explicit_pins_alone()
         .wait_for_log("pin lapsed, the API stopped naming it policy=drops", PATIENCE)
         .await
         .expect("a line");
-    // Whichever worker serves it has noticed by its next tick.
+    // Any worker has noticed by its next tick.
     gauge(&stage, "drops", "pins.kept", |n| n == 0).await;
     let response = stage.get_as("drops", &old).await;
     assert!([403, 503].contains(&response.status), "kept for long enough: {}", response.text());

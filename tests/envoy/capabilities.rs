@@ -1,5 +1,5 @@
-//! The shipped capability list (`envoy/xds/genesys_mtls.yaml`) with each of its entries left out in turn: nothing passes
-//! that should not, and what breaks stands in `docs/capabilities.md`.
+//! The shipped capability list (`envoy/xds/genesys_mtls.yaml`) with each of its entries left out in turn: no wrong
+//! request is allowed, and `docs/capabilities.md` says what breaks.
 
 use crate::{
     setup::{assert_refused, digicert, with, world},
@@ -64,7 +64,7 @@ async fn ask(stage: &Stage, door: &str, leaf: Option<&Leaf>) -> String {
         .map_or_else(|error| error.to_string(), |response| in_short(&response))
 }
 
-/// The same, again and again until it is let in or time is up.
+/// The same, repeated until it is allowed or time is up.
 async fn ask_until_in(stage: &Stage, door: &str, leaf: &Leaf) -> String {
     let deadline = Instant::now() + FOR_A_REFRESH;
     loop {
@@ -77,7 +77,7 @@ async fn ask_until_in(stage: &Stage, door: &str, leaf: &Leaf) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_any_one_capability_nothing_passes_that_should_not() {
+async fn missing_capability_allows_no_wrong_request() {
     let world = world().await;
     let pki = world.pki.clone();
     let name = pki.us.region.certificate_name;
@@ -99,7 +99,7 @@ async fn without_any_one_capability_nothing_passes_that_should_not() {
                 .map(|capability| (capability.clone(), json!({})))
                 .collect();
             door.plugin()["capability_restriction_config"] = json!({"allowed_capabilities": allowed});
-            // A VM of its own for each, and a name for its statistics.
+            // Each has its own VM, and a name for its statistics.
             door.plugin()["name"] = name.as_str().into();
             door.plugin()["vm_config"]["vm_id"] = name.as_str().into();
             // Longer than requests are held; the shipped bound takes a minute to show.
@@ -179,7 +179,7 @@ async fn without_any_one_capability_nothing_passes_that_should_not() {
     let whole = &table[0].seen;
     assert_eq!(whole[..3], ["200", "200", "200"].map(str::to_owned), "nothing left out");
     assert_eq!(whole[3..], ["403 `wrong_name`", "403 `no_client_certificate`"].map(str::to_owned));
-    // The document is of the newest Envoy; others may crash elsewhere, and let nobody in either.
+    // The document describes the newest Envoy. Others may crash elsewhere, and allow no request either.
     if envoy::version() >= (1, 40) {
         compare(&document(&stage, &table));
     }
@@ -231,7 +231,7 @@ fn compare(text: &str) {
 
 /// Nothing tells a worker then what time it is, so it has to look by itself.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_ticks_a_certificate_that_expires_is_refused_within_a_thousand_requests() {
+async fn expiry_without_ticks_is_noticed_within_1024_requests() {
     let world = world().await;
     let clock = WallClock::new(world.dir()).expect("a clock");
     let allowed: Map<String, Value> = shipped()

@@ -1,4 +1,4 @@
-//! The decision on certificates that have come through a real handshake: keys, names, uses, times, authorities.
+//! The decision on certificates that have passed a real handshake, by key, name, usage, validity and authority.
 
 use crate::{
     setup::{PATIENCE, assert_refused, with, without, world},
@@ -47,7 +47,7 @@ async fn check(stage: &Stage, door: &str, cases: Vec<(&str, Leaf, &str)>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn authorities_vouch_by_signature_in_their_time_and_for_their_region_only() {
+async fn authorities_vouch_while_valid_and_for_their_region_only() {
     let world = world().await;
     let (us, eu) = (world.pki.us.clone(), world.pki.eu.clone());
     let kinds = KINDS.map(|kind| {
@@ -196,7 +196,7 @@ async fn names_uses_and_times_count_as_they_are_written() {
         ),
         ("emailProtection alone", new().ekus(&[Eku::EmailProtection]).issue(), no_client),
         ("serverAuth alone", new().ekus(&[Eku::ServerAuth]).issue(), no_client),
-        ("a use nobody knows", new().ekus(&[Eku::Other(unknown.to_vec())]).issue(), no_client),
+        ("an unknown use", new().ekus(&[Eku::Other(unknown.to_vec())]).issue(), no_client),
         ("a CA", new().is_ca(true).issue(), no_client),
         ("no key usage", new().key_usages(&[]).issue(), "in"),
         // Without digitalSignature the handshake fails already.

@@ -1,5 +1,4 @@
-//! Everything that can go wrong with a refresh: the trust there was stays, an operator learns of it once, and it heals
-//! by itself.
+//! All failures of a refresh: existing trust stays, the log reports the failure once, and the next good answer ends it.
 
 use crate::{
     pace::{API, LOGIN, REGION, fast, logged, more, outcomes, run},
@@ -12,7 +11,7 @@ use testbed::{
     genesys::{Credentials, Endpoint, Entity, Fault, ServerIdentity, Status},
 };
 
-/// Proxies that work through the rows side by side, each with a world of its own.
+/// Proxies that work through the rows in parallel, each with its own world.
 const LANES: usize = 6;
 const MIB: usize = 1024 * 1024;
 
@@ -86,7 +85,7 @@ fn api_rows() -> Vec<Row> {
         api("API slower than the timeout", Fault::Delay(Duration::from_secs(5)), "api_unavailable"),
         api("not HTTP", Fault::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "api_unavailable"),
         row("Upcoming 500", Trouble::Answer(Endpoint::Upcoming, Fault::Status(500)), "api_unavailable"),
-        row("nobody listens", Trouble::Refused, "login_unavailable"),
+        row("the port is closed", Trouble::Refused, "login_unavailable"),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! What one worker knows outlives it: its death, an update of its listener, and whatever else lives in its VM's memory.
+//! The knowledge of one worker survives its death, an update of its listener, and other modules that use its shared data.
 
 use crate::{
     pace::{PATIENCE, REGION, fast, run, seen, unhurried},
@@ -38,7 +38,7 @@ fn stat(policy: &str, what: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_dies_while_it_fetches_is_replaced_when_its_lease_is_over() {
+async fn worker_that_dies_in_a_fetch_is_replaced_after_its_lease() {
     let world = world().await;
     let policy = with(fast(&world), "/refresh/interval", json!("1h"));
     let module =
@@ -70,7 +70,7 @@ async fn a_worker_that_dies_while_it_fetches_is_replaced_when_its_lease_is_over(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_update_of_the_listener_keeps_the_pins_and_their_age_and_asks_for_nothing() {
+async fn listener_update_keeps_pins_and_their_age_without_a_fetch() {
     let world = world().await;
     let policy = with(fast(&world), "/refresh/interval", json!("1h"));
     let file = world.path("listeners.json");
@@ -90,7 +90,7 @@ async fn an_update_of_the_listener_keeps_the_pins_and_their_age_and_asks_for_not
     let mut open = client.connect().await.expect("a handshake");
     assert_eq!(open.get("/").await.expect("an answer").status, 200);
 
-    // From here on nobody could ask.
+    // From here on no worker could ask.
     stage.world.genesys.stop().await;
     for n in 1..=3 {
         let policy = with(policy.clone(), "/clock_skew", json!(format!("{n}s")));
@@ -208,7 +208,7 @@ fn key(shared: &MemoryStore, ending: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_module_and_other_policies_of_the_same_vm_id_change_nothing_but_their_own() {
+async fn foreign_module_and_policies_change_only_their_own_data() {
     let world = world().await;
     let pki = world.pki.clone();
     // One early refresh in all, so that nothing but damage can cause another.

@@ -1,4 +1,5 @@
-//! HTTP/2 and gRPC as an attacker would write them: frame by frame, with headers that no library would send.
+//! HTTP/2 and gRPC as an attacker would write them: frame by frame, with headers that no library would send. No
+//! stranger reaches the service.
 
 use crate::{
     peer::cert,
@@ -157,10 +158,10 @@ async fn no_odd_http2_request_takes_a_stranger_to_the_service() {
     let mut wrong = Vec::new();
     for (what, headers, body, passes) in &cases {
         let request = bytes(headers, body);
-        for (who, leaf) in [("a stranger", Some(&pki.stranger)), ("nobody", None)] {
+        for (who, leaf) in [("a stranger", Some(&pki.stranger)), ("no certificate", None)] {
             assert_eq!(reaching(&stage, leaf, &request).await, 0, "{what}: {who}");
         }
-        // The same from Genesys Cloud: what is refused above is well-formed enough to be let in.
+        // The same from Genesys Cloud: what is denied above is well-formed enough to be allowed.
         let reached = reaching(&stage, Some(&pki.us.genesys), &request).await;
         if reached != usize::from(*passes) {
             wrong.push(format!("{what}: {reached} of Genesys Cloud's requests reach the service"));

@@ -1,4 +1,4 @@
-//! One worker asks for all of them: how often, in which words, and what of it stays secret.
+//! One worker refreshes for all: at the configured times, with the specified calls, and without showing a secret.
 
 use crate::{
     pace::{API, LOGIN, PATIENCE, REGION, fast, gaps, outcome, reaches, run, seen},
@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Duration};
 use testbed::genesys::{Endpoint, Seen};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_the_number_of_workers_one_asks_and_all_are_served() {
+async fn one_worker_of_any_number_asks_and_all_are_served() {
     let proxies = [1, 4, 16].map(|workers| tokio::spawn(asks_once_and_serves_all(workers)));
     for proxy in proxies {
         proxy.await.expect("as many requests as there are periods");

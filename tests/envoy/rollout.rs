@@ -36,7 +36,7 @@ fn the_guard_in_shadow_has_the_rules_of_the_guard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_each_state_strangers_and_skipped_workers_fare_as_the_readme_says() {
+async fn strangers_and_skipped_workers_fare_as_documented_per_state() {
     let world = world().await;
     let enforcing = by_ca(&world);
     let shadow = watching(&enforcing);
@@ -147,7 +147,7 @@ async fn both_modes_decide_alike() {
         ("an e-mail certificate", Some(pki.email.clone())),
         ("a CA", Some(leaf().is_ca(true).issue())),
         ("malformed", Some(malformed)),
-        ("nobody", None),
+        ("no certificate", None),
     ];
     let mut seen = BTreeMap::new();
     for (who, leaf) in &callers {
@@ -160,7 +160,7 @@ async fn both_modes_decide_alike() {
                 let request = http::Request::get("/").header("x-request-id", &id).body(Vec::new());
                 let response = client.send(request.expect("a request")).await.expect("an answer");
                 if door == "shadow" {
-                    assert_eq!(response.status, 200, "{who}: shadow mode answers nobody");
+                    assert_eq!(response.status, 200, "{who}: shadow mode answers no request");
                 }
                 verdicts.push(verdict_of(&stage, &id).await);
             }
@@ -266,7 +266,7 @@ impl Rollout {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rollout_goes_there_and_back_without_losing_a_request_of_the_genuine_client() {
+async fn rollout_and_rollback_lose_no_request_of_genesys_cloud() {
     let mut rollout = Rollout::begin(world().await).await;
     for _ in 0..3 {
         assert_eq!(rollout.ask("A").await.status, 200);

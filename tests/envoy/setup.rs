@@ -54,7 +54,7 @@ impl Running {
         self.envoy.wait_for_stat(&stat, |n| n >= count, PATIENCE).await.expect("a refresh succeeds");
     }
 
-    /// One request on a connection of its own.
+    /// One request on a new connection.
     pub async fn get_as(&self, leaf: &Leaf) -> Response {
         self.world.client(self.ingress).identity(leaf).build().get("/").await.expect("an answer")
     }

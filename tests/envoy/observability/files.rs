@@ -1,4 +1,4 @@
-//! `envoy/observability` and the README's tables, against the one table of metrics, and by Prometheus' own tool.
+//! `envoy/observability` and the README's tables agree with the table of metrics, and Prometheus' own tool accepts them.
 
 use super::table::{ENVOYS, MESHES, METRICS};
 use serde_json::{Value, json};
@@ -89,12 +89,12 @@ fn expressions() -> Vec<String> {
 }
 
 #[test]
-fn alerts_and_dashboard_use_metrics_and_labels_that_are_exported_and_every_metric_is_shown() {
+fn alerts_and_dashboard_use_exactly_the_exported_metrics() {
     let metrics: BTreeSet<String> = METRICS.iter().map(super::table::Metric::prometheus).collect();
     let labels: BTreeSet<String> = METRICS.iter().flat_map(super::table::Metric::prometheus_labels).collect();
     let mut shown = BTreeSet::new();
     for expression in expressions() {
-        // What stands in quotes is a value.
+        // Text in quotes is a value.
         let bare: String = expression.split('"').step_by(2).collect();
         let words = bare.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         for word in words.filter(|word| word.starts_with("genesys_") || word.starts_with("envoy_")) {
@@ -199,7 +199,7 @@ fn prometheus_takes_the_rules_and_each_fires_when_it_should() {
 }
 
 #[test]
-fn prometheus_takes_the_dashboards_queries_and_the_readmes_alerts() {
+fn prometheus_accepts_the_dashboards_and_the_readmes_queries() {
     let examples = examples().into_iter().map(|(_, alert)| alert).filter(|alert| alert.contains(' '));
     let rules: Vec<Value> = queries()
         .into_iter()

@@ -1,4 +1,4 @@
-//! What workers share of a list: how much memory it takes, and what another module can do to it.
+//! Workers share a large CRL within their memory, and another module cannot undo a revocation.
 
 use super::{PATH, crl_cluster, leaves, listed, policy, serve};
 use crate::{
@@ -33,7 +33,7 @@ fn policies(world: &World, revocation: Value) -> [(&'static str, Value); 2] {
     [("sealed", sealed), ("open", open)]
 }
 
-/// A listener per policy, each of which has a VM of its own.
+/// A listener per policy, each with its own VM.
 fn doors(world: &World, revocation: &Value) -> Doors {
     let mut doors = Doors::of(world, "envoy/envoy.yaml");
     let cluster = crl_cluster(world);
@@ -76,7 +76,7 @@ async fn crl_of_200_000_entries_fits_the_memory_of_every_worker() {
         let crl = world.pki.us.root.crl().number(number).padding(entries);
         crl.revoke(&serial_of(&revoked.der)).der()
     };
-    // Then a second one, beside the first.
+    // Then a second one, in addition to the first.
     let lists = [large(1, 200_000), large(2, 199_999)];
     world.genesys.set_crl(PATH, 200, lists[0].clone());
     let revocation = with(listed("hard"), "/max_size", json!(16 * MIB));
