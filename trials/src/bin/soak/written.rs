@@ -1,4 +1,4 @@
-//! The result, as it is printed and as it stands in the documentation.
+//! The result, as printed and as written to the documentation.
 
 use crate::{
     checks::Check,
