@@ -85,7 +85,7 @@ async fn api_answer_counts_within_bounds_and_keeps_explicit_pins() {
     refreshed(&stage, "drops", 2).await;
     assert_eq!(stage.envoy.count_in_log("changed=true"), changes);
 
-    // What the API stops naming goes when its time is over, and not where the configuration names it.
+    // A pin that the API stops naming goes when `keep_removed` is over, unless the configuration names it.
     name(Status::Current, &[&new]);
     name(Status::Upcoming, &[&ahead]);
     for door in ["keeps", "drops", "explicit"] {
@@ -107,7 +107,7 @@ async fn api_answer_counts_within_bounds_and_keeps_explicit_pins() {
     stage.assert_in("explicit", "pinned by the configuration", &old).await;
     stage.assert_in("keeps", "kept for long", &old).await;
 
-    // Kept or not, nothing outlives its end, and what lay ahead is in by now: without another fetch where there was one.
+    // No pin outlives its certificate, and the future one is valid by now, without another fetch.
     let pinned_once = ["once", "keeps", "drops", "explicit"];
     for door in pinned_once {
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -126,7 +126,7 @@ async fn api_answer_counts_within_bounds_and_keeps_explicit_pins() {
     let once = stage.envoy.stat(&format!("wasmcustom.genesys_mtls.once.refreshes.ok.{REGION}")).await;
     assert_eq!(once.expect("statistics"), 1);
 
-    // An outage: trust grows stale where that was asked for, and only what came from the API.
+    // An outage: with `max_staleness` the API's pins become stale, and explicit pins do not.
     stage.world.genesys.stop().await;
     assert_stale(&stage, "explicit", &new).await;
     stage.assert_in("explicit", "pinned by the configuration", &old).await;

@@ -18,10 +18,10 @@ use testbed::{
 };
 use tokio::time::Instant;
 
-/// For what comes with a refresh: far longer than it takes, since a row where it never comes waits for all of it.
+/// Far longer than a refresh takes. A row without a refresh waits for all of it.
 const FOR_A_REFRESH: Duration = Duration::from_secs(15);
 
-/// What Envoy answers in a VM's stead.
+/// What Envoy answers in place of a VM.
 const CRASHED: &str = "503 by Envoy";
 
 /// The capabilities that the shipped file allows.
@@ -35,7 +35,7 @@ fn shipped() -> Vec<String> {
     found
 }
 
-/// What became of a request, in a few words.
+/// The outcome of a request, in a few words.
 fn in_short(response: &Response) -> String {
     if response.status == 200 {
         let named = echoed(&response.json(), "x-genesys-cloud-client").len() == 1;
@@ -165,7 +165,7 @@ async fn missing_capability_allows_no_wrong_request() {
         let seen = match (first[number].clone(), held) {
             (Some([by_ca, pinned, stranger, nobody]), Some(held)) => {
                 let seen = [by_ca, pinned, held, stranger, nobody];
-                // Who is served until the crash, and who just after it, is a matter of luck.
+                // Which requests are served until the crash, and which after it, is random.
                 if crashed[number] || seen.iter().any(|seen| seen == CRASHED) {
                     std::array::from_fn(|_| "VM crashes".to_owned())
                 } else {
@@ -229,7 +229,7 @@ fn compare(text: &str) {
     assert!(golden == text, "docs/capabilities.md is out of date: UPDATE_GOLDEN=1 writes it anew\n{text}");
 }
 
-/// Nothing tells a worker then what time it is, so it has to look by itself.
+/// Without ticks a worker has to read the clock by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn expiry_without_ticks_is_noticed_within_1024_requests() {
     let world = world().await;

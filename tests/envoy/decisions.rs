@@ -32,7 +32,7 @@ fn bundle<'c>(cas: impl IntoIterator<Item = &'c Ca>) -> Value {
 
 async fn check(stage: &Stage, door: &str, cases: Vec<(&str, Leaf, &str)>) {
     for (what, leaf, expected) in cases {
-        // The second time it is remembered.
+        // The second time the verdict is cached.
         for round in 1..=2 {
             let what = format!("{door}: {what}, round {round}");
             let response = stage.client(door).identity(&leaf).build().get("/").await;
@@ -67,7 +67,7 @@ async fn authorities_vouch_while_valid_and_for_their_region_only() {
     let trusted = kinds.iter().chain([&us.root, &old, &new, &expired, &future]).chain(&twins);
     let policy = json!({"regions": {
         us.region.id: {"genesys": bundle(trusted), "digicert": {"pins": [us.digicert.pin()]}},
-        // A pin of another region's certificate is a pin for a name that it does not carry.
+        // A pin in the wrong region does not help: the certificate does not have that region's name.
         eu.region.id: {"genesys": bundle([&eu.root]), "digicert": {"pins": [us.digicert_upcoming.pin(), us.digicert.pin()]}},
     }});
     let by_ca = without(policy.clone(), &format!("/regions/{}/digicert", us.region.id));

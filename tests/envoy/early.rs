@@ -100,7 +100,7 @@ async fn flood_of_self_made_certificates_causes_no_fetch_or_hold() {
     let world = world().await;
     let pki = world.pki.clone();
     let with_issuers = unhurried(&world, &json!({"min_interval": "1s"}));
-    // Without them, the issuing certificate that came along with the pins tells likely certificates from noise.
+    // Without `issuers`, the CA that the API sent with the pins distinguishes likely certificates from noise.
     let with_hints = with(with_issuers.clone(), "/regions/us-east-1/digicert", json!({"pins": ["api"]}));
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     for (name, policy) in [("issuers", &with_issuers), ("hints", &with_hints)] {
@@ -137,7 +137,7 @@ async fn flood_of_self_made_certificates_causes_no_fetch_or_hold() {
         }
         assert_eq!(stage.envoy.stat(&stat(door, "held_requests")).await.expect("statistics"), 0, "{door}");
     }
-    // Were one of them worth a fetch, it would have begun before this one, which is.
+    // If one of them caused a fetch, it would have begun before the fetch of this certificate.
     stage.world.genesys.set_entities(
         REGION,
         Status::Current,

@@ -15,7 +15,7 @@ use testbed::{
 const LANES: usize = 6;
 const MIB: usize = 1024 * 1024;
 
-/// What is wrong, and how it is put right again.
+/// The fault, and how it ends.
 enum Trouble {
     Answer(Endpoint, Fault),
     Certificate(&'static str, ServerIdentity),
@@ -73,7 +73,7 @@ fn api_rows() -> Vec<Row> {
         api("API 301", Fault::redirect(301, "https://evil.example/"), "api_redirected"),
         api("API 307", Fault::redirect(307, "https://api.mypurecloud.com/"), "api_redirected"),
         api("API 429", Fault::too_many_requests(None), "api_rate_limited"),
-        // As long as it wants, but no longer than an interval.
+        // `Retry-After` counts for at most one interval.
         api("API 429 for a year", Fault::too_many_requests(Some(365 * 24 * 3600)), "api_rate_limited"),
         api("API 500", Fault::api_error(500, "internal.server.error"), "api_unavailable"),
         api("API 503", Fault::api_error(503, "service.unavailable"), "api_unavailable"),

@@ -54,7 +54,7 @@ async fn request_is_denied_where_envoy_skips_the_filter() {
     stage.assert_out("working", "a stranger", &world.pki.stranger, "wrong_name").await;
     assert_eq!(guarded(&stage, "working", 0).await, 0);
     assert_eq!(world.upstream.count(), 1);
-    // Why there is a guard: `FAIL_RELOAD` notwithstanding, Envoy lets everybody through.
+    // Why there is a guard: in spite of `FAIL_RELOAD`, Envoy lets every request through.
     for door in ["RefusedByWorkers_unguarded", "CrashesInWorkers_unguarded"] {
         assert_eq!(stage.get_as(door, &world.pki.stranger).await.status, 200, "{door}: no longer skipped?");
     }

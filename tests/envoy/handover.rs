@@ -48,7 +48,7 @@ async fn worker_that_dies_in_a_fetch_is_replaced_after_its_lease() {
         config::set_module(bootstrap, &file);
     };
     let run = run(world, &policy, change, |envoy| envoy.concurrency(4)).await;
-    // The first to get a token dies of it. It would have been the one to ask for certificates.
+    // The first worker that gets a token crashes. It would have asked for the certificates.
     run.envoy.wait_for_log("proxy_on_http_call_response", PATIENCE).await.expect("a crash");
     run.refreshed().await;
     let tokens = seen(&run.world, Endpoint::Token);
@@ -109,7 +109,7 @@ async fn listener_update_keeps_pins_and_their_age_without_a_fetch() {
         stage.assert_out("ingress", &format!("update {n}"), &stage.world.pki.stranger, "wrong_name").await;
         let response = open.get("/").await.expect("an answer");
         assert_eq!(response.status, 200, "update {n}, an open connection");
-        // It is not cut off, but may be asked to leave.
+        // The connection is not closed, but Envoy may ask the client to close it.
         if response.headers.get("connection").is_some_and(|value| value == "close") {
             open =
                 stage.client("ingress").identity(&us.digicert).build().connect().await.expect("a handshake");
@@ -261,7 +261,7 @@ async fn foreign_module_and_policies_change_only_their_own_data() {
         stage.envoy.wait_for_stat(&ok, |n| n >= 1, PATIENCE).await.expect("a refresh succeeds");
     }
 
-    // The API forgets a certificate. One policy does so at once; the other has not asked, and its pins are its own.
+    // The API stops naming a certificate. One policy drops it at once; the other has not asked, and keeps its own pins.
     let new = vec![digicert(&stage.world, &pki.us.digicert_upcoming)];
     stage.world.genesys.set_entities(REGION, Status::Current, new);
     let kept = stat("quick", "refreshes.ok");
@@ -273,7 +273,7 @@ async fn foreign_module_and_policies_change_only_their_own_data() {
     stage.assert_in("abroad", "by its CA", &pki.eu.genesys).await;
     assert_eq!(refreshes(&stage).await, 1, "two policies, two schedules");
 
-    // The one early refresh, which also brings home the API's new word.
+    // The one early refresh, which also brings the API's new answer.
     assert_ne!(stage.get_as("slow", &pki.digicert_lookalike).await.status, 200);
     stage
         .envoy

@@ -69,7 +69,7 @@ async fn hop_is_recognised_and_each_forwarded_certificate_decided() {
             for me in [&current, &next] {
                 let mut connection =
                     stage.client(&door).identity(me).build().connect().await.expect("a handshake");
-                // Twice each, so that the second time it is remembered.
+                // Twice each: the second time the verdict is cached.
                 for round in 1..=2 {
                     for (leaf, expected) in [
                         (&pki.us.genesys, None),
@@ -280,7 +280,7 @@ async fn only_forwarding_modes_that_keep_the_hops_header_allow() {
             assert_refused(&what, &response, 403, expected);
             let line = format!("denied policy={door} mode=enforce reason={expected}");
             let line = stage.envoy.wait_for_log(&line, PATIENCE).await.expect("the denial is logged");
-            // Where the hop itself is judged, its digest says so.
+            // If the decision is about the hop itself, the digest is the hop's.
             let hint = if *expected == "wrong_name" { &me.sha256 } else { "FORWARD_ONLY" };
             assert!(line.contains(hint), "{what}: {line}");
         }

@@ -144,7 +144,7 @@ async fn envoys_oauth2_client_cannot_log_in_to_genesys_cloud() {
         .wait_answered(Some(REGION), Endpoint::Token, 1, PATIENCE)
         .await
         .expect("Envoy asks for a token");
-    // Without a token Envoy answers the filter's call at once, itself.
+    // Without a token Envoy itself answers the filter's call at once.
     reaches(&run, "dispatch_failed", 1).await;
     run.envoy.wait_for_log("a filter on it has no credentials to add", PATIENCE).await.expect("a line");
     let call = seen(&run.world, Endpoint::Token).remove(0);

@@ -43,7 +43,7 @@ pub fn cert(leaf: &Leaf) -> String {
     format!("Hash={};Cert=\"{}\"", leaf.sha256, encoded(leaf))
 }
 
-/// A certificate of Genesys' that no verdict is remembered of yet.
+/// A certificate of Genesys, for which no verdict is cached yet.
 pub fn genuine(world: &World) -> LeafBuilder<'_> {
     world.pki.us.root.leaf().key_name("genesys").name(world.pki.us.region.certificate_name)
 }
@@ -108,7 +108,7 @@ async fn certificate_is_found_in_each_source_or_explained_if_missing() {
         unseen.push(("attribute", "Envoy shows the certificate in no attribute (needs 1.39)"));
     }
 
-    // Set up by halves: the certificate is there, but not where the policy looks.
+    // Half configured: the certificate is there, but not where the policy looks.
     doors.add("state_absent", &policy("state_absent", "filter_state"), |_| {});
     doors.add("state_elsewhere", &policy("state_elsewhere", "filter_state"), |door| {
         door.keep_certificate_under("own")
@@ -173,10 +173,10 @@ async fn header_changes_no_verdict_in_any_forwarding_mode() {
             (false, true) => forged,
             (false, false) => "certificate_unavailable",
         };
-        // Without the attribute, `auto` has the header alone to go by.
+        // Without the attribute, `auto` has only the header.
         let by_auto =
             |own: &'static str, by_header: &'static str| if has_attribute() { own } else { by_header };
-        // Each case has a fresh certificate, since a remembered verdict asks for no bytes.
+        // Each case has a fresh certificate, since a cached verdict reads no header.
         let forged = cert(known);
         for (what, lines) in [
             ("the genuine Cert", vec![forged.as_bytes()]),
@@ -340,7 +340,7 @@ async fn headers_of_any_size_cost_little_and_change_no_verdict() {
             assert_outcome(&what, &ask(&stage, "auto", Some(&other), &lines).await, by_auto.1);
             assert_outcome(&what, &ask(&stage, "xfcc", Some(&ours), &lines).await, genuine_by_header);
             assert_outcome(&what, &ask(&stage, "xfcc", Some(&other), &lines).await, stranger);
-            // They take milliseconds on an idle machine; with the square of the size it was half a minute.
+            // They take milliseconds on an idle machine; quadratic work would take half a minute.
             assert!(began.elapsed() < PATIENCE, "{what}: four requests took {:?}", began.elapsed());
         }
     }

@@ -129,7 +129,7 @@ async fn the_identity_header_is_the_filters_alone() {
     let policy = by_ca(&world);
     doors.add("identified", &with(policy.clone(), "/identity", json!({})), |_| {});
     doors.add("plain", &policy, |_| {});
-    // Without Envoy's own removal, the filter's has to do.
+    // Without Envoy's removal of the header, the filter removes it.
     doors.add("unstripped", &with(policy.clone(), "/identity", json!({})), |door| {
         door.hcm().as_object_mut().expect("an object").remove("early_header_mutation_extensions");
     });
@@ -183,7 +183,7 @@ async fn the_identity_header_is_the_filters_alone() {
             let client = if http2 { client.http2() } else { client }.build();
             let mut connection = client.connect().await.expect("a handshake");
             for headers in &forged {
-                // Twice, since the second time it is remembered.
+                // Twice, since the second time the verdict is cached.
                 for _ in 0..2 {
                     let response = connection.send(post("/", headers)).await.expect("an answer");
                     let seen = echoed(&response.json(), IDENTITY);
@@ -251,7 +251,7 @@ async fn every_denial_says_why_to_http_to_grpc_and_to_the_access_log() {
             let client = stage.client("ingress");
             let client = leaf.map_or(client.clone(), |leaf| client.identity(leaf));
             let client = if http2 { client.http2() } else { client }.build();
-            // The second time it is remembered, as far as such a verdict may be.
+            // The second time the verdict is cached, if such a verdict may be.
             for round in 1..=2 {
                 let id = format!("{status}-{code}-{http2}-{round}");
                 let request =

@@ -20,14 +20,14 @@ async fn one_worker_of_any_number_asks_and_all_are_served() {
 async fn asks_once_and_serves_all(workers: u32) {
     let world = world().await;
     let interval = Duration::from_secs(2);
-    // On a busy machine a call may take longer than usual: no failure, and no second worker, may come of it.
+    // On a busy machine a call may take longer than usual. That must not cause a failure or a second worker's call.
     let policy = with(with(fast(&world), "/refresh/interval", json!("2s")), "/refresh/timeout", json!("1m"));
     let run = run(world, &policy, |_, _| {}, |envoy| envoy.concurrency(workers)).await;
     run.refreshed().await;
     serves_on_every_worker(&run, workers).await;
     reaches(&run, "ok", 4).await;
 
-    // Counted before and after, since refreshes go on meanwhile, however long it takes.
+    // Counted before and after, since refreshes go on meanwhile.
     let before = done(&run).await;
     let (current, upcoming) = (seen(&run.world, Endpoint::Current), seen(&run.world, Endpoint::Upcoming));
     let after = done(&run).await;

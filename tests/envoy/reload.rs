@@ -133,7 +133,7 @@ async fn certificate_dropped_by_a_reload_is_denied_on_old_sessions() {
         }
         let connections = [("by CA", &mut by_ca), ("abroad", &mut abroad), ("pinned", &mut pinned)];
         for ((who, connection), expected) in connections.into_iter().zip(expected) {
-            // The second time it is remembered.
+            // The second time the verdict is cached.
             for request in [2 * n - 1, 2 * n] {
                 let response = connection.get("/").await.expect("an answer");
                 assert_is(&format!("{what}: {who}"), &response, expected);
@@ -152,7 +152,7 @@ async fn certificate_dropped_by_a_reload_is_denied_on_old_sessions() {
         }
     }
 
-    // What cannot be loaded changes nothing.
+    // A configuration that cannot be loaded changes nothing.
     run.write(&unfit, "config_fail").await;
     let line = run.stage.envoy.wait_for_log("invalid configuration", PATIENCE).await.expect("a log line");
     assert!(line.contains("`regionz`") && line.contains("`regions`"), "{line}");
@@ -204,7 +204,7 @@ async fn a_reload_keeps_the_pins_of_the_api_and_asks_for_nothing() {
 async fn module_change_and_rollback_keep_pins_and_lose_no_request() {
     let world = world().await;
     let policy = world.policy();
-    // The same module to the eye, another to Envoy: a custom section without content, at another path.
+    // The same code, but another module to Envoy: an empty custom section, at another path.
     let old = testbed::paths::wasm_module();
     let mut bytes = std::fs::read(&old).expect("the module");
     bytes.extend([0, 5, 4, b'n', b'e', b'x', b't']);

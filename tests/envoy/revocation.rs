@@ -235,7 +235,7 @@ async fn a_partition_is_about_the_certificates_that_name_it() {
                 scene.run.assert_out(who, leaf, 403, "revocation_unknown").await;
             }
         }
-        // The right partition takes its place once it is served, and gives it away no more.
+        // The right partition replaces it once it is served, and is not replaced by another.
         let root = &scene.run.world.pki.us.root;
         let own = root.crl().number(1).distribution_point(URL, None).revoke(&serial_of(&scene.revoked.der));
         serve(&scene.run.world, own);

@@ -67,7 +67,7 @@ async fn strangers_and_skipped_workers_fare_as_documented_per_state() {
         ("another region", &pki.eu.genesys, "deny;wrong_region"),
     ];
     for (who, leaf, verdict) in callers {
-        // The second time it is remembered.
+        // The second time the verdict is cached.
         for round in 1..=2 {
             let what = |state: &str| format!("state {state}, {who}, round {round}");
             for state in ["A", "B", "C", "D"] {
@@ -181,7 +181,7 @@ async fn verdict_of(stage: &Stage, request_id: &str) -> String {
     line["verdict"].as_str().unwrap_or("none").to_owned()
 }
 
-/// The filter and its guard, each from a file that Envoy watches, so that they switch apart and without new connections.
+/// The filter and its guard, each from a file that Envoy watches, so that each changes by itself and without new connections.
 struct Rollout {
     stage: Stage,
     policy: Value,

@@ -74,7 +74,7 @@ fn fetches(run: &Running) -> [usize; 3] {
     [Endpoint::Token, Endpoint::Current, Endpoint::Upcoming].map(|endpoint| asked(&run.world, endpoint))
 }
 
-/// The API has a new certificate, out of its cycle, and the callers begin to use it one after the other.
+/// The API has a new certificate before its usual time, and the callers begin to use it one after the other.
 async fn rotates_under_load(run: &Running, workers: u32) {
     let pki = &run.world.pki;
     let (rotated, told) = watch::channel(false);

@@ -44,7 +44,7 @@ fn listeners(bootstrap: &mut Value) -> &mut Vec<Value> {
     bootstrap["static_resources"]["listeners"].as_array_mut().expect("static listeners")
 }
 
-/// As a site below 1.39 would have it without our advice: nothing shows the certificate but the attribute.
+/// An Envoy below 1.39 without the documented change: only the attribute shows the certificate.
 fn hide_certificate(listener: &mut Value) {
     config::each_type(listener, "HttpConnectionManager", |manager| {
         manager.insert("forward_client_cert_details".into(), "SANITIZE".into());

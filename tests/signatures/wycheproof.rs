@@ -39,7 +39,7 @@ struct Outcome {
     verdict: Verdict,
 }
 
-/// Verifies one vector. Any algorithm that accepts it counts, so that none is laxer than the one that is meant.
+/// Verifies one vector with every algorithm: it counts as accepted if any of them accepts it.
 fn run(kinds: Kinds<'_>, key: &[u8], message: &[u8], signature: &[u8]) -> Verdict {
     let accepts = |one: &dyn SignatureVerificationAlgorithm| {
         kinds.contains(&(one.public_key_alg_id(), one.signature_alg_id()))

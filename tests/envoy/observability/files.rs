@@ -159,7 +159,7 @@ fn promtool() -> Option<PathBuf> {
     let found =
         std::iter::once(own).chain(on_path.map(|dir| dir.join("promtool"))).find(|file| file.is_file());
     if found.is_none() {
-        // Past the test harness, which would keep it to itself.
+        // Written directly, since the test harness would hide it.
         let _ = writeln!(
             std::io::stderr(),
             "\nSKIPPED: no promtool (scripts/provision.sh promtool, or put it on PATH)"
@@ -231,7 +231,7 @@ fn prometheus_takes_the_readmes_configuration() {
     assert_success("prometheus.yml", &output);
 }
 
-/// Has Prometheus' own parser read metrics. Its opinion on names (3) is not asked for.
+/// Has Prometheus' own parser read metrics. Its advice on names (code 3) does not count.
 pub fn check_exposition(text: &str) {
     let Some(output) = run(&["check", "metrics"], &paths::workspace_root(), text) else { return };
     if output.status.code() != Some(3) {

@@ -26,7 +26,7 @@ async fn denial_line_is_found_by_its_id_and_no_id_forges_one() {
     })
     .await;
     let (stranger, expired) = (&run.world.pki.stranger, &run.world.pki.us.genesys_expired);
-    // The first decision, one that is remembered, and one of another certificate.
+    // The first decision, a cached one, and one on another certificate.
     for leaf in [stranger, stranger, expired] {
         let response = run.get_as(leaf).await;
         let id = response.json()["request_id"].as_str().expect("a denial names the request").to_owned();

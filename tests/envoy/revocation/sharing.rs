@@ -21,7 +21,7 @@ use testbed::{
     pki::{Leaf, serial_of},
 };
 
-/// What is shared is sealed for this proxy: a forger that thinks of another one does not find it.
+/// Shared data is sealed for this proxy: a forger that assumes another proxy does not find it.
 const NODE: &str = "proxy-7";
 
 const MIB: u64 = 1024 * 1024;
@@ -185,7 +185,7 @@ fn forger(values: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
 async fn another_module_in_shared_data_undoes_no_revocation() {
     let world = world().await;
     let [revoked, good] = leaves(&world);
-    // Met for the first time when the forger has been at work, so that no cached verdict speaks for it.
+    // First seen after the forger's writes, so that no cached verdict exists.
     let [late, _] = leaves(&world);
     let list = |number| {
         let crl = world.pki.us.root.crl().number(number);
@@ -193,7 +193,7 @@ async fn another_module_in_shared_data_undoes_no_revocation() {
     };
     serve(&world, list(1));
     let mut doors = doors(&world, &with(listed("soft"), "/interval", json!("3s")));
-    // Later than what a worker has written by then, so that it would win; what is from the future is not believed.
+    // Later than a worker's own write, so that it would win. A record from the future is ignored.
     doors.bootstrap()["node"] = json!({"id": NODE, "cluster": "fleet"});
     let forged_at = monotonic() + Duration::from_secs(5);
     for name in ["sealed", "open"] {

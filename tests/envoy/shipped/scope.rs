@@ -3,7 +3,7 @@
 use super::Site;
 use crate::{setup::assert_refused, stage::assert_guarded};
 
-/// File, the others' listener, and what becomes of our host there: the guard refuses, or no route leads to us.
+/// File, the others' listener, and the status for our host there: the guard denies, or no route leads to us.
 const SCOPES: [(&str, &str, u16); 4] = [
     ("scope/host.yaml", "ingress", 403),
     ("scope/port.yaml", "others", 403),
