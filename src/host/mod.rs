@@ -1,6 +1,6 @@
 //! Everything the filter asks of Envoy. No other module makes a host call, and none of these can panic: the SDK's
-//! trait helpers unwrap, its `hostcalls` return results, and its text getters die on bytes that are not UTF-8. The one
-//! exception is the operator's to avoid: most `hostcalls` stop where a capability list refuses the call.
+//! trait helpers unwrap, its `hostcalls` return results, and its text getters panic on bytes that are not UTF-8. The one
+//! exception depends on the operator: most `hostcalls` panic if a capability list lacks the call.
 
 mod metrics;
 mod raw;
@@ -26,12 +26,12 @@ use proxy_wasm::{
 use std::time::Duration;
 use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
 
-/// Made for one thread and small pieces: with the standard library's allocator, allocating would be half of what a
-/// request that was decided before executes.
+/// For one thread and small allocations: with the standard library's allocator, allocation would be half of the
+/// instructions of a request with a cached verdict.
 #[global_allocator]
 static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
 
-/// The configuration of this plugin, or just more of it than is ever accepted.
+/// The configuration of this plugin, read only to just beyond the largest accepted size.
 pub fn configuration(size: usize) -> Vec<u8> {
     let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size.min(MAX_CONFIGURATION + 1));
     bytes.ok().flatten().unwrap_or_default()
@@ -43,8 +43,8 @@ pub fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
 
-/// Declares the verdict's property as text, so that CEL rules can read it. A host that cannot do so leaves it readable to
-/// everything else.
+/// Declares the verdict's property as text, so that CEL rules can read it. If the host cannot, everything but CEL still
+/// reads it.
 pub fn declare_string(name: &str) {
     if let Some(arguments) = abi::declare_string(name) {
         let _ = hostcalls::call_foreign_function("declare_property", Some(&arguments));
@@ -52,7 +52,7 @@ pub fn declare_string(name: &str) {
 }
 
 pub fn set_tick(period: Duration) {
-    // A host that cannot tick leaves the filter without refresh, which shows in its metrics.
+    // Without ticks the filter never refreshes, which shows in its metrics.
     let _ = hostcalls::set_tick_period(period);
 }
 
@@ -76,7 +76,7 @@ pub fn reply(reply: &Reply) -> bool {
     )
 }
 
-/// Makes the following calls concern another request, one that is held.
+/// Makes the following calls apply to another request, one that is held.
 pub fn enter_request(context: u32) -> bool {
     hostcalls::set_effective_context(context).is_ok()
 }
@@ -94,9 +94,9 @@ pub fn dispatch(call: &HttpCall) -> Result<u32, String> {
         .map_err(|status| format!("{status:?}"))
 }
 
-/// The answer to a call, its body left out where it is larger than `max_body`.
+/// The answer to a call, without its body if that is larger than `max_body`.
 pub fn response(headers: usize, body_size: usize, max_body: usize) -> HttpResponse {
-    // No headers means that the connection was reset; asking for them then would be an error.
+    // Without headers the connection was reset; reading them would be an error.
     let header = |name| match headers {
         0 => None,
         _ => hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name).ok().flatten(),
