@@ -1,3 +1,5 @@
+//! A configuration becomes the policy that the README describes, with the documented defaults.
+
 use super::*;
 use crate::config::checks::duration;
 use crate::policy::{Credentials, Mode, NameRule, Peer, PeerSource, TrustedPeer};

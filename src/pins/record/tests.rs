@@ -1,3 +1,5 @@
+//! A record from shared data stays within its bounds and tells when its pins change.
+
 use super::*;
 use crate::test_support::{cast, client, policy, us_leaf, us_only};
 use proptest::{collection, option, prelude::*};

@@ -1,3 +1,5 @@
+//! Only certificates with the name and the signature that the policy demands become pins, from any answer of the API.
+
 use super::*;
 use crate::{
     decision::{

@@ -1,3 +1,5 @@
+//! Only the exact name in the configured field makes a certificate a region's.
+
 use super::*;
 use crate::{
     test_support::{EU, US, cast, client, leaf},

@@ -1,3 +1,5 @@
+//! Only fit CAs are accepted, and each vouches only for the certificates that it signed, while it is valid.
+
 use super::*;
 use crate::{
     test_support::{

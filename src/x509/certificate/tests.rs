@@ -1,3 +1,5 @@
+//! Only a well-formed client certificate is read; any other bytes are rejected with a reason.
+
 use super::*;
 use crate::test_support::{BEGIN, END, US, ca, cast, client, date, leaf, us_leaf};
 use proptest::prelude::*;
