@@ -1,5 +1,5 @@
-//! The shipped capability list (`envoy/xds/genesys_mtls.yaml`) with each of its entries left out in turn: no wrong
-//! request is allowed, and `docs/capabilities.md` says what breaks.
+//! The shipped capability list (`envoy/xds/genesys_mtls.yaml`) with each of its entries left out in turn: nothing passes
+//! that should not, and what breaks is in `docs/capabilities.md`.
 
 use crate::{
     setup::{assert_refused, digicert, with, world},
@@ -77,7 +77,7 @@ async fn ask_until_in(stage: &Stage, door: &str, leaf: &Leaf) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn missing_capability_allows_no_wrong_request() {
+async fn without_any_one_capability_nothing_passes_that_should_not() {
     let world = world().await;
     let pki = world.pki.clone();
     let name = pki.us.region.certificate_name;

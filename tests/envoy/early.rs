@@ -36,7 +36,7 @@ fn lookalike(ca: &Ca, name: &str) -> Leaf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn certificate_still_unknown_after_a_refresh_is_denied_at_once() {
+async fn an_unnamed_certificate_is_denied_at_once_and_asked_for() {
     let world = world().await;
     let policy = unhurried(&world, &json!({"min_interval": "1s", "hold": "20s"}));
     let run = run(world, &policy, |_, _| {}, |envoy| envoy).await;
@@ -50,10 +50,10 @@ async fn certificate_still_unknown_after_a_refresh_is_denied_at_once() {
     }
     let both = vec![digicert(&run.world, &pki.us.digicert_upcoming), digicert(&run.world, unknown)];
     run.world.genesys.set_entities(REGION, Status::Current, both);
-    assert_refused("with any answer of the API now", &get(&run, unknown).await, 403, "not_pinned");
+    assert_refused("whatever the API would say now", &get(&run, unknown).await, 403, "not_pinned");
     assert_eq!((held(&run).await, asked(&run.world, Endpoint::Current)), (1, 2));
 
-    // Another certificate has its own question, and may wait until it is allowed to ask.
+    // Another certificate has a question of its own, and may wait until it is allowed to ask.
     run.assert_in("named by now", &pki.us.digicert_upcoming).await;
     assert_eq!(asked(&run.world, Endpoint::Current), 3);
     run.assert_in("named along with it", unknown).await;

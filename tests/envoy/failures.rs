@@ -73,7 +73,7 @@ fn api_rows() -> Vec<Row> {
         api("API 301", Fault::redirect(301, "https://evil.example/"), "api_redirected"),
         api("API 307", Fault::redirect(307, "https://api.mypurecloud.com/"), "api_redirected"),
         api("API 429", Fault::too_many_requests(None), "api_rate_limited"),
-        // `Retry-After` counts for at most one interval.
+        // As long as it wants, but no longer than an interval.
         api("API 429 for a year", Fault::too_many_requests(Some(365 * 24 * 3600)), "api_rate_limited"),
         api("API 500", Fault::api_error(500, "internal.server.error"), "api_unavailable"),
         api("API 503", Fault::api_error(503, "service.unavailable"), "api_unavailable"),
@@ -85,7 +85,7 @@ fn api_rows() -> Vec<Row> {
         api("API slower than the timeout", Fault::Delay(Duration::from_secs(5)), "api_unavailable"),
         api("not HTTP", Fault::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "api_unavailable"),
         row("Upcoming 500", Trouble::Answer(Endpoint::Upcoming, Fault::Status(500)), "api_unavailable"),
-        row("the port is closed", Trouble::Refused, "login_unavailable"),
+        row("nobody listens", Trouble::Refused, "login_unavailable"),
     ]
 }
 

@@ -207,7 +207,7 @@ async fn the_identity_header_is_the_filters_alone() {
         }
         assert_eq!(stage.world.upstream.count(), served);
     }
-    // A caller that is denied in shadow mode reaches the service, without an identity header.
+    // In shadow mode a denied client reaches the service, without a name.
     let client = stage.client("shadow").identity(&stage.world.pki.stranger).build();
     let response = client.send(post("/", &[(IDENTITY, "forged")])).await.expect("an answer");
     assert_eq!((response.status, echoed(&response.json(), IDENTITY).len()), (200, 0));

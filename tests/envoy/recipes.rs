@@ -1,4 +1,4 @@
-//! The snippets of `envoy/README.md`, copied from there, do what it says of them.
+//! The snippets of `envoy/README.md`, as they stand there, do what it says of them.
 
 use crate::{
     setup::{PATIENCE, assert_refused, world},

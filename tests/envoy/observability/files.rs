@@ -1,4 +1,4 @@
-//! `envoy/observability` and the README's tables agree with the table of metrics, and Prometheus' own tool accepts them.
+//! `envoy/observability` and the README's tables, against the one table of metrics, and by Prometheus' own tool.
 
 use super::table::{ENVOYS, MESHES, METRICS};
 use serde_json::{Value, json};
@@ -199,7 +199,7 @@ fn prometheus_takes_the_rules_and_each_fires_when_it_should() {
 }
 
 #[test]
-fn prometheus_accepts_the_dashboards_and_the_readmes_queries() {
+fn prometheus_takes_the_queries_of_dashboard_and_reference() {
     let examples = examples().into_iter().map(|(_, alert)| alert).filter(|alert| alert.contains(' '));
     let rules: Vec<Value> = queries()
         .into_iter()

@@ -1,4 +1,4 @@
-//! Measures the filter in Envoy, compares it with the alternatives, and writes the tables of docs/costs.md.
+//! Measures the filter in Envoy, next to the alternatives, and writes the tables of docs/costs.md.
 //!
 //! There is one worker. All contenders take turns in many short rounds, so that a disturbance of the machine affects all of
 //! them. The lower quartile of a contender's rounds counts, since a disturbance only adds time.
