@@ -192,7 +192,7 @@ fn leaf_has_only_the_name_of_the_region_that_answered() {
 
 /// By name: neither side may know a region that the other does not.
 #[test]
-fn certificate_becomes_a_pin_exactly_if_its_name_is_allowed() {
+fn a_pin_is_made_of_those_that_it_lets_in() {
     let names = ["new.example", US, EU, "x.example"];
     let sans = std::iter::once(vec![])
         .chain(names.map(|name| vec![name]))
@@ -393,7 +393,7 @@ proptest! {
     }
 
     #[test]
-    fn no_answer_allows_a_client_without_the_regions_name(
+    fn any_answer_allows_only_the_answering_regions_name(
         entities in collection::vec(any_entity(), 0..6), demanding in any::<bool>(),
     ) {
         let mut digicert = json!({"pins": ["api"]});
