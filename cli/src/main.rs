@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod doctor;
 mod explain;
+mod input;
 mod inspect;
 mod output;
 mod pins;

@@ -1,5 +1,7 @@
 //! What a subcommand hands back, and how it reaches the terminal.
 
+pub use crate::input::{read, read_text};
+
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 use std::{fmt::Display, io::Write as _, process::ExitCode};
@@ -69,22 +71,6 @@ impl Usage {
         anstream::eprintln!("{} {}", paint(BAD, "error:"), foreign(&self.0));
         ExitCode::from(2)
     }
-}
-
-/// Reads a file, or standard input for `-`.
-pub fn read(path: &str) -> Result<Vec<u8>, Usage> {
-    let result = if path == "-" {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
-    } else {
-        std::fs::read(path)
-    };
-    result.map_err(|error| Usage::new(format!("cannot read {path}: {error}")))
-}
-
-/// The same for text.
-pub fn read_text(path: &str) -> Result<String, Usage> {
-    String::from_utf8(read(path)?).map_err(|_| Usage::new(format!("{path} is not text in UTF-8")))
 }
 
 #[cfg(test)]

@@ -31,6 +31,8 @@ pub enum Kind {
 pub struct Entry {
     pub key: Mark,
     pub node: Node,
+    /// Where the same key was written before; that value is lost.
+    pub earlier: Option<Mark>,
 }
 
 /// Why text is no YAML (nor JSON).
@@ -118,10 +120,28 @@ impl Node {
             Kind::Map(entries) => {
                 for entry in entries.values_mut() {
                     entry.key = change(entry.key);
+                    entry.earlier = entry.earlier.map(change);
                     entry.node.remark(change);
                 }
             }
             Kind::Scalar(_) | Kind::Block(_) => {}
+        }
+    }
+}
+
+impl Node {
+    /// Puts all of it at one place, where it is part of a text that shows no lines.
+    pub fn collapse(&mut self, mark: Mark) {
+        self.remark(&|_| mark);
+        self.unblock();
+    }
+
+    fn unblock(&mut self) {
+        match &mut self.kind {
+            Kind::Block(text) => self.kind = Kind::Scalar(Value::String(std::mem::take(text))),
+            Kind::List(items) => items.iter_mut().for_each(Self::unblock),
+            Kind::Map(entries) => entries.values_mut().for_each(|entry| entry.node.unblock()),
+            Kind::Scalar(_) => {}
         }
     }
 }
@@ -133,7 +153,10 @@ impl From<&Value> for Node {
             Value::Array(items) => Kind::List(items.iter().map(Self::from).collect()),
             Value::Object(fields) => {
                 let entry = |(name, value)| {
-                    (String::clone(name), Entry { key: Mark::default(), node: Self::from(value) })
+                    (
+                        String::clone(name),
+                        Entry { key: Mark::default(), node: Self::from(value), earlier: None },
+                    )
                 };
                 Kind::Map(fields.iter().map(entry).collect())
             }

@@ -1,6 +1,7 @@
 //! The binary, run as a user runs it.
 
 mod agree;
+mod anywhere;
 mod doctor;
 mod errors;
 mod fixtures;
