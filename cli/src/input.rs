@@ -7,8 +7,15 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 /// No dump and no bundle is larger.
 const MAX_BYTES: u64 = 512 * 1024 * 1024;
 
-/// Reads a file, standard input for `-`, or what an http:// or https:// URL answers.
+/// Reads a file, standard input for `-`, or what an http:// or https:// URL answers. Text with a byte order mark comes as plain UTF-8.
 pub fn read(path: &str) -> Result<Vec<u8>, Usage> {
+    let bytes = raw(path)?;
+    let is_marked =
+        [&[0xff, 0xfe][..], &[0xfe, 0xff], &[0xef, 0xbb, 0xbf]].iter().any(|mark| bytes.starts_with(mark));
+    Ok(text(&bytes).filter(|_| is_marked).map(String::into_bytes).unwrap_or(bytes))
+}
+
+fn raw(path: &str) -> Result<Vec<u8>, Usage> {
     if path.starts_with("http://") || path.starts_with("https://") {
         return fetch(path);
     }
@@ -30,8 +37,7 @@ pub fn read(path: &str) -> Result<Vec<u8>, Usage> {
 
 /// The same for text: UTF-8, or UTF-16 with a byte order mark, as PowerShell writes it.
 pub fn read_text(path: &str) -> Result<String, Usage> {
-    let bytes = read(path)?;
-    text(&bytes).ok_or_else(|| Usage::new(format!("{path} is not text in UTF-8 or UTF-16")))
+    String::from_utf8(read(path)?).map_err(|_| Usage::new(format!("{path} is not text in UTF-8 or UTF-16")))
 }
 
 /// Bytes as text, without a byte order mark.

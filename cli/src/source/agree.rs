@@ -309,15 +309,14 @@ fn ask_envoy(texts: &[String]) -> Option<Tally> {
     for some in texts.chunks(TOGETHER) {
         // Together if all is well, else one by one: each start of Envoy takes a tenth of a second.
         let readable = some.iter().filter(|text| ours(text, Dialect::Envoy).is_ok());
-        let (mut together, mut count) = (String::new(), 0);
-        for text in readable {
-            let inner = text.replace('\n', "\n  ");
-            together.push_str(&format!("\"part {count}\":\n  {inner}\n"));
-            count += 1;
-        }
+        let parts: Vec<String> = readable
+            .enumerate()
+            .map(|(n, text)| format!("\"part {n}\":\n  {}\n", text.replace('\n', "\n  ")))
+            .collect();
+        let together = parts.concat();
         let read = ours(&format!("{together}{FAULT}"), Dialect::Envoy);
         let agrees = matches!((&read, ask(&together)), (Ok(one), Ok(other)) if same(one, &other));
-        tally.agreed += if agrees { count } else { 0 };
+        tally.agreed += if agrees { parts.len() } else { 0 };
         for text in some.iter().filter(|text| !agrees || ours(text, Dialect::Envoy).is_err()) {
             let text = format!("{text}{FAULT}");
             tally.note(&text, &ours(&text, Dialect::Envoy), &envoy(&program, directory.path(), &text));

@@ -5,6 +5,7 @@ mod anywhere;
 mod doctor;
 mod errors;
 mod fixtures;
+mod forms;
 mod golden;
 mod hostile;
 mod markdown;

@@ -7,7 +7,7 @@ use super::show;
 use crate::source::{File, Found, Kind, Mark, Node, Problem};
 use genesys_mtls_filter::policy::{Credentials, Policy};
 use serde_json::Value;
-use std::net::IpAddr;
+use std::{collections::HashSet, net::IpAddr};
 use upstreams::Upstreams;
 
 /// A valid configuration, and where it was found.
@@ -133,6 +133,7 @@ fn clusters<'f>(one: &Use<'f>, upstreams: &Upstreams<'f>, findings: &mut Vec<Fin
 /// The VM sees only variables that the plugin names, and the proxy only those of its container.
 fn variables<'f>(one: &Use<'f>, files: &'f [File], findings: &mut Vec<Finding<'f>>) {
     let Some((seen, mark)) = &one.found.variables else { return };
+    let seen: HashSet<&str> = seen.iter().map(String::as_str).collect();
     let containers = containers(files);
     for region in &one.policy.regions {
         let Some(Credentials::Environment { client_id, client_secret }) =
@@ -146,13 +147,13 @@ fn variables<'f>(one: &Use<'f>, files: &'f [File], findings: &mut Vec<Finding<'f
             let region_path = format!("regions.{}", region.id);
             let (path, place) = one.place(&[&own, &common, &region_path]);
             let there = Place { file: one.file, mark: *mark };
-            if !seen.contains(variable) {
+            if !seen.contains(variable.as_str()) {
                 findings.push(error(path, place, format!(
                     "the VM does not see `{variable}`, since the plugin ({there}) does not name it: Envoy's host_env_keys, \
                      Istio's vmConfig.env and Envoy Gateway's env.hostKeys let it pass"
                 )));
             } else if let Some((_, there)) =
-                containers.iter().find(|(names, _)| !names.contains(&variable.as_str()))
+                containers.iter().find(|(names, _)| !names.contains(variable.as_str()))
             {
                 let message = format!("the proxy's container ({there}) has no variable `{variable}`");
                 findings.push(error(path, place, message));
@@ -162,7 +163,7 @@ fn variables<'f>(one: &Use<'f>, files: &'f [File], findings: &mut Vec<Finding<'f
 }
 
 /// The environments of proxies' containers in manifests.
-fn containers(files: &[File]) -> Vec<(Vec<&str>, Place<'_>)> {
+fn containers(files: &[File]) -> Vec<(HashSet<&str>, Place<'_>)> {
     let mut found = Vec::new();
     for file in files {
         for document in file.documents.iter().flatten() {
@@ -172,7 +173,7 @@ fn containers(files: &[File]) -> Vec<(Vec<&str>, Place<'_>)> {
     found
 }
 
-fn collect_containers<'f>(file: &'f File, node: &'f Node, found: &mut Vec<(Vec<&'f str>, Place<'f>)>) {
+fn collect_containers<'f>(file: &'f File, node: &'f Node, found: &mut Vec<(HashSet<&'f str>, Place<'f>)>) {
     let is_gateway = node.get("kind").and_then(Node::as_str) == Some("EnvoyProxy");
     let is_proxy = node.get("name").and_then(Node::as_str) == Some("istio-proxy");
     let environment = if is_gateway {

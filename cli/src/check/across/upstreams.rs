@@ -21,6 +21,8 @@ pub struct Upstreams<'f> {
     by_name: BTreeMap<String, Upstream<'f>>,
     /// Clusters may come from elsewhere as well.
     is_partial: bool,
+    /// One of each family.
+    firsts: Vec<(Family, Place<'f>)>,
 }
 
 /// How clusters are named: by Istio, by Envoy Gateway, by hand.
@@ -56,6 +58,16 @@ impl<'f> Upstreams<'f> {
                 all.visit(file, document);
             }
         }
+        for family in [Family::Istio, Family::EnvoyGateway, Family::Envoy] {
+            let is_one = |name: &str| match family {
+                Family::Istio => name.starts_with("||"),
+                Family::EnvoyGateway => name.starts_with("backend/"),
+                Family::Envoy => !name.starts_with("||") && !name.starts_with("backend/"),
+            };
+            let mut same = all.by_name.iter().filter(|(name, _)| is_one(name));
+            let first = same.find_map(|(_, upstream)| upstream.places.first().copied());
+            all.firsts.extend(first.map(|place| (family, place)));
+        }
         all
     }
 
@@ -69,12 +81,7 @@ impl<'f> Upstreams<'f> {
         if self.is_partial && family == Family::Envoy {
             return None;
         }
-        let same = self.by_name.iter().filter(|(name, _)| match family {
-            Family::Istio => name.starts_with("||"),
-            Family::EnvoyGateway => name.starts_with("backend/"),
-            Family::Envoy => !name.starts_with("||") && !name.starts_with("backend/"),
-        });
-        same.flat_map(|(_, upstream)| &upstream.places).next().copied()
+        self.firsts.iter().find(|(of, _)| *of == family).map(|(_, place)| *place)
     }
 
     fn add(&mut self, name: &str) -> &mut Upstream<'f> {
