@@ -39,10 +39,16 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    pub fn is_unreadable(&self) -> bool {
+        self.role == "unreadable"
+    }
+
     /// Whether it is valid, and in words.
     pub fn validity(&self, at: UnixSeconds) -> (bool, String) {
         let away = |seconds| times::away(seconds, at);
-        if at < self.not_before {
+        if self.is_unreadable() {
+            (false, "unknown".to_owned())
+        } else if at < self.not_before {
             (false, format!("not valid yet: begins {}", away(self.not_before)))
         } else if at > self.not_after {
             (false, format!("expired {}", away(self.not_after)))
@@ -59,7 +65,7 @@ pub fn understand(origin: String, der: Vec<u8>) -> Certificate {
             der,
             serves: Use::Nothing,
             role: "unreadable",
-            remark: Some("not an X.509 certificate".to_owned()),
+            remark: Some("it is no X.509 certificate".to_owned()),
             subject: String::new(),
             issuer: String::new(),
             not_before: 0,

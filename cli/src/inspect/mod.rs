@@ -111,6 +111,9 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
 fn render(certificate: &Certificate, at: UnixSeconds) -> String {
     let (valid, validity) = certificate.validity(at);
     let mut text = format!("{}\n", paint(STRONG, foreign(&certificate.origin)));
+    if let (true, Some(remark)) = (certificate.is_unreadable(), &certificate.remark) {
+        return text + &format!("  {} {}\n\n", paint(BAD, "problem"), foreign(remark));
+    }
     let mut line = |label: &str, value: String| {
         let _ = writeln!(text, "  {label:<9} {value}");
     };
@@ -144,6 +147,7 @@ fn good_for(serves: Use) -> String {
 }
 
 fn to_json(certificate: &Certificate, at: UnixSeconds) -> Value {
+    let time = |seconds| (!certificate.is_unreadable()).then(|| times::rfc3339(seconds));
     let (valid, validity) = certificate.validity(at);
     json!({
         "file": certificate.origin,
@@ -151,8 +155,8 @@ fn to_json(certificate: &Certificate, at: UnixSeconds) -> Value {
         "subject": certificate.subject,
         "issuer": certificate.issuer,
         "region": certificate.region,
-        "not_before": times::rfc3339(certificate.not_before),
-        "not_after": times::rfc3339(certificate.not_after),
+        "not_before": time(certificate.not_before),
+        "not_after": time(certificate.not_after),
         "valid": valid,
         "validity": validity,
         "sha256": Fingerprint::of(&certificate.der).to_string(),
