@@ -67,8 +67,12 @@ impl Usage {
         Self(what.into())
     }
 
-    pub fn print(&self) -> ExitCode {
-        anstream::eprintln!("{} {}", paint(BAD, "error:"), foreign(&self.0));
+    pub fn print(&self, json: bool) -> ExitCode {
+        if json {
+            let _ = writeln!(anstream::stdout(), "{:#}", serde_json::json!({"error": self.0}));
+        } else {
+            anstream::eprintln!("{} {}", paint(BAD, "error:"), foreign(&self.0));
+        }
         ExitCode::from(2)
     }
 }

@@ -17,28 +17,30 @@ use std::fmt::Write as _;
 /// Check a plugin configuration, wherever it is: every error with its line, and what to do about it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-CONFIG is YAML or JSON: a file, a directory, a URL, or - for standard input. It is the
-plugin configuration itself, or anything that holds it: an Envoy bootstrap, xDS files, a
-config dump, WasmPlugin, TrafficExtension, EnvoyFilter, EnvoyExtensionPolicy, ConfigMap,
-Secret, List, Helm values, what `helm template` prints. It is read as the platform's own
-loader reads it.
+CONFIG is YAML or JSON: a file, a directory, a URL, or - for standard input. It
+is the plugin configuration itself, or anything that holds it: an Envoy
+bootstrap, xDS files, a config dump, WasmPlugin, TrafficExtension, EnvoyFilter,
+EnvoyExtensionPolicy, ConfigMap, Secret, List, Helm values, what `helm template`
+prints. It is read as the platform's own loader reads it.
 
-What is around the configuration is held against it, in all files together: clusters and
-their hosts, SNI and SAN; the key that guards and access logs read; the variables with the
-OAuth client; hosts of gateways and routes.
+What is around the configuration is held against it, in all files together:
+clusters with their hosts, SNI and SAN; the key that guards and access logs
+read; the variables with the OAuth client; hosts of gateways and routes.
 
 Examples:
   genesys-mtls check envoy.yaml
   genesys-mtls check xds/ bootstrap.yaml
   helm template genesys envoy/chart -f values.yaml | genesys-mtls check -
   kubectl get wasmplugin -A -o yaml | genesys-mtls check -
-  genesys-mtls check --at 2027-01-01 policy.yaml     # what will have expired by then?
+  # What will have expired by then?
+  genesys-mtls check --at 2027-01-01 policy.yaml
 
-JSON: {valid, configurations: [{file, place, valid, policy, errors, warnings}], across,
-without: [file]}. An error or warning is {path, message, line, column}; one of `across` is
-between two places, and has {file, severity} as well.
+JSON: {valid, configurations: [{file, place, valid, policy, errors, warnings}],
+across, without: [file]}. An error or warning is {path, message, line, column};
+one of `across` is between two places, and has {file, severity} as well.
 
-Exit codes: 0 valid (warnings allowed), 1 invalid, 2 unreadable, or nothing of this filter")]
+Exit codes: 0 valid (warnings allowed), 1 invalid, 2 unreadable, or nothing of
+this filter")]
 pub struct Arguments {
     /// Files, directories or URLs to check; - is standard input
     #[arg(required = true)]

@@ -30,23 +30,25 @@ use std::fmt::Write as _;
 #[command(
     group = ArgGroup::new("subject").required(true).args(["cert", "xfcc", "sha256", "access_log"]).multiple(true),
     after_help = "\
-Without --api-pin or --pins the decision is that of a proxy whose certificates API has not
-answered yet. With one of them it is that of a proxy whose last refresh brought exactly
-these pins. Without --crl it is that of a proxy that has fetched no revocation list.
+Without --api-pin or --pins the decision is that of a proxy whose certificates
+API has not answered yet. With one of them it is that of a proxy whose last
+refresh brought exactly these pins. Without --crl it is that of a proxy that has
+fetched no CRL.
 
 Examples:
   genesys-mtls explain --config envoy.yaml --cert client.pem
   genesys-mtls explain -c envoy.yaml --cert client.der --at 2027-01-01
   genesys-mtls pins --region us-east-1 > pins.txt
-  genesys-mtls explain -c envoy.yaml --cert client.pem --pins pins.txt --crl ca.crl
+  genesys-mtls explain -c envoy.yaml --cert client.pem --pins pins.txt
+  genesys-mtls explain -c envoy.yaml --cert client.pem --crl ca.crl
   genesys-mtls explain -c envoy.yaml --xfcc - --sha256 DIGEST < header.txt
   genesys-mtls explain -c envoy.yaml --access-log 'deny;not_pinned'
-  kubectl logs gateway | tail -1 | genesys-mtls explain -c envoy.yaml --access-log -
+  kubectl logs gateway | genesys-mtls explain -c envoy.yaml --access-log -
 
-JSON: {policy, time, verdict, allowed, reason, status, detail, advice, window: {from,
-until}, worth_asking_the_api, rows: [{row, check, result, evidence}], certificate,
-revocation_lists}; of an access log {verdict, allowed, reason, row, check, advice,
-certificate: {sha256, pinned_by}}
+JSON: {policy, time, verdict, allowed, reason, status, detail, advice,
+window: {from, until}, worth_asking_the_api, rows: [{row, check, result,
+evidence}], certificate, revocation_lists}; of an access log {verdict, allowed,
+reason, row, check, advice, certificate: {sha256, pinned_by}}
 
 Exit codes: 0 allowed, 1 denied, 2 usage"
 )]

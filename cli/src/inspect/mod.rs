@@ -18,21 +18,21 @@ use std::fmt::Write as _;
 /// Say what certificates, bundles and .zip files hold, whose they are, until when, and how to configure them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-FILES are PEM or DER certificates, PEM bundles, or the .zip with a region's CA from
-Genesys' help page. Other forms (PKCS#7, PKCS#12, CRL, ...) are named, with the command
-that makes PEM of them; next to certificates they do no harm.
+FILES are PEM or DER certificates, PEM bundles, or the .zip with a region's CA
+from Genesys' help page. Other forms (PKCS#7, PKCS#12, CRL, ...) are named, with
+the command that makes PEM of them; next to certificates they do no harm.
 
 Examples:
   genesys-mtls inspect us-east-1.zip
-  genesys-mtls inspect --region eu-central-1 --configuration root.pem > policy.yaml
+  genesys-mtls inspect --region eu-central-1 --configuration ca.pem
   openssl s_client ... -showcerts </dev/null | genesys-mtls inspect -
 
-JSON: {certificates: [{file, role, subject, issuer, region, not_before, not_after, valid,
-validity, sha256, fit_as_genesys_ca, fit_as_digicert_issuer, note}], problems, other:
-[{file, message}], configuration}
+JSON: {certificates: [{file, role, subject, issuer, region, not_before,
+not_after, valid, validity, sha256, fit_as_genesys_ca, fit_as_digicert_issuer,
+note}], problems, other: [{file, message}], configuration}
 
-Exit codes: 0 every certificate is usable now, 1 none is there, or one is expired, unfit
-or unreadable, 2 usage")]
+Exit codes: 0 every certificate is usable now, 1 none is there, or one is
+expired, unfit or unreadable, 2 usage")]
 pub struct Arguments {
     /// Files to look into; - is standard input
     #[arg(required = true)]

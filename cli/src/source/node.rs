@@ -55,9 +55,11 @@ impl Node {
         }
     }
 
+    /// A field by its name. Protobuf's JSON takes `type_url` as `typeUrl` as well, and some tools write it so.
     pub fn get(&self, name: &str) -> Option<&Self> {
         let Kind::Map(entries) = &self.kind else { return None };
-        entries.get(name).map(|entry| &entry.node)
+        let camel_case = || name.contains('_').then(|| entries.get(&camel_case(name))).flatten();
+        entries.get(name).or_else(camel_case).map(|entry| &entry.node)
     }
 
     /// Follows keys one after the other.
@@ -144,6 +146,15 @@ impl Node {
             Kind::Scalar(_) => {}
         }
     }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let (initial, rest) = word.split_at_checked(1).unwrap_or_default();
+        name + &initial.to_ascii_uppercase() + rest
+    })
 }
 
 /// A value that was written nowhere.

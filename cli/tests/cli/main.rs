@@ -1,5 +1,7 @@
 //! The binary, run as a user runs it.
 
+mod access_log;
+mod across;
 mod agree;
 mod anywhere;
 mod doctor;
@@ -7,6 +9,7 @@ mod errors;
 mod fixtures;
 mod forms;
 mod golden;
+mod help;
 mod hostile;
 mod markdown;
 mod odd;
