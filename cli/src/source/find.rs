@@ -60,8 +60,14 @@ fn is_alone(document: &Node) -> bool {
     ];
     let Kind::Map(entries) = &document.kind else { return false };
     let has = |names: &[&str]| names.iter().any(|name| entries.contains_key(*name));
+    // Grafana's dashboards have a text under `refresh`.
+    let is_option = |name: &&str| match entries.get(*name).map(|entry| &entry.node.kind) {
+        Some(Kind::Map(_)) => true,
+        Some(_) => *name != "refresh",
+        None => false,
+    };
     let only_ours = || !entries.is_empty() && entries.keys().all(|name| COMMON.contains(&name.as_str()));
-    !has(&HOLDERS) && (has(&DISTINCTIVE) || only_ours())
+    !has(&HOLDERS) && (DISTINCTIVE.iter().any(is_option) || only_ours())
 }
 
 /// Whether a value among others is one: regions that are known, or have authorities; or several of our options.
