@@ -1,6 +1,6 @@
 //! Where bytes come from: a file, standard input or a URL.
 
-use crate::output::Usage;
+use crate::usage::Usage;
 use std::{io::Read as _, sync::Arc, time::Duration};
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 

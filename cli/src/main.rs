@@ -16,6 +16,7 @@ mod regions;
 mod schema;
 mod source;
 mod times;
+mod usage;
 
 use anstream::ColorChoice;
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum, error::ErrorKind};

@@ -1,6 +1,9 @@
 //! What a subcommand hands back, and how it reaches the terminal.
 
-pub use crate::input::{read, read_text};
+pub use crate::{
+    input::{read, read_text},
+    usage::Usage,
+};
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -18,7 +21,7 @@ pub fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Text that somebody else has written, such as a certificate's subject: what could break the line, or steer a terminal, is shown by
+/// Text of another's making, such as a certificate's subject: what could break the line, or steer a terminal, is shown by
 /// its number.
 pub fn foreign(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -58,15 +61,7 @@ impl Report {
     }
 }
 
-/// A question that could not be asked.
-#[derive(Debug)]
-pub struct Usage(pub String);
-
 impl Usage {
-    pub fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
-    }
-
     pub fn print(&self, json: bool) -> ExitCode {
         if json {
             let _ = writeln!(anstream::stdout(), "{:#}", serde_json::json!({"error": self.0}));

@@ -25,15 +25,15 @@ pub fn warnings(policy: &Policy, at: UnixSeconds) -> Vec<(String, String)> {
                     warnings.push((format!("{path}.{field}"), message));
                 }
                 if field.starts_with("genesys") && authority.is_digicert {
-                    let message = "a public CA is trusted as if it were Genesys' own (danger_public_ca): whoever it \
-                                   gives a certificate with this name gets in";
+                    let message = "a public CA is trusted as if it were Genesys' own (danger_public_ca): every \
+                                   holder of a certificate with this name that it issues is allowed";
                     warnings.push((format!("{path}.{field}"), message.to_owned()));
                 }
             }
         }
         if region.digicert.as_ref().is_some_and(|digicert| !digicert.api) {
             let message =
-                "`api` is not among the pins: nobody learns of the next certificate until this file changes";
+                "`api` is not among the pins: the next certificate is unknown until this file changes";
             warnings.push((format!("{path}.digicert.pins"), message.to_owned()));
         }
     }
@@ -77,7 +77,7 @@ fn expiry_warning(authority: &CaCertificate, at: UnixSeconds) -> Option<String> 
         return Some(format!("`{name}` is not valid before {}", times::rfc3339(authority.not_before)));
     }
     if at > authority.not_after {
-        return Some(format!("`{name}` expired on {until} ({away}): nothing it signed is let in"));
+        return Some(format!("`{name}` expired on {until} ({away}): nothing that it signed is allowed"));
     }
     (times::days_until(authority.not_after, at) < SOON_DAYS)
         .then(|| format!("`{name}` expires on {until} ({away}): add its successor"))
@@ -86,7 +86,7 @@ fn expiry_warning(authority: &CaCertificate, at: UnixSeconds) -> Option<String> 
 pub fn summary(policy: &Policy, at: UnixSeconds) -> String {
     let mode = match policy.mode {
         Mode::Enforce => "enforce",
-        Mode::Shadow => "shadow (records verdicts, refuses nobody)",
+        Mode::Shadow => "shadow (records verdicts, denies nothing)",
     };
     let mut text = format!("  policy {}, mode {mode}\n", paint(STRONG, &policy.name));
     for region in &policy.regions {

@@ -179,10 +179,10 @@ fn check_one(file: &File, found: &Found, at: UnixSeconds) -> (String, Value, Opt
     (text, json, Some(policy))
 }
 
-/// A configuration that stands alone may come to Envoy or to Kubernetes: what do they read differently?
+/// A configuration by itself may come to Envoy or to Kubernetes: what do they read differently?
 fn read_otherwise(file: &File, found: &Found) -> Vec<Problem> {
     let text = file.lines.join("\n");
-    let documents = source::parse(&text, Dialect::Kubernetes).unwrap_or_default();
+    let documents = source::parse_yaml(&text, Dialect::Kubernetes).unwrap_or_default();
     let Ok(envoy) = &found.configuration else { return Vec::new() };
     let kubernetes = documents.iter().find(|document| document.mark == envoy.mark);
     let mut problems = Vec::new();

@@ -10,7 +10,7 @@ use genesys_mtls_filter::{decision::Reason, policy::Policy, x509::fingerprint::F
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
-/// Explains a verdict, and what is known of the certificate beside it.
+/// Explains a verdict, and what is known of the certificate.
 pub fn explain(value: &str, field: &str, policy: &Policy, trust: &Assumed) -> Result<Report, Usage> {
     let text = if value == "-" { output::read_text("-")? } else { value.to_owned() };
     let logged = Logged::read(text.trim(), field).or_else(|| {
@@ -52,7 +52,7 @@ impl Logged {
                     return Self::read(line.trim(), field);
                 }
                 let verdict = verdict(member(&object, field)).or_else(|| denied(&object));
-                // Without a verdict it was refused, whatever is pinned.
+                // Without a verdict it was denied, even if it is pinned.
                 let digest = verdict.as_ref().and_then(|_| member(&object, "certificate").parse().ok());
                 Self { verdict, digest }
             }

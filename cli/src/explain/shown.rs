@@ -81,7 +81,7 @@ pub fn from_xfcc(value: &str, digest: Option<Fingerprint>, peer: &Peer) -> Resul
     })
 }
 
-/// Nothing binds the header of a trusted hop: it has to be beyond doubt, whichever certificate is asked about.
+/// Nothing binds the header of a trusted hop: it has to be beyond doubt for any certificate that is asked about.
 fn of_hop(header: &[u8], digest: Option<Fingerprint>) -> Presented {
     let der = from_hop(header).and_then(|der| {
         let is_wanted = digest.is_none_or(|digest| Fingerprint::of(&der) == digest);

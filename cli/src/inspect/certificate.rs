@@ -96,7 +96,7 @@ fn authority(der: &[u8], self_signed: bool) -> (Use, Option<String>) {
             (Use::PublicRoot, Some(remark.to_owned()))
         }
         Ok(authority) if authority.is_digicert => {
-            let remark = "signs for the public: good as digicert.issuers beside pins, never as genesys.ca_certificates";
+            let remark = "signs for the public: fit as digicert.issuers next to pins, never as genesys.ca_certificates";
             (Use::DigicertIssuer, Some(remark.to_owned()))
         }
         Ok(_) => {
@@ -121,7 +121,7 @@ fn client(der: &[u8]) -> (Use, &'static str, Option<String>, Option<&'static str
     }
 }
 
-/// A region whose id stands in this text as a whole; the longest, as `us-east-1` stands in none but itself.
+/// A region whose whole id is in this text; the longest of several.
 fn region_in(text: &str) -> Option<&'static str> {
     let text = text.to_ascii_lowercase();
     let whole = |id: &str| {

@@ -14,7 +14,7 @@ const MAX_ENTRIES: usize = 200;
 const MAX_ENTRY: u64 = 4 * 1024 * 1024;
 /// Certificates of a file, or of an archive in all.
 const MAX_CERTIFICATES: usize = 1000;
-/// Characters of an entry's name: each certificate in it is told by it.
+/// Characters of an entry's name: each certificate in it is named by it.
 const MAX_NAME: usize = 200;
 
 /// What a file turned out to hold.

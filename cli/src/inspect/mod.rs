@@ -1,4 +1,4 @@
-//! `genesys-mtls inspect`: what is in these files, and what is it good for?
+//! `genesys-mtls inspect`: what is in these files, and what does it serve as?
 
 mod certificate;
 mod files;

@@ -1,4 +1,4 @@
-//! Where in a document the filter's configurations are, whatever holds them.
+//! Where in a document the filter's configurations are, in all that may hold them.
 
 use super::{
     chart,

@@ -16,4 +16,4 @@ pub use find::{Found, find, recognise};
 pub use node::{Kind, Mark, Node};
 pub use policy::{Problem, doubled, load, select};
 pub use scalar::Dialect;
-pub use yaml::parse;
+pub use yaml::parse as parse_yaml;

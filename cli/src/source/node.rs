@@ -114,7 +114,7 @@ impl Node {
         Some((node, key, tail.strip_prefix('.').unwrap_or(tail)))
     }
 
-    /// Moves every mark, for text that stands inside another.
+    /// Moves every mark, for text that is inside another.
     pub fn remark(&mut self, change: &impl Fn(Mark) -> Mark) {
         self.mark = change(self.mark);
         match &mut self.kind {

@@ -12,7 +12,7 @@ use genesys_mtls_filter::{
     policy::Policy,
 };
 
-/// One thing wrong, and where it stands.
+/// One thing wrong, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub path: String,

@@ -1,6 +1,9 @@
 //! Hosts of routes, and those of the gateway that they hang on.
 
-use super::{Finding, Place, upstreams::texts};
+use super::{
+    finding::{Finding, Place},
+    upstreams::texts,
+};
 use crate::source::{File, Node, Problem};
 
 /// Hosts of a gateway of Istio or of the Gateway API.

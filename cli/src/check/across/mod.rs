@@ -1,12 +1,14 @@
 //! Files that are right by themselves and do not fit together: each finding names both places.
 
+mod finding;
 mod hosts;
 mod upstreams;
 
-use super::show;
-use crate::source::{File, Found, Kind, Mark, Node, Problem};
+pub use finding::Finding;
+
+use crate::source::{File, Found, Kind, Node};
+use finding::{Place, error};
 use genesys_mtls_filter::policy::{Credentials, Policy};
-use serde_json::Value;
 use std::{collections::HashSet, net::IpAddr};
 use upstreams::Upstreams;
 
@@ -16,35 +18,6 @@ pub struct Use<'f> {
     pub file: &'f File,
     pub found: Found,
     pub policy: Policy,
-}
-
-#[derive(Debug)]
-pub struct Finding<'f> {
-    pub file: &'f File,
-    pub problem: Problem,
-    pub is_error: bool,
-}
-
-impl Finding<'_> {
-    pub fn to_json(&self) -> Value {
-        let mut json = show::to_json(&self.problem);
-        json["file"] = self.file.path.as_str().into();
-        json["severity"] = if self.is_error { "error" } else { "warning" }.into();
-        json
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'f> {
-    file: &'f File,
-    mark: Mark,
-}
-
-impl std::fmt::Display for Place<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path = if self.file.path == "-" { "line " } else { &format!("{}:", self.file.path) };
-        write!(f, "{path}{}", self.mark.line)
-    }
 }
 
 pub fn check<'f>(files: &'f [File], uses: &[Use<'f>]) -> Vec<Finding<'f>> {
@@ -72,10 +45,6 @@ impl<'f> Use<'f> {
         let mark = node.map(|node| node.locate(path, false)).unwrap_or_default();
         (path.to_owned(), Place { file: self.file, mark })
     }
-}
-
-fn error(path: String, place: Place<'_>, message: String) -> Finding<'_> {
-    Finding { file: place.file, problem: Problem { path, message, mark: place.mark }, is_error: true }
 }
 
 /// Each cluster that the policy calls has to be there, lead to the host that is called, and verify that name.

@@ -1,6 +1,6 @@
-//! The clusters that files define, whatever they are written as: where they lead, and which name TLS asks for.
+//! The clusters that files define, in any of their forms: where they lead, and which name TLS asks for.
 
-use super::Place;
+use super::finding::Place;
 use crate::source::{File, Kind, Node};
 use std::collections::BTreeMap;
 
