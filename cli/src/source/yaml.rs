@@ -10,7 +10,7 @@ use std::{borrow::Cow, collections::HashMap};
 
 /// Nesting beyond this is no configuration.
 const MAX_DEPTH: usize = 200;
-/// Values that aliases may multiply to. A long text counts for several: see [`TEXT`].
+/// Values that aliases may multiply to, beyond those of the text itself. A long text counts for several: see [`TEXT`].
 const MAX_NODES: usize = 1_000_000;
 /// Bytes of text that count as much as a value does.
 const TEXT: usize = 64;
@@ -66,6 +66,7 @@ pub fn read(text: &str, dialects: Vec<Dialect>, other: Dialect) -> Result<Vec<No
         anchors: HashMap::new(),
         depth: 0,
         nodes: 0,
+        limit: MAX_NODES.saturating_add(text.len()),
     };
     reader.documents()
 }
@@ -108,6 +109,7 @@ struct Reader<'t> {
     anchors: HashMap<usize, (Node, usize)>,
     depth: usize,
     nodes: usize,
+    limit: usize,
 }
 
 impl<'t> Reader<'t> {
@@ -181,7 +183,7 @@ impl<'t> Reader<'t> {
     }
 
     fn check_size(&self, mark: Mark) -> Result<(), SyntaxError> {
-        if self.depth > MAX_DEPTH || self.nodes > MAX_NODES {
+        if self.depth > MAX_DEPTH || self.nodes > self.limit {
             return Err(SyntaxError { mark, message: "too large or too deeply nested".to_owned() });
         }
         Ok(())

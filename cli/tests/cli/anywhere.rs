@@ -185,6 +185,30 @@ fn values_are_those_of_the_platforms_own_loader() {
     assert!(outcome.stdout.contains("is 64 to Envoy, and \"64\" to Kubernetes"), "{}", outcome.stdout);
 }
 
+/// `egctl` prints Protobuf's JSON names; Envoy takes them as well.
+#[test]
+fn camel_case_is_read_as_envoy_reads_it() {
+    let plugin = |keys: &str| {
+        let plugin = r#"{"configs": [{"dynamicListeners": [{"typedConfig": {"@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {"rootId": "genesys_mtls", "vmConfig": {"environmentVariables": {"hostEnvKeys": KEYS}},
+            "configuration": {"@type": "type.googleapis.com/google.protobuf.Struct",
+            "value": {"regions": {"us-east-1": {"digicert": {"pins": ["api"]}}}}}}}}]}]}"#;
+        run_with(&["check", "-"], &plugin.replace("KEYS", keys), &[])
+    };
+    let outcome = plugin(r#"["GENESYS_CLIENT_ID", "GENESYS_CLIENT_SECRET"]"#);
+    assert_eq!(outcome.code, 0, "{}{}", outcome.stdout, outcome.stderr);
+    assert!(plugin(r#"["GENESYS_CLIENT_ID"]"#).stdout.contains("does not see `GENESYS_CLIENT_SECRET`"));
+}
+
+#[test]
+fn values_of_the_chart_are_checked_as_what_it_makes_of_them() {
+    let values = "platform: istio\nrollout: D\nregions:\n  - id: us-east-1\n    digicert: {pins: [PIN]}\n  - id: eu-central-1\n    digicert: {pins: [api]}\n";
+    assert_eq!(run_with(&["check", "-"], &values.replace("PIN", "api"), &[]).code, 0);
+    let outcome = run_with(&["check", "-", "--json"], &values.replace("PIN", "apo"), &[]);
+    let error = outcome.json()["configurations"][0]["errors"][0].clone();
+    assert_eq!((outcome.code, error["line"].as_u64()), (1, Some(5)), "{error}");
+}
+
 #[test]
 fn a_key_written_twice_is_an_error_in_our_configuration_only() {
     let text = POLICY.replace("MODE", "shadow");
