@@ -119,7 +119,7 @@ impl Search<'_> {
         let type_name =
             |name: &str| node.get(name).and_then(Node::as_str).and_then(|t| t.rsplit(['.', '/']).next());
         if let Some(kind) = node.get("kind").and_then(Node::as_str)
-            && node.get("apiVersion").is_some()
+            && ["apiVersion", "metadata", "spec"].iter().any(|field| node.get(field).is_some())
         {
             return self.resource(node, kind);
         }

@@ -60,7 +60,7 @@ fn misfits_between_resources_are_found_with_both_places() {
             "regions.yaml",
             "address: api.mypurecloud.de",
             "address: api.mypurecloud.ie",
-            1,
+            0,
             "leads to `api.mypurecloud.ie`",
         ),
         (
@@ -133,7 +133,7 @@ fn misfits_between_resources_are_found_with_both_places() {
             gateway,
             "{fqdn: {hostname: api.mypurecloud.com",
             "{fqdn: {hostname: api.mypurecloud.de",
-            1,
+            0,
             "leads to `api.mypurecloud.de`",
         ),
         (

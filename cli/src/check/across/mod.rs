@@ -61,13 +61,12 @@ fn clusters<'f>(one: &Use<'f>, upstreams: &Upstreams<'f>, findings: &mut Vec<Fin
             return;
         };
         let is_host = |text: &str| text.trim_end_matches('.').eq_ignore_ascii_case(host);
-        let hosts = || upstream.hosts.iter().filter(|(text, _)| text.parse::<IpAddr>().is_err());
-        if !hosts().any(|(text, _)| is_host(text))
-            && let Some((text, there)) = hosts().next()
-        {
-            findings.push(wrong(format!(
-                "cluster `{cluster}` leads to `{text}` ({there}), but {what} is `{host}`"
-            )));
+        let mut hosts = upstream.hosts.iter().filter(|(text, _)| text.parse::<IpAddr>().is_err());
+        if let Some((text, there)) = hosts.find(|(text, _)| !is_host(text)) {
+            let message = format!("cluster `{cluster}` leads to `{text}` ({there}), but {what} is `{host}`");
+            // A proxy on the way is no fault, if TLS proves who is behind it.
+            let is_error = !upstream.names.iter().any(|(text, _)| is_host(text));
+            findings.push(Finding { is_error, ..wrong(message) });
         }
         if let Some((text, there)) = upstream.names.iter().find(|(text, _)| !is_host(text)) {
             findings.push(wrong(format!(
