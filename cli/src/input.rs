@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_without_scheme_is_told_from_a_file() {
+    fn url_without_scheme_is_told_from_a_file() {
         assert!(looks_like_a_url("localhost:9901/config_dump") && looks_like_a_url("[::1]:9901"));
         assert!(!looks_like_a_url("envoy.yaml") && !looks_like_a_url("c:/envoy.yaml"));
     }

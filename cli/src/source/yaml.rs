@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_map_may_close_at_the_parents_column() {
+    fn flow_map_may_close_at_the_parents_column() {
         let text = "spec:\n  pluginConfig: {\n    \"a\": \"x\n  y\"\n  }\n";
         let documents = parse(text, Dialect::Envoy).unwrap();
         assert_eq!(documents[0].to_value(), json!({"spec": {"pluginConfig": {"a": "x y"}}}));

@@ -4,7 +4,7 @@ use crate::run::{run, run_with};
 use serde_json::Value;
 
 #[test]
-fn a_line_of_the_access_log_is_explained() {
+fn line_of_the_access_log_is_explained() {
     let line = format!(
         r#"{{"status":403,"verdict":"deny;not_pinned","certificate":"{}","time":"x"}}"#,
         "ab".repeat(32)
@@ -19,7 +19,7 @@ fn a_line_of_the_access_log_is_explained() {
 }
 
 #[test]
-fn an_access_log_is_explained_behind_any_common_prefix() {
+fn access_log_is_explained_behind_any_common_prefix() {
     let entry = r#"{"verdict":"deny;not_pinned","status":403}"#;
     let docker =
         serde_json::json!({"log": format!("{entry}\n"), "stream": "stdout", "time": "2026-01-01T00:00:00Z"});
@@ -57,7 +57,7 @@ const PINNED_AND_NEVER_SEEN: &str =
     r#"{"verdict":"-","certificate":"abababababababababababababababababababababababababababababababab"}"#;
 
 #[test]
-fn no_caller_can_have_himself_explained_as_let_in() {
+fn caller_cannot_have_itself_explained_as_allowed() {
     let arguments = ["explain", "-c", "policy.yaml", "--access-log", "-", "--json"];
     for (line, reason) in [
         (r#"{"request_id":"allow;us-east-1;genesys","verdict":"deny;wrong_name"}"#, Some("wrong_name")),

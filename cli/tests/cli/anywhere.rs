@@ -133,7 +133,7 @@ fn faults_are_shown_at_their_line_in_every_holder() {
 }
 
 #[test]
-fn another_products_plugin_is_not_taken_for_ours() {
+fn plugin_of_another_product_is_not_taken_for_ours() {
     for config in [
         "{mode: monitor}",
         "{mode: monitor, name: x, identity: {header: y}}",
@@ -210,7 +210,7 @@ fn values_of_the_chart_are_checked_as_what_it_makes_of_them() {
 }
 
 #[test]
-fn a_key_written_twice_is_an_error_in_our_configuration_only() {
+fn key_written_twice_is_an_error_in_our_configuration_only() {
     let text = POLICY.replace("MODE", "shadow");
     assert_eq!(run_with(&["check", "-"], &format!("{text}mode: enforce\n"), &[]).code, 1);
     let around = format!("x: 1\nx: 2\nfilter:\n{}", indented(&text, 2));
@@ -252,7 +252,7 @@ fn urls_are_read_and_named_where_their_scheme_lacks() {
 
 /// One fault of many thousands is as quick to show as one alone, and as short.
 #[test]
-fn the_answer_to_one_long_line_is_short() {
+fn answer_to_one_long_line_is_short() {
     let regions: Vec<String> =
         (0..20_000).map(|n| format!(r#""xx-region-{n}":{{"genesys":{{}}}}"#)).collect();
     let text = format!("{{\"regions\":{{{}}}}}", regions.join(","));
@@ -263,7 +263,7 @@ fn the_answer_to_one_long_line_is_short() {
 }
 
 #[test]
-fn a_files_name_steers_no_terminal() {
+fn name_of_a_file_steers_no_terminal() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("a\u{1b}[2Kb.yaml");
     for text in [POLICY.replace("MODE", "shadow"), POLICY.to_owned(), "a: [".to_owned(), "a: 1".to_owned()] {
