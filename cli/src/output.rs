@@ -1,5 +1,10 @@
 //! What a subcommand hands back, and how it reaches the terminal.
 
+pub use crate::{
+    input::{read, read_text},
+    usage::Usage,
+};
+
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 use std::{fmt::Display, io::Write as _, process::ExitCode};
@@ -16,7 +21,7 @@ pub fn paint(style: Style, text: impl Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Text that somebody else has written, such as a certificate's subject: what could break the line, or steer a terminal, is shown by
+/// Text of another's making, such as a certificate's subject: what could break the line, or steer a terminal, is shown by
 /// its number.
 pub fn foreign(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -56,35 +61,15 @@ impl Report {
     }
 }
 
-/// A question that could not be asked.
-#[derive(Debug)]
-pub struct Usage(pub String);
-
 impl Usage {
-    pub fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
-    }
-
-    pub fn print(&self) -> ExitCode {
-        anstream::eprintln!("{} {}", paint(BAD, "error:"), foreign(&self.0));
+    pub fn print(&self, json: bool) -> ExitCode {
+        if json {
+            let _ = writeln!(anstream::stdout(), "{:#}", serde_json::json!({"error": self.0}));
+        } else {
+            anstream::eprintln!("{} {}", paint(BAD, "error:"), foreign(&self.0));
+        }
         ExitCode::from(2)
     }
-}
-
-/// Reads a file, or standard input for `-`.
-pub fn read(path: &str) -> Result<Vec<u8>, Usage> {
-    let result = if path == "-" {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
-    } else {
-        std::fs::read(path)
-    };
-    result.map_err(|error| Usage::new(format!("cannot read {path}: {error}")))
-}
-
-/// The same for text.
-pub fn read_text(path: &str) -> Result<String, Usage> {
-    String::from_utf8(read(path)?).map_err(|_| Usage::new(format!("{path} is not text in UTF-8")))
 }
 
 #[cfg(test)]

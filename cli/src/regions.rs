@@ -11,7 +11,9 @@ use std::fmt::Write as _;
 Examples:
   genesys-mtls regions
   genesys-mtls regions frankfurt
-  genesys-mtls regions --json | jq -r '.[].domain'")]
+  genesys-mtls regions --json | jq -r '.[].domain'
+
+JSON: [{id, title, domain, certificate_name}]")]
 pub struct Arguments {
     /// Show only regions with this text in one of their columns
     filter: Option<String>,

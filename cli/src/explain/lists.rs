@@ -120,7 +120,7 @@ impl Told {
         let Ok(said) = &self.list else { return lines };
         let metadata = &said.metadata;
         let (from, until) = (times::rfc3339(metadata.this_update), times::rfc3339(metadata.next_update));
-        let past = if metadata.next_update < at { ": it has run out, and clears nobody" } else { "" };
+        let past = if metadata.next_update < at { ": it has run out, and clears no certificate" } else { "" };
         lines.push(format!(
             "  number {}, thisUpdate {from}, nextUpdate {until} ({}){past}",
             number(&metadata.number),

@@ -30,18 +30,25 @@ use std::fmt::Write as _;
 #[command(
     group = ArgGroup::new("subject").required(true).args(["cert", "xfcc", "sha256", "access_log"]).multiple(true),
     after_help = "\
-Without --api-pin or --pins the decision is that of a proxy whose certificates API has not answered yet.
-With one of them it is that of a proxy whose last refresh brought exactly these pins.
-Without --crl it is that of a proxy that has fetched no revocation list.
+Without --api-pin or --pins the decision is that of a proxy whose certificates
+API has not answered yet. With one of them it is that of a proxy whose last
+refresh brought exactly these pins. Without --crl it is that of a proxy that has
+fetched no CRL.
 
 Examples:
   genesys-mtls explain --config envoy.yaml --cert client.pem
   genesys-mtls explain -c envoy.yaml --cert client.der --at 2027-01-01
-  genesys-mtls pins --region us-east-1 > pins.txt && genesys-mtls explain -c envoy.yaml --cert client.pem --pins pins.txt
+  genesys-mtls pins --region us-east-1 > pins.txt
+  genesys-mtls explain -c envoy.yaml --cert client.pem --pins pins.txt
   genesys-mtls explain -c envoy.yaml --cert client.pem --crl ca.crl
-  genesys-mtls explain -c envoy.yaml --xfcc 'Hash=...;Cert=\"...\"' --sha256 <the connection's digest>
+  genesys-mtls explain -c envoy.yaml --xfcc - --sha256 DIGEST < header.txt
   genesys-mtls explain -c envoy.yaml --access-log 'deny;not_pinned'
-  kubectl logs gateway | tail -1 | genesys-mtls explain -c envoy.yaml --access-log -
+  kubectl logs gateway | genesys-mtls explain -c envoy.yaml --access-log -
+
+JSON: {policy, time, verdict, allowed, reason, status, detail, advice,
+window: {from, until}, worth_asking_the_api, rows: [{row, check, result,
+evidence}], certificate, revocation_lists}; of an access log {verdict, allowed,
+reason, row, check, advice, certificate: {sha256, pinned_by}}
 
 Exit codes: 0 allowed, 1 denied, 2 usage"
 )]
@@ -62,10 +69,14 @@ pub struct Arguments {
     /// only what a fingerprint can tell
     #[arg(long, value_name = "HEX", value_parser = fingerprint)]
     sha256: Option<Fingerprint>,
-    /// A verdict (`deny;expired`), or a line of a JSON access log with the fields `verdict` and `certificate`, as in the shipped
-    /// files; - reads it from standard input
+    /// A verdict (`deny;expired`), the body of the filter's answer, or a line of a JSON access log with the fields `verdict` and
+    /// `certificate`, as in the shipped files, behind what kubectl, docker or a container runtime put in front; - reads it
+    /// from standard input
     #[arg(long, value_name = "TEXT", conflicts_with = "sha256")]
     access_log: Option<String>,
+    /// The access log's field with the verdict; `a.b` is the field b in the object a
+    #[arg(long, value_name = "NAME", default_value = "verdict", requires = "access_log")]
+    verdict_field: String,
     /// Decide as of this time instead of now
     #[arg(long, value_name = "TIME", value_parser = times::parse)]
     at: Option<UnixSeconds>,
@@ -90,7 +101,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     let at = arguments.at.unwrap_or_else(times::now);
     let trust = trust::gather(&policy, arguments.pins.as_deref(), &arguments.api_pin)?;
     if let Some(value) = &arguments.access_log {
-        return log_value::explain(value, &policy, &trust);
+        return log_value::explain(value, &arguments.verdict_field, &policy, &trust);
     }
     let presented = if let Some(path) = &arguments.cert {
         shown::from_file(path, arguments.sha256)?

@@ -1,6 +1,6 @@
-//! The decision table as told to people: which row refused, and what each row saw.
+//! The decision table for people: which row refused, and what each row saw.
 //!
-//! Which row failed comes from the verdict; what stands under a row is commentary and decides nothing.
+//! Which row failed comes from the verdict; what is under a row is commentary and decides nothing.
 
 use super::{lists::Told, shown::Presented, trust::Assumed};
 use crate::times;
@@ -148,10 +148,8 @@ fn revocation(policy: &Policy, lists: &[Told], at: UnixSeconds) -> Vec<String> {
     let words = match (policy.revocation.mode, lists.is_empty()) {
         (RevocationMode::Off, true) => "revocation is off",
         (RevocationMode::Off, false) => "revocation is off: what the list says does not count",
-        (RevocationMode::Soft, true) => {
-            "soft: no list is at hand here (give --crl), so none speaks against it"
-        }
-        (RevocationMode::Hard, true) => "hard: no list is at hand here (give --crl), and one is demanded",
+        (RevocationMode::Soft, true) => "soft: no list is known here (give --crl), so none speaks against it",
+        (RevocationMode::Hard, true) => "hard: no list is known here (give --crl), and one is demanded",
         (RevocationMode::Soft, false) => "soft: refused if a list names it",
         (RevocationMode::Hard, false) => "hard: refused if a list names it, or no current list is about it",
     };
@@ -210,7 +208,7 @@ mod tests {
     #[test]
     fn every_reason_belongs_to_a_row() {
         for reason in Reason::ALL {
-            assert!(row_of(reason.code()).is_some(), "{reason} stands in no row");
+            assert!(row_of(reason.code()).is_some(), "{reason} is in no row");
         }
     }
 }

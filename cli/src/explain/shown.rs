@@ -1,6 +1,9 @@
 //! The certificate that is asked about, from a file or a header, bound to the connection's digest if that is known.
 
-use crate::output::{self, Usage};
+use crate::{
+    inspect::form::{self, Form},
+    output::{self, Usage},
+};
 use genesys_mtls_filter::{
     peer::{
         bind::{PeerError, Shown, bind, from_hop},
@@ -21,12 +24,17 @@ pub struct Presented {
 pub fn from_file(path: &str, digest: Option<Fingerprint>) -> Result<Presented, Usage> {
     let bytes = output::read(path)?;
     let (der, note) = if bytes.windows(11).any(|window| window == b"-----BEGIN ") {
-        let found = pem::certificates(&bytes).map_err(|error| Usage::new(format!("{path}: {error}")))?;
+        let found = pem::certificates(&bytes).map_err(|error| {
+            let what = form::blocks(&bytes).1.first().map(|label| format!("it holds {}", form::label(label)));
+            Usage::new(format!("{path}: {}", what.unwrap_or_else(|| error.to_string())))
+        })?;
         let note = match found.len() {
             1 => format!("read from {path}"),
             n => format!("the first of {n} certificates in {path}: a TLS client presents its own first"),
         };
         (found.into_iter().next().unwrap_or_default(), note)
+    } else if let Form::Other(what) | Form::Secret(what) = form::of(&bytes) {
+        return Err(Usage::new(format!("{path} is {what}")));
     } else {
         (bytes, format!("read from {path} as DER"))
     };
@@ -73,7 +81,7 @@ pub fn from_xfcc(value: &str, digest: Option<Fingerprint>, peer: &Peer) -> Resul
     })
 }
 
-/// Nothing binds the header of a trusted hop: it has to be beyond doubt, whichever certificate is asked about.
+/// Nothing binds the header of a trusted hop: it has to be beyond doubt for any certificate that is asked about.
 fn of_hop(header: &[u8], digest: Option<Fingerprint>) -> Presented {
     let der = from_hop(header).and_then(|der| {
         let is_wanted = digest.is_none_or(|digest| Fingerprint::of(&der) == digest);

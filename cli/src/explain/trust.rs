@@ -51,7 +51,7 @@ pub fn gather(policy: &Policy, file: Option<&str>, given: &[Fingerprint]) -> Res
     Ok(Assumed { trust: Trust { version: 1, regions }, pins: known.then_some(pins) })
 }
 
-/// Every `sha256:<hex>` in a text, whatever its form.
+/// Every `sha256:<hex>` in a text of any form.
 fn fingerprints(text: &str) -> Vec<Fingerprint> {
     let mut found: Vec<Fingerprint> = Vec::new();
     for rest in text.split("sha256:").skip(1) {

@@ -39,10 +39,16 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    pub fn is_unreadable(&self) -> bool {
+        self.role == "unreadable"
+    }
+
     /// Whether it is valid, and in words.
     pub fn validity(&self, at: UnixSeconds) -> (bool, String) {
         let away = |seconds| times::away(seconds, at);
-        if at < self.not_before {
+        if self.is_unreadable() {
+            (false, "unknown".to_owned())
+        } else if at < self.not_before {
             (false, format!("not valid yet: begins {}", away(self.not_before)))
         } else if at > self.not_after {
             (false, format!("expired {}", away(self.not_after)))
@@ -59,7 +65,7 @@ pub fn understand(origin: String, der: Vec<u8>) -> Certificate {
             der,
             serves: Use::Nothing,
             role: "unreadable",
-            remark: Some("not an X.509 certificate".to_owned()),
+            remark: Some("it is no X.509 certificate".to_owned()),
             subject: String::new(),
             issuer: String::new(),
             not_before: 0,
@@ -90,7 +96,7 @@ fn authority(der: &[u8], self_signed: bool) -> (Use, Option<String>) {
             (Use::PublicRoot, Some(remark.to_owned()))
         }
         Ok(authority) if authority.is_digicert => {
-            let remark = "signs for the public: good as digicert.issuers beside pins, never as genesys.ca_certificates";
+            let remark = "signs for the public: fit as digicert.issuers next to pins, never as genesys.ca_certificates";
             (Use::DigicertIssuer, Some(remark.to_owned()))
         }
         Ok(_) => {
@@ -115,7 +121,7 @@ fn client(der: &[u8]) -> (Use, &'static str, Option<String>, Option<&'static str
     }
 }
 
-/// A region whose id stands in this text as a whole; the longest, as `us-east-1` stands in none but itself.
+/// A region whose whole id is in this text; the longest of several.
 fn region_in(text: &str) -> Option<&'static str> {
     let text = text.to_ascii_lowercase();
     let whole = |id: &str| {

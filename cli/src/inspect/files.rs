@@ -1,8 +1,12 @@
 //! Files to certificates: PEM, DER, and both inside a .zip.
 
-use crate::output::{self, Usage};
+use super::form::{self, Form};
+use crate::{input, output::Usage};
 use genesys_mtls_filter::x509::pem;
-use std::io::{Cursor, Read as _};
+use std::{
+    borrow::Cow,
+    io::{Cursor, Read as _},
+};
 use zip::ZipArchive;
 
 /// Entries of an archive that are looked at, and the bytes of each.
@@ -10,19 +14,30 @@ const MAX_ENTRIES: usize = 200;
 const MAX_ENTRY: u64 = 4 * 1024 * 1024;
 /// Certificates of a file, or of an archive in all.
 const MAX_CERTIFICATES: usize = 1000;
-/// Characters of an entry's name: each certificate in it is told by it.
+/// Characters of an entry's name: each certificate in it is named by it.
 const MAX_NAME: usize = 200;
 
 /// What a file turned out to hold.
 #[derive(Debug)]
 pub enum Item {
-    Certificate { origin: String, der: Vec<u8> },
-    Problem { origin: String, message: String },
+    Certificate {
+        origin: String,
+        der: Vec<u8>,
+    },
+    Problem {
+        origin: String,
+        message: String,
+    },
+    /// Something else, which does no harm beside certificates.
+    Foreign {
+        origin: String,
+        message: String,
+    },
 }
 
 pub fn open(path: &str) -> Result<Vec<Item>, Usage> {
     let origin = if path == "-" { "standard input" } else { path };
-    let bytes = output::read(path)?;
+    let bytes = input::read(path)?;
     Ok(if bytes.starts_with(b"PK\x03\x04") { archive(origin, bytes) } else { single(origin, &bytes) })
 }
 
@@ -70,30 +85,34 @@ fn archive(origin: &str, bytes: Vec<u8>) -> Vec<Item> {
 }
 
 fn single(origin: &str, bytes: &[u8]) -> Vec<Item> {
-    let is_pem = bytes.windows(11).any(|window| window == b"-----BEGIN ");
-    if !is_pem {
-        if bytes.first() == Some(&0x30) {
-            return vec![Item::Certificate { origin: origin.to_owned(), der: bytes.to_vec() }];
-        }
-        let message = "neither PEM nor DER; convert .p7b with `openssl pkcs7 -print_certs`".to_owned();
-        return vec![Item::Problem { origin: origin.to_owned(), message }];
+    let bytes = &*input::text(bytes).map_or(Cow::Borrowed(bytes), |text| Cow::Owned(text.into_bytes()));
+    let item = |message: &str, is_fault| {
+        let (origin, message) = (origin.to_owned(), message.to_owned());
+        if is_fault { Item::Problem { origin, message } } else { Item::Foreign { origin, message } }
+    };
+    if pem::blocks(bytes) == 0 {
+        return vec![match form::of(bytes) {
+            Form::Certificate => Item::Certificate { origin: origin.to_owned(), der: bytes.to_vec() },
+            Form::Other(message) => item(message, false),
+            Form::Secret(message) => item(message, true),
+        }];
     }
-    match pem::certificates(bytes) {
-        Err(error) => vec![Item::Problem { origin: origin.to_owned(), message: error.to_string() }],
-        Ok(blocks) if blocks.len() > MAX_CERTIFICATES => {
-            vec![Item::Problem { origin: origin.to_owned(), message: too_many() }]
-        }
-        Ok(blocks) if blocks.len() == 1 => {
-            blocks.into_iter().map(|der| Item::Certificate { origin: origin.to_owned(), der }).collect()
-        }
+    let (certificates, labels) = form::blocks(bytes);
+    let mut items: Vec<Item> = labels.iter().map(|label| item(form::label(label), false)).collect();
+    if certificates.is_empty() && !items.is_empty() {
+        return items;
+    }
+    match pem::certificates(if labels.is_empty() { bytes } else { &certificates }) {
+        Err(error) => items.push(item(&error.to_string(), true)),
+        Ok(blocks) if blocks.len() > MAX_CERTIFICATES => items.push(item(&too_many(), true)),
         Ok(blocks) => {
             let count = blocks.len();
-            let numbered = blocks.into_iter().zip(1..);
-            numbered
-                .map(|(der, n)| Item::Certificate { origin: format!("{origin} ({n} of {count})"), der })
-                .collect()
+            let name = |n| if count == 1 { origin.to_owned() } else { format!("{origin} ({n} of {count})") };
+            let certificate = |(der, n)| Item::Certificate { origin: name(n), der };
+            items.extend(blocks.into_iter().zip(1..).map(certificate));
         }
     }
+    items
 }
 
 fn too_many() -> String {

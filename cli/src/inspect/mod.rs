@@ -1,7 +1,8 @@
-//! `genesys-mtls inspect`: what is in these files, and what is it good for?
+//! `genesys-mtls inspect`: what is in these files, and what does it serve as?
 
 mod certificate;
 mod files;
+pub mod form;
 mod paste;
 
 use crate::{
@@ -17,14 +18,21 @@ use std::fmt::Write as _;
 /// Say what certificates, bundles and .zip files hold, whose they are, until when, and how to configure them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-FILES are PEM or DER certificates, PEM bundles, or the .zip with a region's CA from Genesys' help page.
+FILES are PEM or DER certificates, PEM bundles, or the .zip with a region's CA
+from Genesys' help page. Other forms (PKCS#7, PKCS#12, CRL, ...) are named, with
+the command that makes PEM of them; next to certificates they do no harm.
 
 Examples:
   genesys-mtls inspect us-east-1.zip
-  genesys-mtls inspect --region eu-central-1 --configuration root.pem > policy.yaml
+  genesys-mtls inspect --region eu-central-1 --configuration ca.pem
   openssl s_client ... -showcerts </dev/null | genesys-mtls inspect -
 
-Exit codes: 0 every certificate is usable now, 1 one is expired, unfit or unreadable, 2 usage")]
+JSON: {certificates: [{file, role, subject, issuer, region, not_before,
+not_after, valid, validity, sha256, fit_as_genesys_ca, fit_as_digicert_issuer,
+note}], problems, other: [{file, message}], configuration}
+
+Exit codes: 0 every certificate is usable now, 1 none is there, or one is
+expired, unfit or unreadable, 2 usage")]
 pub struct Arguments {
     /// Files to look into; - is standard input
     #[arg(required = true)]
@@ -47,12 +55,13 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         return Err(Usage::new(format!("`{unknown}` is not a region: `genesys-mtls regions` lists them")));
     }
     let mut report = Report { text: String::new(), json: json!({}), good: true };
-    let (mut certificates, mut problems) = (Vec::new(), Vec::new());
+    let (mut certificates, mut problems, mut foreign_ones) = (Vec::new(), Vec::new(), Vec::new());
     for path in &arguments.files {
         for item in files::open(path)? {
             match item {
                 Item::Certificate { origin, der } => certificates.push(understand(origin, der)),
                 Item::Problem { origin, message } => problems.push((origin, message)),
+                Item::Foreign { origin, message } => foreign_ones.push((origin, message)),
             }
         }
     }
@@ -70,6 +79,11 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         );
         report.good = false;
     }
+    for (origin, message) in &foreign_ones {
+        let (origin, message) = (paint(STRONG, foreign(origin)), foreign(message));
+        let _ = writeln!(report.text, "{origin}\n  is {message}\n");
+    }
+    report.good &= !certificates.is_empty();
     let configuration = paste::configuration(&certificates, region, at);
     if let Some(yaml) = &configuration {
         let _ = writeln!(
@@ -82,9 +96,13 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         report.text = configuration.clone().unwrap_or_default();
         report.good &= configuration.is_some();
     }
+    let listed = |items: &[(String, String)]| {
+        items.iter().map(|(file, message)| json!({"file": file, "message": message})).collect::<Vec<_>>()
+    };
     report.json = json!({
         "certificates": certificates.iter().map(|certificate| to_json(certificate, at)).collect::<Vec<_>>(),
-        "problems": problems.iter().map(|(origin, message)| json!({"file": origin, "message": message})).collect::<Vec<_>>(),
+        "problems": listed(&problems),
+        "other": listed(&foreign_ones),
         "configuration": configuration,
     });
     Ok(report)
@@ -93,6 +111,9 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
 fn render(certificate: &Certificate, at: UnixSeconds) -> String {
     let (valid, validity) = certificate.validity(at);
     let mut text = format!("{}\n", paint(STRONG, foreign(&certificate.origin)));
+    if let (true, Some(remark)) = (certificate.is_unreadable(), &certificate.remark) {
+        return text + &format!("  {} {}\n\n", paint(BAD, "problem"), foreign(remark));
+    }
     let mut line = |label: &str, value: String| {
         let _ = writeln!(text, "  {label:<9} {value}");
     };
@@ -126,6 +147,7 @@ fn good_for(serves: Use) -> String {
 }
 
 fn to_json(certificate: &Certificate, at: UnixSeconds) -> Value {
+    let time = |seconds| (!certificate.is_unreadable()).then(|| times::rfc3339(seconds));
     let (valid, validity) = certificate.validity(at);
     json!({
         "file": certificate.origin,
@@ -133,8 +155,8 @@ fn to_json(certificate: &Certificate, at: UnixSeconds) -> Value {
         "subject": certificate.subject,
         "issuer": certificate.issuer,
         "region": certificate.region,
-        "not_before": times::rfc3339(certificate.not_before),
-        "not_after": times::rfc3339(certificate.not_after),
+        "not_before": time(certificate.not_before),
+        "not_after": time(certificate.not_after),
         "valid": valid,
         "validity": validity,
         "sha256": Fingerprint::of(&certificate.der).to_string(),

@@ -5,19 +5,24 @@ use clap::ValueEnum;
 /// Ask a region's certificates API for the pins of its client, for bootstrapping or out of curiosity
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The OAuth client's id and secret are read from the environment, never from the command line; it needs a role with the
-permission integrations:actionCertificate:view. TLS is verified against the system's roots.
+The OAuth client's id and secret are read from the environment, never from the
+command line; it needs a role with the permission
+integrations:actionCertificate:view. TLS is verified against the system's roots.
 
 Examples:
   export GENESYS_CLIENT_ID=... GENESYS_CLIENT_SECRET=...
   genesys-mtls pins --region us-east-1
   genesys-mtls pins --region eu-central-1 --format yaml
-  genesys-mtls pins --region us-east-1 --format configmap --name genesys-pins | kubectl apply -f -    # in a CronJob
+  # In a CronJob:
+  genesys-mtls pins --region us-east-1 --format configmap | kubectl apply -f -
 
-Nothing is printed on standard output unless both the current and the upcoming certificates could be read, so that a
-pipe never applies half an answer.
+Nothing is printed on standard output unless both the current and the upcoming
+certificates could be read, so that a pipe never applies half an answer.
 
-Exit codes: 0 pins found, 1 the API refused, failed, or named no usable certificate, 2 usage")]
+JSON: {region, certificate_name, pins: [{pin, not_before, not_after}], skipped}
+
+Exit codes: 0 pins found, 1 the API refused, failed, or named no usable
+certificate, 2 usage")]
 pub struct Arguments {
     /// A region of the catalogue
     #[arg(long, required_unless_present = "domain")]

@@ -111,11 +111,19 @@ fn source(arguments: &Arguments) -> Result<Source, Usage> {
 
 fn variable(name: &str, holds: &str) -> Result<String, Usage> {
     let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.ok_or_else(|| {
+    let value = value.ok_or_else(|| {
         Usage::new(format!(
             "environment variable {name} is not set: it has to hold the OAuth client's {holds}"
         ))
-    })
+    })?;
+    // No id and no secret has any; the login would only say that the client is unknown.
+    if value.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\u{feff}')) {
+        return Err(Usage::new(format!(
+            "environment variable {name} holds a quote, a space, a line break or a byte order mark next to the OAuth client's \
+             {holds}: take it out where the variable comes from"
+        )));
+    }
+    Ok(value)
 }
 
 /// Failures go to standard error (and to the JSON document): a pipe behind this sees no half answer.

@@ -31,6 +31,8 @@ pub enum Kind {
 pub struct Entry {
     pub key: Mark,
     pub node: Node,
+    /// Where the same key was written before; that value is lost.
+    pub earlier: Option<Mark>,
 }
 
 /// Why text is no YAML (nor JSON).
@@ -53,9 +55,11 @@ impl Node {
         }
     }
 
+    /// A field by its name. Protobuf's JSON takes `type_url` as `typeUrl` as well, and some tools write it so.
     pub fn get(&self, name: &str) -> Option<&Self> {
         let Kind::Map(entries) = &self.kind else { return None };
-        entries.get(name).map(|entry| &entry.node)
+        let camel_case = || name.contains('_').then(|| entries.get(&camel_case(name))).flatten();
+        entries.get(name).or_else(camel_case).map(|entry| &entry.node)
     }
 
     /// Follows keys one after the other.
@@ -110,7 +114,7 @@ impl Node {
         Some((node, key, tail.strip_prefix('.').unwrap_or(tail)))
     }
 
-    /// Moves every mark, for text that stands inside another.
+    /// Moves every mark, for text that is inside another.
     pub fn remark(&mut self, change: &impl Fn(Mark) -> Mark) {
         self.mark = change(self.mark);
         match &mut self.kind {
@@ -118,12 +122,39 @@ impl Node {
             Kind::Map(entries) => {
                 for entry in entries.values_mut() {
                     entry.key = change(entry.key);
+                    entry.earlier = entry.earlier.map(change);
                     entry.node.remark(change);
                 }
             }
             Kind::Scalar(_) | Kind::Block(_) => {}
         }
     }
+}
+
+impl Node {
+    /// Puts all of it at one place, where it is part of a text that shows no lines.
+    pub fn collapse(&mut self, mark: Mark) {
+        self.remark(&|_| mark);
+        self.unblock();
+    }
+
+    fn unblock(&mut self) {
+        match &mut self.kind {
+            Kind::Block(text) => self.kind = Kind::Scalar(Value::String(std::mem::take(text))),
+            Kind::List(items) => items.iter_mut().for_each(Self::unblock),
+            Kind::Map(entries) => entries.values_mut().for_each(|entry| entry.node.unblock()),
+            Kind::Scalar(_) => {}
+        }
+    }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let (initial, rest) = word.split_at_checked(1).unwrap_or_default();
+        name + &initial.to_ascii_uppercase() + rest
+    })
 }
 
 /// A value that was written nowhere.
@@ -133,7 +164,10 @@ impl From<&Value> for Node {
             Value::Array(items) => Kind::List(items.iter().map(Self::from).collect()),
             Value::Object(fields) => {
                 let entry = |(name, value)| {
-                    (String::clone(name), Entry { key: Mark::default(), node: Self::from(value) })
+                    (
+                        String::clone(name),
+                        Entry { key: Mark::default(), node: Self::from(value), earlier: None },
+                    )
                 };
                 Kind::Map(fields.iter().map(entry).collect())
             }

@@ -4,7 +4,7 @@ use super::{
     file::File,
     find::{Found, find},
     hints::hint,
-    node::{Mark, Node},
+    node::{Kind, Mark, Node},
 };
 use crate::output::Usage;
 use genesys_mtls_filter::{
@@ -12,7 +12,7 @@ use genesys_mtls_filter::{
     policy::Policy,
 };
 
-/// One thing wrong, and where it stands.
+/// One thing wrong, and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub path: String,
@@ -35,6 +35,35 @@ pub fn load(found: &Found) -> Result<Policy, Vec<Problem>> {
     })
 }
 
+/// Keys that are written twice: every loader takes the last one without a word.
+pub fn doubled(node: &Node) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    collect(node, "", &mut problems);
+    problems
+}
+
+fn collect(node: &Node, path: &str, problems: &mut Vec<Problem>) {
+    match &node.kind {
+        Kind::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(item, &format!("{path}[{index}]"), problems);
+            }
+        }
+        Kind::Map(entries) => {
+            for (name, entry) in entries {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                if let Some(earlier) = entry.earlier {
+                    let message =
+                        format!("is written twice, first in line {}: only this one counts", earlier.line);
+                    problems.push(Problem { path: path.clone(), message, mark: entry.key });
+                }
+                collect(&entry.node, &path, problems);
+            }
+        }
+        Kind::Scalar(_) | Kind::Block(_) => {}
+    }
+}
+
 /// The error with its place in the file. Its own position is one in the bytes that were made of the file.
 fn problem(node: &Node, error: ConfigError) -> Problem {
     let prefer_key = matches!(error.kind, ErrorKind::UnknownField { .. } | ErrorKind::MissingField);
@@ -44,10 +73,15 @@ fn problem(node: &Node, error: ConfigError) -> Problem {
 
 /// The one policy of a file, or the one of this name.
 pub fn select(path: &str, name: Option<&str>) -> Result<Policy, Usage> {
-    let file = File::read(path)?
-        .map_err(|(_, error)| Usage::new(format!("{path}:{}: {}", error.mark.line, error.message)))?;
-    let found: Vec<Found> =
-        file.documents.iter().flat_map(|document| find(document, &file.lines).0).collect();
+    let files = File::read_all(path)?;
+    let mut found: Vec<Found> = Vec::new();
+    for file in &files {
+        let documents = file
+            .documents
+            .as_ref()
+            .map_err(|error| Usage::new(format!("{}:{}: {}", file.path, error.mark.line, error.message)))?;
+        found.extend(documents.iter().flat_map(|document| find(document, &file.lines).0));
+    }
     if found.is_empty() {
         return Err(Usage::new(format!("{path} holds no configuration of this filter")));
     }

@@ -55,8 +55,8 @@ fn every_answer_names_a_line_and_shows_it() {
 }
 
 #[test]
-fn a_text_that_ends_too_early_is_marked_at_its_end() {
+fn a_text_that_ends_too_early_is_marked_where_it_opens() {
     let outcome = run_with(&["check", "-"], "{\"regions\": {\n  \"us-east-1\": {}\n\n", &[]);
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
-    assert!(outcome.stdout.contains("--> -:2:18\n"), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("--> -:1:13\n"), "{}", outcome.stdout);
 }

@@ -227,6 +227,10 @@ fn nothing_is_coloured_where_there_is_no_terminal() {
     assert!(forced.stdout.contains('\u{1b}'), "colours exist: {}", forced.stdout);
     let refused = run_with(&["check", "policy.yaml"], "", &[("NO_COLOR", "1")]);
     assert!(!refused.stdout.contains('\u{1b}'));
+    for (when, is_coloured) in [("always", true), ("never", false), ("auto", false)] {
+        let outcome = run_with(&["check", "policy.yaml", "--color", when], "", &[]);
+        assert_eq!(outcome.stdout.contains('\u{1b}'), is_coloured, "{when}");
+    }
 }
 
 #[test]
@@ -280,48 +284,6 @@ fn a_header_is_searched_for_the_connections_certificate() {
 }
 
 #[test]
-fn a_line_of_the_access_log_is_explained() {
-    let line = format!(
-        r#"{{"status":403,"verdict":"deny;not_pinned","certificate":"{}","time":"x"}}"#,
-        "ab".repeat(32)
-    );
-    let pin = format!("--api-pin=sha256:{}", "ab".repeat(32));
-    let arguments = ["explain", "-c", "policy.yaml", "--access-log", "-", "--json", &pin];
-    let outcome = run_with(&arguments, &format!("{line}\n\n"), &[]);
-    assert_eq!(outcome.code, 1);
-    let json = outcome.json();
-    assert_eq!(json["reason"], "not_pinned");
-    assert_eq!(json["certificate"]["pinned_by"][0], "the API, for us-east-1");
-}
-
-const PINNED_AND_NEVER_SEEN: &str =
-    r#"{"verdict":"-","certificate":"abababababababababababababababababababababababababababababababab"}"#;
-
-#[test]
-fn caller_cannot_have_itself_explained_as_allowed() {
-    let arguments = ["explain", "-c", "policy.yaml", "--access-log", "-", "--json"];
-    for (line, reason) in [
-        (r#"{"request_id":"allow;us-east-1;genesys","verdict":"deny;wrong_name"}"#, Some("wrong_name")),
-        (r#"{"request":"allow;us-east-1;genesys","verdict":"-"}"#, None),
-        (r#"{"request":"allow;us-east-1;genesys","verdict":null}"#, None),
-        (PINNED_AND_NEVER_SEEN, None),
-        (r#"{"verdict":"allow;us-east-1;genesys\u001b[2K"}"#, None),
-        (r#"["allow;us-east-1;genesys"]"#, None),
-        ("GET /allow;us-east-1;genesys allow;us-east-1;genesys deny;wrong_name", None),
-        ("allow;us-east-1;genesys deny;wrong_name", None),
-        ("nothing here", None),
-    ] {
-        let outcome = run_with(&arguments, &format!("{line}\n"), &[]);
-        assert_eq!(outcome.code, if reason.is_some() { 1 } else { 2 }, "{line}: {}", outcome.stdout);
-        if reason.is_some() {
-            assert_eq!(outcome.json()["reason"].as_str(), reason, "{line}");
-        } else {
-            assert!(outcome.stderr.contains("no verdict"), "{line}: {}", outcome.stderr);
-        }
-    }
-}
-
-#[test]
 fn a_private_key_is_named_and_never_shown() {
     let key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0LWJ5dGVz\n-----END PRIVATE KEY-----\n";
     let outcome = run_with(&["inspect", "-"], key, &[]);
@@ -337,18 +299,6 @@ fn output_of_inspect_is_accepted_by_check() {
         let checked = run_with(&["check", "-", AT], &outcome.stdout, &[]);
         assert_eq!(checked.code, 0, "{file}: {}\n{}", outcome.stdout, checked.stdout);
     }
-}
-
-#[test]
-fn every_shell_gets_its_completions_and_editors_their_schema() {
-    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
-        let outcome = run(&["completions", shell]);
-        assert_eq!(outcome.code, 0);
-        assert!(outcome.stdout.contains("explain"), "{shell}: {}", outcome.stdout);
-    }
-    let schema = run(&["schema"]).json();
-    assert_eq!(schema["additionalProperties"], false);
-    assert!(schema["properties"]["regions"].is_object(), "{schema}");
 }
 
 #[test]

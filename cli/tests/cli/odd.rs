@@ -49,6 +49,9 @@ fn inspect(files: &[String], answers: &Mutex<Answers>) {
         for _ in list("problems") {
             note(answers, "`inspect`", "problem");
         }
+        for _ in list("other") {
+            note(answers, "`inspect`", "named: no certificate");
+        }
         // Each file is accounted for, in the order they were given.
         let text = ended(&[&["inspect"], &arguments[2..]].concat()).1;
         let unsaid: Vec<&String> = some.iter().filter(|file| !text.contains(*file)).collect();
