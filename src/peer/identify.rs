@@ -26,7 +26,7 @@ pub fn identify(policy: &Peer, request: &impl Request) -> Result<Identified, Pee
     let digest = request
         .property("connection\0sha256_peer_certificate_digest")
         .and_then(|digits| Digest::new(&digits))
-        .ok_or((PeerError::NoClientCertificate, "the TLS connection has no client certificate"))?;
+        .ok_or((PeerError::NoClientCertificate, NO_CERTIFICATE))?;
     let Peer::Hop(hop) = policy else { return Ok(Identified { digest, certificate: None }) };
     let is_hop = match &hop.peer {
         TrustedPeer::Sha256(hops) => digest.fingerprint().is_some_and(|peer| hops.contains(&peer)),
@@ -42,6 +42,9 @@ pub fn identify(policy: &Peer, request: &impl Request) -> Result<Identified, Pee
     let digest = Digest::of(Fingerprint::of(&der)).ok_or((PeerError::Unavailable, "no digest"))?;
     Ok(Identified { digest, certificate: Some(der) })
 }
+
+const NO_CERTIFICATE: &str = "the TLS connection has no client certificate. If the caller is Genesys Cloud, look at the list of CAs in the \
+     listener's trusted_ca: a client may send none if the root of its certificate is missing there";
 
 fn hop_advice(error: PeerError) -> &'static str {
     match error {

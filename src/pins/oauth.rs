@@ -1,12 +1,13 @@
 //! The OAuth 2.0 client-credentials grant (RFC 6749, section 4.4) as Genesys Cloud's login host speaks it.
 
 use crate::{
-    http::{Failure, FailureCode, HttpResponse, Upstream},
+    http::{Failure, FailureCode, HttpResponse, Upstream, json},
     shared::Secret,
     time::{Monotonic, Now},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// The largest answer of the login host that is read, in bytes.
@@ -39,15 +40,15 @@ pub fn basic(client_id: &str, client_secret: &Secret) -> String {
 /// Reads the login host's answer.
 pub fn token(response: &HttpResponse, now: Now) -> Result<Token, Failure> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Answer<'a> {
         access_token: String,
         token_type: Option<String>,
-        expires_in: Option<f64>,
+        #[serde(borrow)]
+        expires_in: Option<&'a RawValue>,
     }
 
     let body = response.ok_body(Upstream::Login, MAX_BODY, now.wall)?;
-    let answer: Answer = serde_json::from_slice(body)
-        .map_err(|error| Failure::not_json(FailureCode::LoginMalformed, &error))?;
+    let answer: Answer<'_> = json(body, FailureCode::LoginMalformed)?;
     let printable =
         |text: &str| !text.is_empty() && text.len() <= 8192 && text.bytes().all(|b| b.is_ascii_graphic());
     if !printable(&answer.access_token)
@@ -58,9 +59,10 @@ pub fn token(response: &HttpResponse, now: Now) -> Result<Token, Failure> {
             "the token answer holds no usable bearer token",
         ));
     }
-    // `as` saturates, which is what is wanted.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, |seconds| seconds as u64);
+    // Some servers write it as text, or with a fraction.
+    let seconds =
+        answer.expires_in.and_then(|raw| raw.get().trim_matches('"').split('.').next()?.parse().ok());
+    let lifetime = seconds.unwrap_or(DEFAULT_LIFETIME);
     let lifetime = Duration::from_secs(lifetime.clamp(LIFETIME.0, LIFETIME.1));
     let renew_at = now.mono + lifetime.saturating_sub(EARLY);
     Ok(Token { bearer: Secret::new(answer.access_token), renew_at })
@@ -84,9 +86,15 @@ mod tests {
             (r#"{"access_token":"t","token_type":"bearer","expires_in":86400}"#, 86340),
             (r#"{"access_token":"t","token_type":"Bearer","expires_in":300}"#, 240),
             (r#"{"access_token":"t"}"#, 240),
+            (r#"{"access_token":"t","expires_in":"86400"}"#, 86340),
+            (r#"{"access_token":"t","expires_in":"soon"}"#, 240),
+            (r#"{"access_token":"t","expires_in":null}"#, 240),
+            (r#"{"access_token":"t","expires_in":"NaN"}"#, 240),
+            ("\u{feff}{\"access_token\":\"t\",\"expires_in\":300}", 240),
             (r#"{"access_token":"t","expires_in":1}"#, 0),
-            (r#"{"access_token":"t","expires_in":-5}"#, 0),
-            (r#"{"access_token":"t","expires_in":1e300}"#, 48 * 3600 - 60),
+            (r#"{"access_token":"t","expires_in":-5}"#, 240),
+            (r#"{"access_token":"t","expires_in":300.5}"#, 240),
+            (r#"{"access_token":"t","expires_in":99999999999}"#, 48 * 3600 - 60),
         ];
         for (body, fresh_for) in cases {
             let token = token(&answer(200, body), NOW).unwrap();

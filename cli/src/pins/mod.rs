@@ -120,8 +120,9 @@ fn variable(name: &str, holds: &str) -> Result<String, Usage> {
 
 /// Failures go to standard error (and to the JSON document): a pipe behind this sees no half answer.
 fn failed(source: &Source, failure: &Failure, https: &Https) -> Report {
-    let cause = https.last_error().map(|error| format!(" ({error})")).unwrap_or_default();
-    let detail = format!("{}{cause}", failure.detail);
+    let host = if failure.code.is_login() { &source.login_host } else { &source.api_host };
+    let unreached = |error| format!("{host} could not be reached from here: {error}");
+    let detail = https.last_error().map_or_else(|| failure.detail.clone(), unreached);
     anstream::eprintln!("error: {} of {}: {detail}", failure.code.code(), source.region);
     Report {
         text: String::new(),
