@@ -13,7 +13,7 @@ use crate::{
 use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     http::{Failure, FailureCode},
-    pins::{Client, Criteria, Fetch, FetchResult, Progress, Selection, Upstreams},
+    pins::{Client, Criteria, Fetch, FetchResult, Progress, Selection, Upstreams, credential},
     policy::{Credentials, NameRule, Source, names::RegionNames},
     regions,
     shared::Secret,
@@ -110,10 +110,10 @@ fn source(arguments: &Arguments) -> Result<Source, Usage> {
 }
 
 fn variable(name: &str, holds: &str) -> Result<String, Usage> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    value.ok_or_else(|| {
+    let value = std::env::var(name).ok().map(|value| credential(&value).to_owned());
+    value.filter(|value| !value.is_empty()).ok_or_else(|| {
         Usage::new(format!(
-            "environment variable {name} is not set: it has to hold the OAuth client's {holds}"
+            "environment variable {name} is not set or is empty: it has to hold the OAuth client's {holds}"
         ))
     })
 }
