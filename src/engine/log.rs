@@ -187,7 +187,7 @@ pub fn no_credentials(io: &mut Io<'_>, policy: &Policy, region: &str, variable: 
 }
 
 /// What fetching a CRL did.
-pub fn crl(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher, event: &CrlEvent) {
+pub fn crl(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher, uncovered: Option<&str>, event: &CrlEvent) {
     let (CrlSource { region, authority, url, .. }, now) = (&crl.source, io.now());
     // A certificate chooses the URL where CRLs are discovered.
     let about = format!(
@@ -198,12 +198,18 @@ pub fn crl(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher, event: &CrlEvent)
         cut(url)
     );
     match event {
-        CrlEvent::Fetched { entries, changed, recovered } if *changed || *recovered => io.log(
-            Level::Info,
-            format!(
-                "revocation list fetched {about} entries={entries} changed={changed} recovered={recovered}"
-            ),
-        ),
+        CrlEvent::Fetched { entries, changed, recovered } if *changed || *recovered => {
+            let text = format!("fetched {about} entries={entries} changed={changed} recovered={recovered}");
+            io.log(Level::Info, format!("revocation list {text}"));
+            if let Some(point) = uncovered {
+                let text = format!(
+                    "revocation list covers no certificate known here {about} distribution_point={:?}: neither its URL nor a \
+                     certificate seen so far names that",
+                    cut(point)
+                );
+                io.log(Level::Warn, text);
+            }
+        }
         CrlEvent::Failed { failure, failures, next_in, new: true } => io.log(
             Level::Warn,
             format!(

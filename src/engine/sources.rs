@@ -160,6 +160,7 @@ impl TrustSources {
 
     /// Notes until when a configured pin can be used.
     pub fn record_allowed(&mut self, region: &str, certificate: &ClientCertificate) {
+        self.crls.note(certificate);
         let mut regions = self.policy.regions.iter().filter(|policy| policy.id == region);
         let digicert = regions.find_map(|policy| policy.digicert.as_ref());
         if digicert.is_some_and(|digicert| digicert.pins.contains(&certificate.fingerprint)) {
