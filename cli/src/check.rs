@@ -1,6 +1,7 @@
 //! `genesys-mtls check`: would the filter load this configuration, and does it make sense today?
 
 use crate::{
+    doubts,
     output::{BAD, FAINT, GOOD, Report, STRONG, Usage, WARN, foreign, foreign_in_place, paint},
     source::{self, File, Found, Mark, Problem},
     times,
@@ -113,7 +114,8 @@ fn check_one(file: &File, found: &Found, at: UnixSeconds) -> (String, Value, boo
             (text, json!({"file": file.path, "place": found.place, "valid": false, "errors": errors}), false)
         }
         Ok(policy) => {
-            let warnings = warnings(&policy, at);
+            let mut warnings = warnings(&policy, at);
+            warnings.extend(doubts::of_identity(&policy, &file.lines));
             for (path, message) in &warnings {
                 let mark =
                     found.configuration.as_ref().map(|node| node.locate(path, true)).unwrap_or_default();
@@ -185,9 +187,8 @@ fn warnings(policy: &Policy, at: UnixSeconds) -> Vec<(String, String)> {
         let path = format!("regions.{}", region.id);
         for (field, authorities) in authorities(region) {
             for authority in authorities {
-                if let Some(message) = expiry_warning(authority, at) {
-                    warnings.push((format!("{path}.{field}"), message));
-                }
+                let messages = doubts::of(authority).into_iter().chain(expiry_warning(authority, at));
+                warnings.extend(messages.map(|message| (format!("{path}.{field}"), message)));
                 if field.starts_with("genesys") && authority.is_digicert {
                     let message = "a public CA is trusted as if it were Genesys' own (danger_public_ca): whoever it \
                                    gives a certificate with this name gets in";

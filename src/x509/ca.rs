@@ -174,6 +174,11 @@ impl CaCertificate {
         })
     }
 
+    /// Its key: the content of the `AlgorithmIdentifier`, and of the `BIT STRING`.
+    pub fn public_key(&self) -> Option<(&[u8], &[u8])> {
+        public_key(&self.anchor)
+    }
+
     /// Whether this is the CA's distinguished name (DER).
     pub fn is_named(&self, subject: &[u8]) -> bool {
         DistinguishedName::from_der(subject).is_some_and(|subject| self.subject == subject)

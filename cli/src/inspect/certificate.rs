@@ -2,6 +2,7 @@
 
 use crate::times;
 use genesys_mtls_filter::{
+    policy::{Authority, CrlSource},
     regions,
     time::UnixSeconds,
     x509::{ca::CaCertificate, certificate::ClientCertificate},
@@ -107,12 +108,23 @@ fn client(der: &[u8]) -> (Use, &'static str, Option<String>, Option<&'static str
         Ok(leaf) => {
             let mut names = leaf.dns_names.iter().chain(&leaf.common_names);
             if let Some(region) = names.find_map(|name| regions::by_certificate_name(name)) {
-                return (Use::Client, "client certificate", None, Some(region.id));
+                return (Use::Client, "client certificate", lists(&leaf.crl_urls), Some(region.id));
             }
             let remark = "carries no Genesys Cloud region's name".to_owned();
             (Use::Nothing, "client certificate", Some(remark), None)
         }
     }
+}
+
+/// Where its issuer says that its CRLs are, and which of them the filter cannot fetch.
+fn lists(urls: &[String]) -> Option<String> {
+    let fetchable = |url: &str| CrlSource::new("", Authority::Genesys, url, "").is_some();
+    let marked = urls.iter().map(|url| match fetchable(url) {
+        true => url.clone(),
+        false => format!("{url} (no http:// URL, so the filter does not fetch it)"),
+    });
+    let urls: Vec<String> = marked.collect();
+    (!urls.is_empty()).then(|| format!("revocation lists: {}", urls.join(", ")))
 }
 
 /// A region whose id stands in this text as a whole; the longest, as `us-east-1` stands in none but itself.

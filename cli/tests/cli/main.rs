@@ -2,6 +2,7 @@
 
 mod agree;
 mod doctor;
+mod doubts;
 mod errors;
 mod fixtures;
 mod golden;
