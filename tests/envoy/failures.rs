@@ -2,7 +2,7 @@
 
 use crate::{
     pace::{API, LOGIN, REGION, fast, logged, more, outcomes, run},
-    setup::{Running, digicert, world},
+    setup::{PATIENCE, Running, digicert, world},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -276,4 +276,39 @@ async fn check(run: &Running, Row { name, trouble, code, says }: &Row) {
     logged(run, "refresh failed", failed + 1, name).await;
     logged(run, &line, by_code + 1, name).await;
     run.assert_in(name, &run.world.pki.us.digicert).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_around_pasted_credentials_are_removed_and_quotes_are_named() {
+    let paste = async |change: fn(&str) -> String| {
+        let world = world().await;
+        let Credentials { client_id, client_secret } = world.genesys.credentials(REGION);
+        let policy = fast(&world);
+        run(
+            world,
+            &policy,
+            |_, _| {},
+            |envoy| {
+                let envoy = envoy.env("GENESYS_CLIENT_ID", &change(&client_id));
+                envoy.env("GENESYS_CLIENT_SECRET", &change(&client_secret))
+            },
+        )
+        .await
+    };
+    // As `echo`, Windows and PowerShell write them.
+    let pastes: [fn(&str) -> String; 2] = [|text| format!("{text}\n"), |text| format!("\u{feff}{text}\r\n")];
+    for change in pastes {
+        let pasted = paste(change).await;
+        pasted.refreshed().await;
+        pasted.assert_in("pinned", &pasted.world.pki.us.digicert).await;
+    }
+    let quoted = paste(|text| format!("\"{text}\"")).await;
+    let line = quoted.envoy.wait_for_log("reason=login_rejected", PATIENCE).await.expect("a line");
+    for part in [
+        "the client id has a quotation mark at an end; the client secret has a quotation mark at an end",
+        "egress address",
+        "; there are no pins of the API yet",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
 }
