@@ -118,11 +118,11 @@ fn client(der: &[u8]) -> (Use, &'static str, Option<String>, Option<&'static str
 
 /// Where its issuer says that its CRLs are, and which of them the filter cannot fetch.
 fn lists(urls: &[String]) -> Option<String> {
-    let fetchable = |url: &str| CrlSource::new("", Authority::Genesys, url, "").is_some();
-    let marked = urls.iter().map(|url| match fetchable(url) {
-        true => url.clone(),
-        false => format!("{url} (no http:// URL, so the filter does not fetch it)"),
-    });
+    let remark = |url: &str| match CrlSource::new("", Authority::Genesys, url, "") {
+        Some(_) => "",
+        None => " (no http:// URL, so the filter does not fetch it)",
+    };
+    let marked = urls.iter().map(|url| format!("{url}{}", remark(url)));
     let urls: Vec<String> = marked.collect();
     (!urls.is_empty()).then(|| format!("revocation lists: {}", urls.join(", ")))
 }
