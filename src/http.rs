@@ -2,6 +2,7 @@
 
 use crate::{codes::codes, time::UnixSeconds};
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 use std::{
     fmt,
     time::{Duration, UNIX_EPOCH},
@@ -91,6 +92,14 @@ impl HttpResponse {
         Some(date.saturating_sub(Duration::from_secs(u64::try_from(wall).ok()?)))
     }
 
+    /// What Envoy's own answer says of its cause.
+    fn cause(&self) -> Option<&'static str> {
+        let body = self.body.as_deref().unwrap_or_default();
+        let text = body.get(..1024).unwrap_or(body);
+        let has = |sign: &str| text.windows(sign.len()).any(|part| part == sign.as_bytes());
+        CAUSES.iter().find(|(sign, _)| has(sign)).map(|(_, cause)| *cause)
+    }
+
     /// The failure of a response with another status.
     fn unexpected(&self, upstream: Upstream, wall: UnixSeconds) -> Failure {
         let (name, unavailable) = match upstream {
@@ -103,8 +112,9 @@ impl HttpResponse {
             (Upstream::Login, status @ (400 | 401 | 403)) => (
                 FailureCode::LoginRejected,
                 format!(
-                    "{name} answered {status} to the client credentials: check the OAuth client's id and secret, and that \
-                     it belongs to this region"
+                    "{name} answered {status} to the client credentials: check the OAuth client's id and secret, that it is \
+                     of this region's organisation and neither disabled nor inactive, and, if it has a list of allowed \
+                     addresses, that this machine's egress address is on it"
                 ),
             ),
             (Upstream::Api, 401) => {
@@ -117,20 +127,51 @@ impl HttpResponse {
                      integrations:actionCertificate:view"
                 ),
             ),
-            (_, 0) => (kind(0), format!("the connection to {name} was reset")),
+            (_, 0) => (kind(0), format!("{name} could not be reached, or ended the connection")),
+            (_, 304) => (
+                kind(3),
+                format!(
+                    "{name} answered 304 (not modified), though nothing was asked for before: look for a cache on the way"
+                ),
+            ),
             (_, status @ 300..=399) => {
                 (kind(1), format!("{name} answered with a redirect ({status}), which is never followed"))
             }
             (_, 429) => (kind(2), format!("{name} asks for fewer calls (429)")),
             (_, status @ 500..=599) => (
                 kind(0),
-                format!("{name} answered {status} (or Envoy did, if the host cannot be reached or verified)"),
+                match self.cause() {
+                    Some(cause) => format!("{name} cannot be reached: {cause} (Envoy answered {status})"),
+                    None => format!("{name} answered {status}"),
+                },
             ),
+            (_, 206) => (kind(3), format!("{name} answered 206, with a part of the answer only")),
             (_, status) => (kind(3), format!("{name} answered {status}")),
         };
         Failure { code, detail, retry_after: self.retry_after(wall) }
     }
 }
+
+/// Signs of causes in the text of an answer that Envoy gives itself, and what they mean. Of several the first counts. A server
+/// may write the same, so nothing but these words is ever shown.
+const CAUSES: [(&str, &str); 6] = [
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is not accepted, so check trusted_ca, the names to match, and whether something on the way ends TLS",
+    ),
+    (
+        "remote connection failure",
+        "it refused the connection, or Envoy its certificate: ssl.fail_verify_error and ssl.fail_verify_san of its cluster count the \
+         latter",
+    ),
+    ("no healthy upstream", "its cluster has no healthy address, so check that its name resolves"),
+    ("upstream request timeout", "no answer came within the timeout"),
+    (
+        "connection timeout",
+        "no connection was made within connect_timeout, so check egress rules, proxies and IPv6",
+    ),
+    ("before headers", "the connection ended before an answer"),
+];
 
 /// The server that a call goes to.
 #[derive(Clone, Copy, Debug)]
@@ -155,11 +196,42 @@ impl Failure {
         Self { code, detail: detail.into(), retry_after: None }
     }
 
-    /// An answer that is not the specified JSON.
-    pub(crate) fn not_json(code: FailureCode, error: &serde_json::Error) -> Self {
-        let (kind, line) = (error.classify(), error.line());
-        Self::new(code, format!("the answer is not the specified JSON: {kind:?} error in line {line}"))
+    /// An answer that is not the specified JSON. The library's own words could quote it.
+    fn not_json(code: FailureCode, body: &[u8], error: &serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        let what = match (error.classify(), form(body)) {
+            (_, Some(form)) => format!("is not JSON, but {form}"),
+            (Category::Data, _) => format!("is JSON, but not as specified (line {line}, column {column})"),
+            (Category::Eof, None) => "is cut off".to_owned(),
+            _ => format!("is not JSON (line {line}, column {column})"),
+        };
+        Self::new(code, format!("the answer {what}"))
     }
+}
+
+/// Reads an answer that has to be JSON. A byte order mark before it does not count.
+pub(crate) fn json<'b, T: Deserialize<'b>>(body: &'b [u8], code: FailureCode) -> Result<T, Failure> {
+    let text = body.strip_prefix(BOM).unwrap_or(body);
+    serde_json::from_slice(text).map_err(|error| Failure::not_json(code, text, &error))
+}
+
+/// The byte order mark of UTF-8.
+pub const BOM: &[u8] = "\u{feff}".as_bytes();
+
+/// What bytes are that should have been something else.
+pub fn form(bytes: &[u8]) -> Option<&'static str> {
+    let text = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii();
+    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte);
+    Some(match text {
+        [] => "empty",
+        [0x1f, 0x8b, ..] => "compressed with gzip",
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..] => "text in UTF-16",
+        [b'<', ..] => "an HTML or XML page",
+        [b'-', b'-', ..] => "PEM text",
+        [0x30, 0x80..=0xff, ..] => "DER",
+        _ if text.len() > 64 && text.iter().all(is_base64) => "base64 text",
+        _ => return None,
+    })
 }
 
 codes! {
@@ -197,6 +269,7 @@ impl FailureCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
@@ -240,6 +313,62 @@ mod tests {
                 assert_eq!(failure.code.code(), format!("{prefix}{kind}"), "{status}");
             }
         }
+    }
+
+    #[test]
+    fn failure_says_what_the_answer_is_or_why_there_is_none() {
+        let refused = "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
+        let tls = "upstream connect error or disconnect/reset before headers. transport failure reason: TLS_error:|268435581:SSL \
+                   routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED:TLS_error_end";
+        for (status, body, says) in [
+            (503, "no healthy upstream".to_owned(), "its name resolves (Envoy answered 503)"),
+            (503, refused.to_owned(), "it refused the connection, or Envoy its certificate"),
+            (503, tls.to_owned(), "certificate is not accepted"),
+            (503, "reset reason: connection timeout".to_owned(), "within connect_timeout"),
+            (504, "upstream request timeout".to_owned(), "within the timeout (Envoy answered 504)"),
+            (
+                503,
+                "disconnect/reset before headers. reset reason: connection termination".to_owned(),
+                "ended before",
+            ),
+            (503, r#"{"message":"busy"}"#.to_owned(), "the certificates API answered 503"),
+            (0, String::new(), "could not be reached, or ended"),
+            (206, String::new(), "206, with a part"),
+            (304, String::new(), "304 (not modified)"),
+            (302, String::new(), "never followed"),
+        ] {
+            let response = HttpResponse { status, body: Some(body.clone().into_bytes()), retry_after: None };
+            let detail = response.unexpected(Upstream::Api, 0).detail;
+            assert!(detail.contains(says), "{body}: {detail}");
+        }
+    }
+
+    #[test]
+    fn answer_that_is_not_the_json_is_named_for_what_it_is() {
+        let utf16: Vec<u8> = "{}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let marked = [&[0xff, 0xfe], &utf16[..]].concat();
+        for (body, says) in [
+            (&b""[..], "but empty"),
+            (b"\r\n", "but empty"),
+            (b"\xef\xbb\xbf", "but empty"),
+            (b"\x1f\x8b\x08\x00", "gzip"),
+            (&utf16, "UTF-16"),
+            (&marked, "UTF-16"),
+            (b"<!DOCTYPE html>", "HTML"),
+            (b"-----BEGIN CERTIFICATE-----", "PEM"),
+            (b"0\x82\x03\x01", "DER"),
+            (&[b'A'; 80], "base64"),
+            (b"{\"entities\":", "is cut off"),
+            (b"{\"entities\":}", "is not JSON (line 1, column 13)"),
+            (b"[1, 2]", "JSON, but not as specified (line 1, column"),
+            (b"null", "JSON, but not as specified"),
+            (b"\"hunter2\"", "JSON, but not as specified"),
+            (b"{\"a\":\"hunter2\"}", "JSON, but not as specified"),
+        ] {
+            let failure = json::<BTreeMap<String, u8>>(body, FailureCode::ApiMalformed).unwrap_err();
+            assert!(failure.detail.contains(says) && !failure.detail.contains("hunter2"), "{failure:?}");
+        }
+        assert_eq!(json(b"\xef\xbb\xbf7", FailureCode::ApiMalformed), Ok(7));
     }
 
     #[test]

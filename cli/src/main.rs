@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod doctor;
+mod doubts;
 mod explain;
 mod input;
 mod inspect;

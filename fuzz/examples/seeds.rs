@@ -147,11 +147,11 @@ fn configurations() -> Vec<Value> {
         }),
         json!({
             "regions": {"us-east-2": {"genesys": {"ca_certificates": CAST.us_ca.pem}}},
-            "peer_certificate": {"danger_trusted_hop": {"header": "x-cert", "peer": {"dns_san": "hop.example"}}},
+            "peer_certificate": {"danger_trusted_hop": {"header": "x-cert", "encoding": "url_pem", "peer": {"dns_san": "hop.example"}}},
         }),
         json!({
             "regions": {"us-east-2": {"genesys": {"ca_certificates": CAST.us_ca.pem}}},
-            "peer_certificate": {"danger_trusted_hop": {"header": "x-cert", "peer": {"sha256": ["a5".repeat(32)]}}},
+            "peer_certificate": {"danger_trusted_hop": {"header": "x-cert", "encoding": "url_pem", "peer": {"sha256": ["a5".repeat(32)]}}},
         }),
         json!({"regoins": {}, "mode": 7, "identity": null}),
     ]

@@ -7,7 +7,7 @@
 use genesys_mtls_filter::{
     decision::{Outcome, trust::Trust},
     peer::bind::{Shown, bind, from_hop},
-    policy::Policy,
+    policy::{HopEncoding, Policy},
     x509::fingerprint::Fingerprint,
 };
 use genesys_mtls_fuzz::{
@@ -60,7 +60,7 @@ fuzz_target!(|data: &[u8]| {
         _ => {
             let (before, after) = at_mark(shorthand);
             let own = element(leaf, place & 8 != 0);
-            from_hop(&[&written_out(before), own.as_bytes(), &written_out(after)].concat())
+            from_hop(&[&written_out(before), own.as_bytes(), &written_out(after)].concat(), HopEncoding::Xfcc)
         }
     };
     if let Ok(der) = bound {

@@ -24,9 +24,17 @@ pub fn show(duration: Duration) -> String {
     }
 }
 
-/// Headers that proxies give a meaning.
-pub const TAKEN_HEADERS: [&str; 7] =
-    ["host", "authorization", "cookie", "connection", "content-length", "transfer-encoding", "te"];
+/// Headers that clients, proxies or servers give a meaning, hop-by-hop ones included; then beginnings of such.
+const TAKEN: &str = " host authorization cookie connection transfer-encoding te trailer trailers upgrade keep-alive expect \
+    range date via forwarded origin referer user-agent from cache-control pragma max-forwards early-data priority traceparent \
+    tracestate baggage x-request-id x-real-ip x-http-method-override ";
+const TAKEN_BEGINNINGS: &str =
+    "content- accept proxy- if- sec- grpc- access-control- http2- x-envoy- x-b3- x-genesys-mtls";
+
+pub fn has_meaning(header: &str) -> bool {
+    TAKEN.contains(&format!(" {header} "))
+        || TAKEN_BEGINNINGS.split(' ').any(|start| header.starts_with(start))
+}
 
 /// The part of RFC 9110's tokens (section 5.6.2) that every proxy passes on.
 pub fn is_header(text: &str) -> bool {

@@ -15,7 +15,7 @@ pub use error::{ConfigError, ErrorKind, Form};
 pub use tree::MAX_CONFIGURATION;
 
 use crate::{
-    policy::{Mode, NameRule, Policy, names::RegionNames},
+    policy::{Mode, NameRule, Peer, Policy, names::RegionNames},
     time::UnixSeconds,
     x509::fingerprint::Fingerprint,
 };
@@ -48,9 +48,9 @@ fn policy(mut root: Section<'_>, digest: Fingerprint) -> Policy {
     let entries = root.entries("regions");
     let (refresh, access) = refresh::refresh(root);
     let regions = regions::regions(root, entries, &access);
+    let peer = peer::peer(root);
     Policy {
         name,
-        peer: peer::peer(root),
         names: names(root),
         region_names: RegionNames::new(
             regions.iter().map(|region| (region.certificate_name.as_str(), region.id.as_str())),
@@ -58,7 +58,8 @@ fn policy(mut root: Section<'_>, digest: Fingerprint) -> Policy {
         clock_skew: clock_skew(root),
         revocation: revocation::revocation(root, &regions),
         mode: mode(root),
-        identity_header: identity(root),
+        identity_header: identity(root, &peer),
+        peer,
         regions,
         refresh,
         digest,
@@ -93,9 +94,14 @@ fn clock_skew(root: &mut Section<'_>) -> UnixSeconds {
     UnixSeconds::try_from(skew.as_secs()).unwrap_or_default()
 }
 
-fn identity(root: &mut Section<'_>) -> Option<String> {
+fn identity(root: &mut Section<'_>, peer: &Peer) -> Option<String> {
     let mut section = root.optional_object("identity", "an object with `header`")?;
-    Some(section.header("header").unwrap_or_else(|| "x-genesys-cloud-client".to_owned()))
+    let header = section.header("header").unwrap_or_else(|| "x-genesys-cloud-client".to_owned());
+    // Those that proxies write; a hop's certificate may be there.
+    if header.starts_with("x-forwarded-") || matches!(peer, Peer::Hop(hop) if hop.header == header) {
+        section.wrong("header", &format!("`{header}` already has a meaning: choose another header"));
+    }
+    Some(header)
 }
 
 #[cfg(test)]

@@ -119,6 +119,10 @@ pub fn access(section: &mut Section<'_>, mut access: Access) -> Access {
         if let Some(mut oauth) = section.nested("oauth", value, expected) {
             variable(&mut oauth, "client_id_env", &mut access.client_id);
             variable(&mut oauth, "client_secret_env", &mut access.client_secret);
+            if access.client_id == access.client_secret {
+                let message = "names the variable that is to hold the client id, which is public: give the secret its own";
+                oauth.wrong("client_secret_env", message);
+            }
         }
     }
     access

@@ -4,7 +4,7 @@
 //! module.
 
 use crate::config::{
-    checks::{TAKEN_HEADERS, duration, is_header, show},
+    checks::{duration, has_meaning, is_header, show},
     error::{ConfigError, ErrorKind, Form},
 };
 use serde_json::{Map, Value};
@@ -176,7 +176,7 @@ impl<'e> Section<'e> {
         if !is_header(&header) {
             let message = format!("`{header}` is not a header name: use letters, digits and - only");
             self.malformed(name, &message, &header, Form::HeaderName);
-        } else if TAKEN_HEADERS.contains(&header.as_str()) {
+        } else if has_meaning(&header) {
             self.wrong(name, &format!("`{header}` already has a meaning: choose another header"));
         }
         Some(header)

@@ -182,7 +182,7 @@ fn names_are_compared_in_lower_case() {
 #[test]
 fn a_trusted_hop_is_known_by_its_fingerprints_or_its_name() {
     let hop = |peer: Value| {
-        let hop = json!({"header": "X-Forwarded-Client-Cert", "peer": peer});
+        let hop = json!({"header": "X-Forwarded-Client-Cert", "encoding": "xfcc", "peer": peer});
         let peer =
             policy(&merged(&us_only(&genesys()), &json!({"peer_certificate": {"danger_trusted_hop": hop}})))
                 .peer;

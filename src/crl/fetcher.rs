@@ -217,6 +217,19 @@ impl CrlFetcher {
         self.crls.iter().filter_map(|crl| crl.status(signer, certificate, clock)).max()
     }
 
+    /// A distribution point of the CRLs here, if none of them is known to cover a certificate: neither the URL they come from is
+    /// one of theirs, nor one that certificates were `seen` to name.
+    pub fn uncovered(&self, seen: &BTreeSet<String>) -> Option<&str> {
+        let mut point = None;
+        for (metadata, _) in self.crls.iter().filter_map(|crl| crl.verified.as_ref()) {
+            if metadata.concerns(&self.source.url) || seen.iter().any(|url| metadata.concerns(url)) {
+                return None;
+            }
+            point = metadata.distribution_points.first().map(String::as_str);
+        }
+        point
+    }
+
     /// Grows whenever [`Self::status`] may answer differently.
     pub fn version(&self) -> u64 {
         self.version

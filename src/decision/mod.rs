@@ -146,7 +146,8 @@ pub fn decide(
         match status {
             RevocationStatus::Revoked => return deny(Reason::Revoked, "its issuer has revoked it"),
             RevocationStatus::Unknown if policy.revocation.mode == RevocationMode::Hard => {
-                return deny(Reason::RevocationUnknown, "no current CRL covers it");
+                let named = policy.revocation.describe(&region.id, authority, &certificate.crl_urls);
+                return deny(Reason::RevocationUnknown, ["no current CRL covers it; ", &named].concat());
             }
             RevocationStatus::Unknown => unchecked = true,
             RevocationStatus::Good => {}

@@ -14,7 +14,13 @@ use crate::{
     time::{Clock, Monotonic},
     x509::{ca::CaCertificate, certificate::ClientCertificate, crl::RevocationStatus},
 };
-use std::{collections::BTreeMap, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    rc::Rc,
+};
+
+/// URLs remembered: a CA uses a few.
+const MAX_SEEN: usize = 64;
 
 #[derive(Debug)]
 pub struct Crls {
@@ -23,6 +29,8 @@ pub struct Crls {
     fetchers: Vec<CrlFetcher>,
     /// To be followed from the next event on.
     named: Vec<CrlSource>,
+    /// The URLs that certificates of the configured CAs name.
+    seen: BTreeSet<String>,
     /// OAuth secrets by region: they also seal what workers share.
     secrets: BTreeMap<String, Secret>,
     /// Whether this worker ever received a CRL.
@@ -35,17 +43,32 @@ impl Crls {
     pub fn new(policy: Rc<Policy>, worker: u64) -> Self {
         let consulted = policy.revocation.mode != RevocationMode::Off;
         let named = if consulted { policy.revocation.crls.clone() } else { Vec::new() };
-        let (fetchers, secrets) = (Vec::new(), BTreeMap::new());
-        Self { policy, worker, fetchers, named, secrets, has_fetched: false, version: 0 }
+        Self {
+            policy,
+            worker,
+            fetchers: Vec::new(),
+            named,
+            seen: BTreeSet::new(),
+            secrets: BTreeMap::new(),
+            has_fetched: false,
+            version: 0,
+        }
     }
 
     pub fn set_secret(&mut self, region: &str, secret: Secret) {
         self.secrets.insert(region.to_owned(), secret);
     }
 
+    /// Notes the URLs of a certificate that a configured CA has issued.
+    pub fn note(&mut self, certificate: &ClientCertificate) {
+        let room = MAX_SEEN.saturating_sub(self.seen.len());
+        self.seen.extend(certificate.crl_urls.iter().take(room).cloned());
+    }
+
     /// Follows the CRLs that a certificate names, on hosts that the policy allows. To be asked for certificates that an
     /// authority of the region issued. True if there are new ones.
     pub fn follow(&mut self, region: &str, authority: Authority, certificate: &ClientCertificate) -> bool {
+        self.note(certificate);
         for url in &certificate.crl_urls {
             let known = self.fetchers.iter().map(|fetcher| &fetcher.source).chain(&self.named);
             let source = self.policy.revocation.discovered(region, authority, url, known);
@@ -71,7 +94,7 @@ impl Crls {
         let now = io.now();
         for fetcher in &mut self.fetchers {
             let (call, event) = fetcher.tick(io.verifier, io.store, now);
-            report(io, &self.policy, fetcher, event);
+            report(io, &self.policy, fetcher, &self.seen, event);
             let id = CallId::Crl(fetcher.id.clone());
             io.effects.extend(call.map(|call| Effect::Call { id, call }));
         }
@@ -82,7 +105,7 @@ impl Crls {
         self.has_fetched |= response.is_ok();
         let now = io.now();
         let event = fetcher.on_response(response, io.verifier, io.store, now);
-        report(io, &self.policy, fetcher, event);
+        report(io, &self.policy, fetcher, &self.seen, event);
     }
 
     /// Whether a verdict may have changed by what the CRLs say since this was last asked.
@@ -100,16 +123,22 @@ impl Crls {
     pub fn write_gauges(&self, io: &mut Io<'_>) {
         metrics::policy_gauges(io, &self.policy, self.has_fetched);
         for fetcher in &self.fetchers {
-            metrics::crl_gauges(io, &self.policy, fetcher);
+            metrics::crl_gauges(io, &self.policy, fetcher, fetcher.uncovered(&self.seen).is_none());
         }
     }
 }
 
-fn report(io: &mut Io<'_>, policy: &Policy, fetcher: &CrlFetcher, event: Option<CrlEvent>) {
+fn report(
+    io: &mut Io<'_>,
+    policy: &Policy,
+    fetcher: &CrlFetcher,
+    seen: &BTreeSet<String>,
+    event: Option<CrlEvent>,
+) {
     let Some(event) = event else { return };
     let failure = if let CrlEvent::Failed { failure, .. } = &event { Some(failure.code) } else { None };
     metrics::crl_fetched(io, policy, &fetcher.source, failure);
-    log::crl(io, policy, fetcher, &event);
+    log::crl(io, policy, fetcher, fetcher.uncovered(seen), &event);
 }
 
 impl Revocations for Crls {

@@ -5,7 +5,7 @@ use crate::{
     decision::Reason,
     engine::io::Io,
     peer::digest::Digest,
-    pins::{Event, PinChange, PinStatus},
+    pins::{Event, PinChange, PinStatus, Refresher},
     policy::{Authority, CrlSource, Mode, Policy},
     time::{Monotonic, UnixSeconds},
     x509::certificate::ClientCertificate,
@@ -70,7 +70,8 @@ impl DenialLog {
     pub fn denied(&mut self, io: &mut Io<'_>, policy: &Policy, denial: &Denial<'_>) {
         let Denial { reason, detail, request_id, digest, certificate } = denial;
         let mut text = format!(
-            "denied policy={} mode={} reason={reason} request_id={:?} detail={detail:?} sha256={:?}",
+            "{} policy={} mode={} reason={reason} request_id={:?} detail={detail:?} sha256={:?}",
+            if policy.mode == Mode::Shadow { "would be denied" } else { "denied" },
             policy.name,
             mode(policy),
             request_id.as_deref().unwrap_or_default(),
@@ -101,8 +102,8 @@ fn cut(text: &str) -> String {
 }
 
 /// What a refresh did: a line per change of state, not per attempt.
-pub fn refresh(io: &mut Io<'_>, policy: &Policy, region: &str, event: &Event) {
-    let policy = &policy.name;
+pub fn refresh(io: &mut Io<'_>, policy: &Policy, region: &str, refresher: &Refresher, event: &Event) {
+    let (policy, now) = (&policy.name, io.now().mono);
     match event {
         Event::Refreshed { named, kept, changed, recovered } if *changed || *recovered => io.log(
             Level::Info,
@@ -115,10 +116,15 @@ pub fn refresh(io: &mut Io<'_>, policy: &Policy, region: &str, event: &Event) {
             Level::Warn,
             format!(
                 "refresh failed policy={policy} region={region} reason={} detail={:?} failures={failures} \
-                 next_in={:.1}s; the trust there was stays in use",
+                 next_in={:.1}s; {}",
                 failure.code.code(),
                 failure.detail,
-                next_in.as_secs_f64()
+                next_in.as_secs_f64(),
+                if refresher.age(now).is_some() {
+                    "the pins there are stay in use"
+                } else {
+                    "there are no pins of the API yet"
+                }
             ),
         ),
         Event::Skipped { reasons, unreadable } => {
@@ -173,15 +179,16 @@ pub fn no_credentials(io: &mut Io<'_>, policy: &Policy, region: &str, variable: 
         Level::Error,
         format!(
             "refresh off policy={} region={region} reason=no_credentials detail=\"environment variable {variable} is not \
-             set in this VM: add it to vm_config.environment_variables (Istio: vmConfig.env)\"",
+             set or is empty: set it for Envoy itself, name it in vm_config.environment_variables.host_env_keys (Istio: \
+             vmConfig.env with valueFrom: HOST), and restart Envoy\"",
             policy.name
         ),
     );
 }
 
 /// What fetching a CRL did.
-pub fn crl(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher, event: &CrlEvent) {
-    let CrlSource { region, authority, url, .. } = &crl.source;
+pub fn crl(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher, uncovered: Option<&str>, event: &CrlEvent) {
+    let (CrlSource { region, authority, url, .. }, now) = (&crl.source, io.now());
     // A certificate chooses the URL where CRLs are discovered.
     let about = format!(
         "policy={} region={region} authority={} list={} url={:?}",
@@ -191,20 +198,26 @@ pub fn crl(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher, event: &CrlEvent)
         cut(url)
     );
     match event {
-        CrlEvent::Fetched { entries, changed, recovered } if *changed || *recovered => io.log(
-            Level::Info,
-            format!(
-                "revocation list fetched {about} entries={entries} changed={changed} recovered={recovered}"
-            ),
-        ),
+        CrlEvent::Fetched { entries, changed, recovered } if *changed || *recovered => {
+            let text = format!("fetched {about} entries={entries} changed={changed} recovered={recovered}");
+            io.log(Level::Info, format!("revocation list {text}"));
+            if let Some(point) = uncovered {
+                let text = format!(
+                    "revocation list covers no certificate known here {about} distribution_point={:?}: neither its URL nor a \
+                     certificate seen so far names that",
+                    cut(point)
+                );
+                io.log(Level::Warn, text);
+            }
+        }
         CrlEvent::Failed { failure, failures, next_in, new: true } => io.log(
             Level::Warn,
             format!(
-                "fetching a revocation list failed {about} reason={} detail={:?} failures={failures} next_in={:.1}s; the \
-                 list there was stays in use",
+                "fetching a revocation list failed {about} reason={} detail={:?} failures={failures} next_in={:.1}s; {}",
                 failure.code.code(),
                 failure.detail,
-                next_in.as_secs_f64()
+                next_in.as_secs_f64(),
+                if crl.gauges(now).is_some() { "the list there is stays in use" } else { "there is no list yet" }
             ),
         ),
         CrlEvent::Fetched { .. } | CrlEvent::Failed { .. } => {}
@@ -236,6 +249,11 @@ pub fn announce(io: &mut Io<'_>, policy: &Policy) {
                 (Level::Info, "trusts CA")
             };
             let until = date(ca.not_after);
+            if let Some(doubt) = ca.doubt {
+                let text =
+                    format!("a later release will refuse this CA, since {doubt}: policy={name} region={id}");
+                io.log(Level::Warn, format!("{text} subject={:?}", ca.name));
+            }
             io.log(level, format!("{text} policy={name} region={id} subject={:?} until={until}", ca.name));
         }
     }

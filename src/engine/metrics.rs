@@ -138,12 +138,13 @@ pub fn region_gauges(
 }
 
 /// Gauges of a CRL, by its id: one that is about to expire must not hide behind a fresh one.
-pub fn crl_gauges(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher) {
+pub fn crl_gauges(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher, covers: bool) {
     let Some((age, left, entries)) = crl.gauges(io.now()) else { return };
     for (gauge, value) in [
         ("crl_age_seconds", age.as_secs()),
         ("crl_seconds_to_next_update", left),
         ("crl_entries", count(entries)),
+        ("crl_covers", u64::from(covers)),
     ] {
         io.gauge(crl_metric(policy, &format!("{gauge}.{}", crl.id), &crl.source), value);
     }

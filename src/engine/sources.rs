@@ -9,7 +9,7 @@ use crate::{
         log, metrics,
     },
     http::{Failure, FailureCode, HttpResponse},
-    pins::{Client, Event, Pins, Refresher, Step, pin_changes},
+    pins::{Client, Event, Pins, Refresher, Step, credential, pin_changes},
     policy::{Credentials, Policy, Source},
     shared::{Secret, claim},
     time::{Monotonic, UnixSeconds},
@@ -104,7 +104,7 @@ impl TrustSources {
         let now = io.now();
         for (id, source) in self.regions.iter_mut().flatten() {
             let step = source.refresher.tick(io.verifier, io.store, now);
-            report(io, &self.policy, id, step);
+            report(io, &self.policy, id, &source.refresher, step);
         }
         self.crls.tick(io);
         self.gather(io);
@@ -119,9 +119,10 @@ impl TrustSources {
         let now = io.now();
         match id {
             CallId::Refresh(id) => {
+                let policy = self.policy.clone();
                 let Some(source) = self.region_mut(id) else { return };
                 let step = source.refresher.on_response(response, io.verifier, io.store, now);
-                report(io, &self.policy, id, step);
+                report(io, &policy, id, &source.refresher, step);
             }
             CallId::Crl(id) => self.crls.on_response(id, response, io),
         }
@@ -159,6 +160,7 @@ impl TrustSources {
 
     /// Notes until when a configured pin can be used.
     pub fn record_allowed(&mut self, region: &str, certificate: &ClientCertificate) {
+        self.crls.note(certificate);
         let mut regions = self.policy.regions.iter().filter(|policy| policy.id == region);
         let digicert = regions.find_map(|policy| policy.digicert.as_ref());
         if digicert.is_some_and(|digicert| digicert.pins.contains(&certificate.fingerprint)) {
@@ -217,20 +219,23 @@ fn client<'s>(source: &'s Source, environment: &dyn Environment) -> Result<Clien
     let Credentials::Environment { client_id, client_secret } = &source.credentials else {
         return Ok(Client::Injected);
     };
-    let read = |variable: &'s String| environment.variable(variable).ok_or(variable.as_str());
+    let read = |variable: &'s String| {
+        let value = environment.variable(variable).map(|value| credential(&value).to_owned());
+        value.filter(|value| !value.is_empty()).ok_or(variable.as_str())
+    };
     let (id, secret) = (read(client_id)?, read(client_secret)?);
     Ok(Client::Own { id, secret: Secret::new(secret).on(environment.node_id()) })
 }
 
 /// Counts and logs what a step of a refresh brought, and makes its call.
-fn report(io: &mut Io<'_>, policy: &Policy, region: &str, step: Step) {
+fn report(io: &mut Io<'_>, policy: &Policy, region: &str, refresher: &Refresher, step: Step) {
     for event in step.events {
         match &event {
             Event::Refreshed { .. } => metrics::refreshed(io, policy, region, None),
             Event::Failed { failure, .. } => metrics::refreshed(io, policy, region, Some(failure.code)),
             Event::Skipped { .. } => {}
         }
-        log::refresh(io, policy, region, &event);
+        log::refresh(io, policy, region, refresher, &event);
     }
     let id = CallId::Refresh(region.to_owned());
     io.effects.extend(step.call.map(|call| Effect::Call { id, call }));

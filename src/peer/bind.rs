@@ -3,10 +3,12 @@
 
 use crate::{
     peer::xfcc,
+    policy::HopEncoding,
     x509::{fingerprint::Fingerprint, pem},
 };
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
+use x509_parser::asn1_rs::{Any, FromDer as _};
 
 /// Why the client's certificate is not there to be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,30 +53,69 @@ pub fn bind(digest: &Fingerprint, sources: impl IntoIterator<Item = Shown>) -> R
     Err(error)
 }
 
-/// The one certificate in the header of a trusted hop: XFCC, or percent-encoded PEM.
+/// The one certificate in the header of a trusted hop.
 ///
-/// Nothing binds it to the client, so there must be no doubt which one the hop means. Every value that could be a `Cert`
-/// counts, readable or not, since the client chooses its SAN, which the hop's XFCC repeats without quotes.
-pub fn from_hop(header: &[u8]) -> Result<Vec<u8>, PeerError> {
+/// Nothing binds it to the client, so there must be no doubt which one the hop means: the header's lines, joined by commas, hold
+/// one value in the declared encoding, and that holds one certificate.
+pub fn from_hop(header: &[u8], encoding: HopEncoding) -> Result<Vec<u8>, PeerError> {
+    let value = header.trim_ascii();
+    if value.is_empty() {
+        return Err(PeerError::NoClientCertificate);
+    }
     if header.len() > xfcc::MAX_HEADER {
         return Err(PeerError::Unavailable);
     }
-    let texts = match xfcc::certificates(header) {
-        // Proxies join repeated headers by commas, which percent-encoded PEM has none of.
-        none if none.is_empty() => {
-            header.split(|&byte| byte == b',').map(|line| percent_decode(line).collect()).collect()
+    if encoding != HopEncoding::Xfcc && value.contains(&b',') {
+        return Err(PeerError::Mismatch);
+    }
+    let certificate = match encoding {
+        HopEncoding::Xfcc => of_xfcc(value)?,
+        HopEncoding::UrlPem => of_pem(&Cow::from(percent_decode(value)))?,
+        HopEncoding::FormPem => {
+            let spaced: Vec<u8> = value.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+            let text = Cow::from(percent_decode(&spaced));
+            let certificate = of_pem(&text)?;
+            // One in BEGIN and one in END: more were pluses of another encoding.
+            if text.split(|byte| *byte == b' ').nth(3).is_some() {
+                return Err(PeerError::Unavailable);
+            }
+            certificate
         }
-        texts => texts,
+        HopEncoding::Base64Der => of_base64(value)?,
+        HopEncoding::Rfc9440 => {
+            let base64 = value.strip_prefix(b":").and_then(|rest| rest.strip_suffix(b":"));
+            of_base64(base64.ok_or(PeerError::Unavailable)?)?
+        }
     };
-    let [text] = texts.as_slice() else { return Err(PeerError::Mismatch) };
+    let is_several = Any::from_der(&certificate).is_ok_and(|(rest, _)| !rest.is_empty());
+    if is_several { Err(PeerError::Mismatch) } else { Ok(certificate) }
+}
+
+/// Every value that could be a `Cert` counts, readable or not, since the client chooses its SAN, which XFCC repeats without
+/// quotes. If the hop forwards no `Cert`, one in the SAN would be the only one: `Hash`, in Envoy a SHA-256, gives that away.
+fn of_xfcc(header: &[u8]) -> Result<Vec<u8>, PeerError> {
+    let certificate = match xfcc::certificates(header).as_slice() {
+        [] => return Err(PeerError::Unavailable),
+        [text] => of_pem(text)?,
+        _ => return Err(PeerError::Mismatch),
+    };
+    let own = Some(Fingerprint::of(&certificate));
+    if xfcc::hashes(header).all(|hash| hash == own) { Ok(certificate) } else { Err(PeerError::Mismatch) }
+}
+
+/// By way of PEM, whose reader is in the module anyway.
+fn of_base64(text: &[u8]) -> Result<Vec<u8>, PeerError> {
+    if !text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte)) {
+        return Err(PeerError::Unavailable);
+    }
+    of_pem(&[b"-----BEGIN CERTIFICATE-----\n", text, b"\n-----END CERTIFICATE-----\n"].concat())
+}
+
+fn of_pem(text: &[u8]) -> Result<Vec<u8>, PeerError> {
     if pem::blocks(text) > 1 {
         return Err(PeerError::Mismatch);
     }
-    let certificate =
-        pem::certificates(text).ok().and_then(|mut all| all.pop()).ok_or(PeerError::Unavailable)?;
-    // If the hop forwards no `Cert`, one in the SAN would be the only one: `Hash`, in Envoy a SHA-256, gives that away.
-    let own = Some(Fingerprint::of(&certificate));
-    if xfcc::hashes(header).all(|hash| hash == own) { Ok(certificate) } else { Err(PeerError::Mismatch) }
+    pem::certificates(text).ok().and_then(|mut all| all.pop()).ok_or(PeerError::Unavailable)
 }
 
 #[cfg(test)]
@@ -82,6 +123,7 @@ mod tests {
     use super::*;
     use crate::{
         decision::{Outcome, decide, trust::Trust},
+        policy::HopEncoding::{Base64Der, FormPem, Rfc9440, UrlPem, Xfcc},
         test_support::{EU, NOW, VERIFIER, cast, leaf, policy, us_leaf, us_only},
         time::Monotonic,
         x509::certificate::{ClientCertificate, MAX_DER},
@@ -96,8 +138,12 @@ mod tests {
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", STANDARD.encode(der))
     }
 
+    fn percent(text: &str) -> String {
+        utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+    }
+
     fn encoded(der: &[u8]) -> String {
-        utf8_percent_encode(&pem(der), NON_ALPHANUMERIC).to_string()
+        percent(&pem(der))
     }
 
     fn xfcc(text: impl Into<String>) -> Shown {
@@ -181,36 +227,105 @@ mod tests {
             (format!("[{{\"hash\" : \"{other}\",\"uri\":[\"x\",\"cert\":\"{one}\"]}}]"), doubt),
         ];
         for (header, expected) in cases {
-            assert_eq!(from_hop(header.as_bytes()), expected, "{header}");
+            assert_eq!(from_hop(header.as_bytes(), Xfcc), expected, "{header}");
         }
     }
 
     #[test]
-    fn a_trusted_hop_must_show_exactly_one_certificate() {
+    fn a_trusted_hops_xfcc_must_show_exactly_one_certificate() {
         let (one, two) = (encoded(b"one"), encoded(b"two"));
-        let large = vec![7; MAX_DER + 1];
+        let large = [&[0x30, 0x82, 0x40, 0x01][..], &vec![7; MAX_DER + 1]].concat();
         let cases = [
-            (one.clone(), Ok(b"one".to_vec())),
             (format!("Cert=\"{one}\""), Ok(b"one".to_vec())),
             (format!("[{{\"Cert\":\"{one}\"}}]"), Ok(b"one".to_vec())),
             (format!("Cert=\"{one}\",Cert=\"{two}\""), Err(PeerError::Mismatch)),
-            (format!("{one},{two}"), Err(PeerError::Mismatch)),
-            (format!("{one},-"), Err(PeerError::Mismatch)),
-            (String::new(), Err(PeerError::Unavailable)),
+            (format!(",Cert=\"{one}\""), Ok(b"one".to_vec())),
+            (String::new(), Err(PeerError::NoClientCertificate)),
             ("Hash=1".to_owned(), Err(PeerError::Unavailable)),
-            // A SAN that brings a certificate along, beside one that nobody can read or that is too large.
+            // Another encoding is not guessed.
+            (one.clone(), Err(PeerError::Unavailable)),
+            // A SAN that brings a certificate along, next to one that cannot be read or that is too large.
             (format!("Cert=\"\";URI=x;Cert=\"{two}\""), Err(PeerError::Mismatch)),
             (format!("Cert=\"{}\";URI=x;Cert=\"{two}\"", encoded(&large)), Err(PeerError::Mismatch)),
             (format!("Cert=\"{}\"", encoded(&large)), Ok(large.clone())),
             (format!("Cert=\"{one}\"{}", ";cert=".repeat(99)), Err(PeerError::Mismatch)),
-            (format!("{one}{}", "%0A".repeat(xfcc::MAX_HEADER)), Err(PeerError::Unavailable)),
+            (format!("Cert=\"{one}\"{}", ";x".repeat(xfcc::MAX_HEADER)), Err(PeerError::Unavailable)),
         ];
         for (header, expected) in cases {
-            assert_eq!(from_hop(header.as_bytes()), expected, "{}", &header[..header.len().min(200)]);
+            assert!(from_hop(header.as_bytes(), Xfcc) == expected, "{}", &header[..header.len().min(200)]);
         }
     }
 
-    /// One client that belongs in, and others who do not.
+    const ENCODINGS: [HopEncoding; 5] = [Xfcc, UrlPem, FormPem, Base64Der, Rfc9440];
+
+    /// As a proxy writes it: a caller's leaf, and in the same field what it sent as its chain.
+    fn written(encoding: HopEncoding, chain: &[&[u8]]) -> String {
+        let pems: String = chain.iter().map(|der| pem(der)).collect();
+        let base64 = STANDARD.encode(chain.concat());
+        match encoding {
+            Xfcc => format!("Hash={};Cert=\"{}\"", Fingerprint::of(chain[0]), percent(&pems)),
+            UrlPem => percent(&pems),
+            FormPem => percent(&pems).replace("%20", "+"),
+            Base64Der => base64,
+            Rfc9440 => format!(":{base64}:"),
+        }
+    }
+
+    #[test]
+    fn a_strangers_leaf_with_genesys_leaf_in_the_chain_is_denied() {
+        let genesys = us_leaf(&cast().us_ca).der;
+        let stranger = leaf(&cast().digicert_ca).name("mail.example").issue().der;
+        for encoding in ENCODINGS {
+            let read = |header: &str| from_hop(header.as_bytes(), encoding);
+            let (ours, theirs) = (written(encoding, &[&genesys]), written(encoding, &[&stranger]));
+            assert_eq!(read(&ours).as_ref(), Ok(&genesys), "{encoding:?}");
+            assert_eq!(read(&theirs).as_ref(), Ok(&stranger), "{encoding:?}");
+            for several in [
+                written(encoding, &[&stranger, &genesys]),
+                written(encoding, &[&genesys, &stranger]),
+                // Two lines, or the elements of a list.
+                format!("{theirs},{ours}"),
+                format!("{ours}, {theirs}"),
+                format!("{ours},{ours}"),
+            ] {
+                assert_eq!(read(&several), Err(PeerError::Mismatch), "{encoding:?}: {several}");
+            }
+            assert_eq!(read(" "), Err(PeerError::NoClientCertificate), "{encoding:?}");
+            assert_eq!(read("-"), Err(PeerError::Unavailable), "{encoding:?}");
+        }
+        // XFCC names the chain: it is not read.
+        let chain = format!(";Chain=\"{}\"", percent(&(pem(&stranger) + &pem(&genesys))));
+        let header = written(Xfcc, &[&stranger]) + &chain;
+        assert_eq!(from_hop(header.as_bytes(), Xfcc), Ok(stranger));
+        let without_cert = format!("Hash={}{chain}", Fingerprint::of(&genesys));
+        assert_eq!(from_hop(without_cert.as_bytes(), Xfcc), Err(PeerError::Unavailable));
+    }
+
+    #[test]
+    fn a_header_is_read_in_the_declared_encoding_alone() {
+        // With a plus in its base64, in which the encodings of PEM differ.
+        let der = us_leaf(&cast().us_ca).der;
+        assert!(STANDARD.encode(&der).contains('+'));
+        for declared in ENCODINGS {
+            for written_in in ENCODINGS {
+                let shown = from_hop(written(written_in, &[&der]).as_bytes(), declared);
+                // A form leaves no plus, so it has one encoding only where it has no space either.
+                let is_same = declared == written_in || (declared, written_in) == (FormPem, UrlPem);
+                assert_eq!(shown.is_ok(), is_same, "{written_in:?} read as {declared:?}");
+            }
+        }
+        // AWS leaves + = / as they are.
+        let bare = percent(&pem(&der)).replace("%2B", "+").replace("%2F", "/").replace("%3D", "=");
+        assert_eq!(from_hop(bare.as_bytes(), UrlPem), Ok(der.clone()));
+        assert_eq!(from_hop(bare.as_bytes(), FormPem), Err(PeerError::Unavailable));
+        let base64 = STANDARD.encode(&der);
+        for header in [format!("{base64}="), format!(":{base64}"), base64.replace('+', "-")] {
+            assert_eq!(from_hop(header.as_bytes(), Base64Der), Err(PeerError::Unavailable), "{header}");
+            assert_eq!(from_hop(header.as_bytes(), Rfc9440), Err(PeerError::Unavailable), "{header}");
+        }
+    }
+
+    /// One client that is allowed, and others that are not.
     fn certificates() -> &'static [Vec<u8>] {
         static CERTIFICATES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
         CERTIFICATES.get_or_init(|| {
@@ -279,7 +394,7 @@ mod tests {
             } else {
                 format!("Hash={};Cert=\"{}\"", Fingerprint::of(&own), encoded(&own))
             };
-            if let Ok(shown) = from_hop(&[&before, element.as_bytes(), &after].concat()) {
+            if let Ok(shown) = from_hop(&[&before, element.as_bytes(), &after].concat(), Xfcc) {
                 prop_assert_eq!(shown, own);
             }
         }
@@ -294,15 +409,15 @@ mod tests {
         {
             let shown = text(padded(pem(der), size));
             assert_eq!(bind(&Fingerprint::of(der), [shown]), expected, "{size}");
-            assert_eq!(from_hop(padded(encoded(der), size).as_bytes()), expected, "{size}, of a hop");
+            assert_eq!(from_hop(padded(encoded(der), size).as_bytes(), UrlPem), expected, "{size}, of a hop");
         }
     }
 
     #[test]
     fn a_hop_that_shows_two_certificates_in_one_text_shows_none() {
         let der = &us_leaf(&cast().us_ca).der;
-        let two = utf8_percent_encode(&(pem(der) + &pem(der)), NON_ALPHANUMERIC).to_string();
-        assert_eq!(from_hop(two.as_bytes()), Err(PeerError::Mismatch));
-        assert_eq!(from_hop(format!("Cert=\"{two}\"").as_bytes()), Err(PeerError::Mismatch));
+        let two = percent(&(pem(der) + &pem(der)));
+        assert_eq!(from_hop(two.as_bytes(), UrlPem), Err(PeerError::Mismatch));
+        assert_eq!(from_hop(format!("Cert=\"{two}\"").as_bytes(), Xfcc), Err(PeerError::Mismatch));
     }
 }

@@ -26,7 +26,7 @@ pub fn identify(policy: &Peer, request: &impl Request) -> Result<Identified, Pee
     let digest = request
         .property("connection\0sha256_peer_certificate_digest")
         .and_then(|digits| Digest::new(&digits))
-        .ok_or((PeerError::NoClientCertificate, "the TLS connection has no client certificate"))?;
+        .ok_or((PeerError::NoClientCertificate, NO_CERTIFICATE))?;
     let Peer::Hop(hop) = policy else { return Ok(Identified { digest, certificate: None }) };
     let is_hop = match &hop.peer {
         TrustedPeer::Sha256(hops) => digest.fingerprint().is_some_and(|peer| hops.contains(&peer)),
@@ -38,24 +38,30 @@ pub fn identify(policy: &Peer, request: &impl Request) -> Result<Identified, Pee
         return Err((PeerError::Unavailable, "the peer is not the proxy of danger_trusted_hop"));
     }
     let header = request.header_lines(&hop.header).ok_or(PeerError::NoClientCertificate);
-    let der = header.and_then(|header| from_hop(&header)).map_err(|error| (error, hop_advice(error)))?;
+    let der = header
+        .and_then(|header| from_hop(&header, hop.encoding))
+        .map_err(|error| (error, hop_advice(error)))?;
     let digest = Digest::of(Fingerprint::of(&der)).ok_or((PeerError::Unavailable, "no digest"))?;
     Ok(Identified { digest, certificate: Some(der) })
 }
 
+const NO_CERTIFICATE: &str = "the TLS connection has no client certificate. If the caller is Genesys Cloud, look at the list of CAs in the \
+     listener's trusted_ca: a client may send none if the root of its certificate is missing there";
+
 fn hop_advice(error: PeerError) -> &'static str {
     match error {
         PeerError::NoClientCertificate => {
-            "the fronting proxy forwarded no client certificate, or this Envoy removed its x-forwarded-client-cert: the \
-             listener needs forward_client_cert_details: FORWARD_ONLY"
+            "the fronting proxy forwarded no client certificate: its caller sent none, the proxy does not write the header, or \
+             this Envoy removed it (x-forwarded-client-cert takes forward_client_cert_details: FORWARD_ONLY here)"
         }
         PeerError::Mismatch => {
-            "the fronting proxy's header shows several certificates, or a Hash that is not the SHA-256 of the one, as with \
-             forward_client_cert_details: APPEND_FORWARD: the listener needs FORWARD_ONLY"
+            "the fronting proxy's header holds more than one certificate, or a Hash that is not the SHA-256 of the one: the proxy \
+             has to write the leaf alone, over what its caller sent, and this Envoy to add nothing \
+             (forward_client_cert_details: FORWARD_ONLY, not APPEND_FORWARD)"
         }
         PeerError::Unavailable => {
-            "the fronting proxy's header holds no certificate that can be read: there it takes \
-             set_current_client_cert_details: {cert: true}, here forward_client_cert_details: FORWARD_ONLY"
+            "the fronting proxy's header holds no certificate in the encoding that danger_trusted_hop declares: compare the two \
+             (an Envoy takes set_current_client_cert_details: {cert: true} there, forward_client_cert_details: FORWARD_ONLY here)"
         }
     }
 }
@@ -102,7 +108,7 @@ fn advice(source: PeerSource) -> &'static str {
 mod tests {
     use super::*;
     use crate::{
-        policy::TrustedHop,
+        policy::{HopEncoding, TrustedHop},
         test_support::{cast, us_leaf},
     };
     use std::collections::BTreeMap;
@@ -194,7 +200,11 @@ mod tests {
             ),
         ];
         for (what, peer, request, expected) in cases {
-            let policy = Peer::Hop(TrustedHop { header: header.clone(), peer: peer.clone() });
+            let policy = Peer::Hop(TrustedHop {
+                header: header.clone(),
+                encoding: HopEncoding::Xfcc,
+                peer: peer.clone(),
+            });
             match (identify(&policy, &request), expected) {
                 (Ok(identified), Ok(())) => {
                     assert_eq!(identified.certificate.as_deref(), Some(&client.der[..]), "{what}");

@@ -1,7 +1,7 @@
 //! Answers of `GET /api/v2/integrations/actions/certificates`.
 
 use crate::{
-    http::{Failure, FailureCode, HttpResponse, Upstream},
+    http::{Failure, FailureCode, HttpResponse, Upstream, json},
     time::UnixSeconds,
 };
 use serde::Deserialize;
@@ -51,8 +51,7 @@ pub fn page(response: &HttpResponse, wall: UnixSeconds) -> Result<Page, Failure>
         let detail = "the answer has far more elements than there can be";
         return Err(Failure::new(FailureCode::ApiMalformed, detail));
     }
-    let page: RawPage<'_> =
-        serde_json::from_slice(body).map_err(|error| Failure::not_json(FailureCode::ApiMalformed, &error))?;
+    let page: RawPage<'_> = json(body, FailureCode::ApiMalformed)?;
     let entities = page.entities.unwrap_or_default().into_iter().enumerate();
     let entities = entities.filter_map(|(index, raw)| Some(entity(index, raw?))).collect();
     Ok(Page { entities, next_uri: page.next_uri })
@@ -79,6 +78,7 @@ pub fn next_path(next_uri: &str, host: &str) -> Result<String, Failure> {
             .find('/')
             .and_then(|end| rest.split_at_checked(end))
             .filter(|(authority, _)| {
+                let authority = authority.strip_suffix(":443").unwrap_or(authority);
                 scheme.eq_ignore_ascii_case("https") && authority.eq_ignore_ascii_case(host)
             })
             .map(|(_, path)| path),
@@ -104,9 +104,12 @@ mod tests {
     fn a_next_page_is_only_followed_on_the_same_host_and_path() {
         let host = "api.mypurecloud.com";
         let page = format!("{PATH}?status=Current&pageNumber=2");
-        for uri in
-            [page.clone(), format!("https://{host}{page}"), format!("HTTPS://API.mypurecloud.com{page}")]
-        {
+        for uri in [
+            page.clone(),
+            format!("https://{host}{page}"),
+            format!("https://{host}:443{page}"),
+            format!("HTTPS://API.mypurecloud.com{page}"),
+        ] {
             assert_eq!(next_path(&uri, host), Ok(page.clone()), "{uri}");
         }
         for uri in [
@@ -114,6 +117,8 @@ mod tests {
             format!("https://{host}.evil.example{page}"),
             format!("https://{host}@evil.example{page}"),
             format!("https://{host}:444{page}"),
+            format!("https://{host}:443:443{page}"),
+            format!("https://{host}@evil.example:443{page}"),
             format!("http://{host}{page}"),
             format!("//evil.example{page}"),
             format!("https://{host}"),
@@ -141,6 +146,7 @@ mod tests {
         let many = |commas: usize| format!(r#"{{"entities":[{{}}{}]}}"#, ",{}".repeat(commas));
         assert_eq!(read(&many(MAX_COMMAS)).unwrap().entities.len(), MAX_COMMAS + 1);
         assert_eq!(read(&many(MAX_COMMAS + 1)).unwrap_err().code, FailureCode::ApiMalformed);
+        assert_eq!(read("\u{feff}{}").unwrap().entities.len(), 0);
         for body in
             ["", "[]x", "null x", "<html></html>", r#"{"entities":[{"certificate":"#, r#"{"entities":7}"#]
         {

@@ -91,7 +91,12 @@ impl Fetch {
                     self.token_is_new = true;
                     Progress::Call(self.first_page(upstreams, Some(token.insert(fresh))))
                 }
-                Err(failure) => Progress::Done(self.fail(failure)),
+                Err(mut failure) => {
+                    if let Client::Own { id, secret } = upstreams.client {
+                        oauth::explain(&mut failure, id, secret);
+                    }
+                    Progress::Done(self.fail(failure))
+                }
             };
         };
         let page = api::page(response, now.wall).and_then(|page| {

@@ -19,7 +19,7 @@ pub use api::{Entity, Listed};
 pub use early::EarlyRefreshRequest;
 pub use fetch::{Client, Fetch, FetchResult, Progress, Upstreams};
 pub use news::{PinChange, PinStatus, Pins, pin_changes};
-pub use oauth::Token;
+pub use oauth::{Token, credential};
 pub use record::{Complete, Leaf, Record};
 pub use refresher::{Event, Refresher, Step};
 pub use select::{ApiStatus, Criteria, NamedLeaf, Selection, Skipped};

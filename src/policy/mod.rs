@@ -106,7 +106,23 @@ pub enum Peer {
 #[derive(Clone, Debug)]
 pub struct TrustedHop {
     pub header: String,
+    pub encoding: HopEncoding,
     pub peer: TrustedPeer,
+}
+
+/// What the fronting proxy writes. It is never guessed: a text may be readable in more than one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HopEncoding {
+    /// `x-forwarded-client-cert` as Envoy writes it.
+    Xfcc,
+    /// PEM, percent-encoded (RFC 3986); a `+` is a plus.
+    UrlPem,
+    /// PEM as HTML forms encode it; a `+` is a space.
+    FormPem,
+    /// DER in base64, without anything around it.
+    Base64Der,
+    /// `Client-Cert` of RFC 9440: DER in base64, between colons.
+    Rfc9440,
 }
 
 /// How the fronting proxy is recognised.
@@ -153,7 +169,7 @@ pub struct UnknownCertificate {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Refuse whoever is not allowed.
+    /// Deny each client that is not allowed.
     #[default]
     Enforce,
     /// Decide, count, log and record the verdict, but never reply.

@@ -61,6 +61,29 @@ impl Authority {
 const MAX_DISCOVERED: usize = 8;
 
 impl Revocation {
+    /// For the log: which URLs of CRLs a certificate names, and what becomes of each.
+    pub fn describe(&self, region: &str, authority: Authority, urls: &[String]) -> String {
+        let is_listed = |list: &CrlSource, url: &str| {
+            (list.region.as_str(), list.authority, list.url.as_str()) == (region, authority, url)
+        };
+        let mut text = (if urls.is_empty() { "it names no URL of one" } else { "it names" }).to_owned();
+        for url in urls.iter().take(MAX_DISCOVERED) {
+            let fate = match CrlSource::new(region, authority, url, "") {
+                None => "no http:// URL, so it is not fetched",
+                Some(source) if self.crls.iter().any(|list| is_listed(list, &source.url)) => {
+                    "fetched, being in revocation.lists"
+                }
+                Some(source) if self.discover.contains_key(&source.host) => {
+                    "fetched, its host being in revocation.discover"
+                }
+                Some(_) => "not fetched: add it to revocation.lists, or its host to revocation.discover",
+            };
+            let url: String = url.chars().take(200).collect();
+            text.push_str(&[" ", &url, " (", fate, ")"].concat());
+        }
+        text
+    }
+
     /// The CRL that a certificate names, if its host is one to fetch from and the `known` ones leave room for it.
     pub fn discovered<'k>(
         &self,
@@ -100,6 +123,37 @@ pub fn is_url_host(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_url_of_a_certificate_has_its_fate() {
+        let list = CrlSource::new("us", Authority::Genesys, "http://CRL.example:80/us.crl", "c").unwrap();
+        let revocation = Revocation {
+            mode: RevocationMode::Hard,
+            crls: vec![list],
+            discover: BTreeMap::from([("found.example".to_owned(), "crl".to_owned())]),
+            interval: Duration::from_hours(1),
+            timeout: Duration::from_secs(30),
+            max_size: 1 << 20,
+        };
+        for (authority, url, fate) in [
+            (Authority::Genesys, "http://crl.example/us.crl", "fetched, being in revocation.lists"),
+            (Authority::Digicert, "http://crl.example/us.crl", "not fetched: add it"),
+            (
+                Authority::Genesys,
+                "HTTP://Found.example:80/a",
+                "fetched, its host being in revocation.discover",
+            ),
+            (Authority::Genesys, "http://found.example:8080/a", "not fetched: add it"),
+            (Authority::Genesys, "https://crl.example/us.crl", "no http:// URL"),
+            (Authority::Genesys, "ldap://crl.example/us.crl", "no http:// URL"),
+        ] {
+            let text = revocation.describe("us", authority, &[url.to_owned()]);
+            assert!(text.starts_with(&format!("it names {url} ({fate}")), "{text}");
+        }
+        assert_eq!(revocation.describe("us", Authority::Genesys, &[]), "it names no URL of one");
+        let many = vec!["http://x.example/".repeat(100); 100];
+        assert!(revocation.describe("us", Authority::Genesys, &many).len() < 3000);
+    }
 
     #[test]
     fn an_authority_may_name_a_few_lists_besides_those_configured() {

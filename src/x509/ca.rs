@@ -16,7 +16,7 @@ use webpki::{EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeIdIter};
 use x509_parser::{
     asn1_rs::Any,
     certificate::X509Certificate,
-    extensions::{GeneralName, ParsedExtension},
+    extensions::{GeneralName, KeyUsage, ParsedExtension},
     prelude::FromDer as _,
 };
 
@@ -36,6 +36,8 @@ pub struct CaCertificate {
     pub ca: Fingerprint,
     /// Whether it may sign CRLs (keyUsage cRLSign).
     pub signs_crls: bool,
+    /// What a later release will refuse, in words.
+    pub doubt: Option<&'static str>,
 }
 
 /// Why a bundle of CA certificates is refused.
@@ -56,6 +58,10 @@ pub enum CaError {
     NotACa(String),
     #[error("`{0}` may not sign certificates (keyUsage lacks keyCertSign)")]
     NoCertSign(String),
+    #[error(
+        "`{0}` has no keyUsage, which has to allow keyCertSign: give a certificate of this CA that has one"
+    )]
+    NoKeyUsage(String),
     #[error(
         "`{0}` has a key that is not supported: RSA with {lo} to {hi} bits, P-256 or P-384 is needed",
         lo = RSA_BITS.start(),
@@ -107,13 +113,19 @@ impl CaCertificate {
             return Err(CaError::Malformed("bytes after its end".to_owned()));
         }
         parsed.extensions_map().map_err(|_| CaError::Malformed("an extension occurs twice".to_owned()))?;
-        let (mut is_ca, mut signs, mut signs_crls, mut key_id) = (false, false, false, None);
+        let (mut is_ca, mut usage, mut key_id, mut doubt) = (false, None, None, None);
         let mut limits_directory_names = false;
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) => is_ca = constraints.ca,
-                ParsedExtension::KeyUsage(usage) => {
-                    (signs, signs_crls) = (usage.key_cert_sign(), usage.crl_sign());
+                ParsedExtension::KeyUsage(found) => usage = Some(found),
+                ParsedExtension::ExtendedKeyUsage(purposes) if !purposes.client_auth && !purposes.any => {
+                    doubt = Some(
+                        "its extendedKeyUsage lacks clientAuth, so it may not issue client certificates",
+                    );
+                }
+                ParsedExtension::UnsupportedExtension { .. } if extension.critical => {
+                    doubt = Some("it has a critical extension that is not known");
                 }
                 ParsedExtension::SubjectKeyIdentifier(key) => key_id = Some(key.0.to_vec()),
                 ParsedExtension::NameConstraints(names) => {
@@ -134,9 +146,10 @@ impl CaCertificate {
             !public_key(anchor).is_some_and(|(algorithm, key)| is_accepted_key(algorithm, key))
         });
         // Every certificate has a directory name, its subject, and webpki refuses what it cannot check.
-        let checks: [(bool, Reject); 4] = [
+        let checks: [(bool, Reject); 5] = [
             (!is_ca, CaError::NotACa),
-            (!signs, CaError::NoCertSign),
+            (usage.is_none(), CaError::NoKeyUsage),
+            (!usage.is_some_and(KeyUsage::key_cert_sign), CaError::NoCertSign),
             (has_bad_key, CaError::Key),
             (limits_directory_names, CaError::DirectoryNames),
         ];
@@ -155,9 +168,15 @@ impl CaCertificate {
                 organization.as_str().is_ok_and(|text| text.to_ascii_lowercase().contains("digicert"))
             }),
             ca: Fingerprint::of(&[parsed.subject().as_raw(), parsed.public_key().raw].concat()),
-            signs_crls,
+            signs_crls: usage.is_some_and(KeyUsage::crl_sign),
+            doubt,
             name,
         })
+    }
+
+    /// Its key: the content of the `AlgorithmIdentifier`, and of the `BIT STRING`.
+    pub fn public_key(&self) -> Option<(&[u8], &[u8])> {
+        public_key(&self.anchor)
     }
 
     /// Whether this is the CA's distinguished name (DER).

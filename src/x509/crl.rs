@@ -4,7 +4,7 @@
 //! (once, on arrival), the right to sign CRLs, thisUpdate, the CRL number, and which certificates the CRL is about.
 
 use crate::{
-    http::{Failure, FailureCode},
+    http::{BOM, Failure, FailureCode, form},
     time::{Clock, UnixSeconds},
     x509::{
         ca::{CaCertificate, IssuerError},
@@ -208,19 +208,15 @@ pub fn significant(number: &[u8]) -> &[u8] {
 
 /// The DER in what a server sent, or what that is instead.
 fn decode(bytes: &[u8]) -> Result<Cow<'_, [u8]>, CrlError> {
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii();
-    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte);
+    let text = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii();
     Err(CrlError::Malformed(match text {
         [0x30, ..] => return Ok(Cow::Borrowed(bytes)),
         _ if pem::blocks(text) > 0 => match pem::crl(text) {
             Some(der) => return Ok(Cow::Owned(der)),
             None => "PEM text, but not of exactly one `X509 CRL` block",
         },
-        [] => "the answer is empty",
-        [0x1f, 0x8b, ..] => "compressed with gzip, publish it as it is",
-        [b'<', ..] => "an HTML or XML page",
-        [b'M', ..] if text.iter().all(is_base64) => "base64 text without `-----BEGIN X509 CRL-----`",
-        _ => "neither DER nor PEM",
+        [b'{', ..] => "JSON",
+        _ => form(text).unwrap_or("neither DER nor PEM"),
     }))
 }
 

@@ -1,6 +1,8 @@
 //! Certificates out of PEM text (RFC 7468), as people paste it and as APIs deliver it.
 
+use crate::http::{BOM, form};
 use rustls_pki_types::pem::{self, PemObject as _, SectionKind};
+use std::borrow::Cow;
 
 /// Why PEM text was refused. No variant carries the text: it may be a private key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +19,8 @@ pub enum PemError {
     Foreign(String),
     #[error("not readable as PEM: {0}")]
     Unreadable(&'static str),
+    #[error("not PEM text, but {0}: give the certificate between its BEGIN and END lines")]
+    Form(&'static str),
 }
 
 /// The DER of every certificate in the text, in order. Anything that is not a certificate is an error.
@@ -26,7 +30,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
         return Err(PemError::PrivateKey);
     }
     let mut certificates = Vec::new();
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text) {
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&without_marks(text)) {
         match section {
             Ok((SectionKind::Certificate, der)) => certificates.push(der),
             Ok((other, _)) => return Err(PemError::Foreign(format!("{other:?}"))),
@@ -40,7 +44,25 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
              CERTIFICATE",
         ));
     }
-    if certificates.is_empty() { Err(PemError::Empty) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        let form = form(text).filter(|form| *form != "empty");
+        return Err(form.map_or(PemError::Empty, PemError::Form));
+    }
+    Ok(certificates)
+}
+
+/// The text without what editors leave in it: a byte order mark at the beginning of a line, and blanks at the end of one.
+fn without_marks(text: &[u8]) -> Cow<'_, [u8]> {
+    let is_marked = |pair: &[u8]| matches!(pair, [b' ' | b'\t', b'\r' | b'\n'] | [0xef, 0xbb]);
+    if !text.windows(2).any(is_marked) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = Vec::with_capacity(text.len() + 1);
+    for line in text.split(|byte| *byte == b'\n') {
+        clean.extend_from_slice(line.strip_prefix(BOM).unwrap_or(line).trim_ascii_end());
+        clean.push(b'\n');
+    }
+    Cow::Owned(clean)
 }
 
 /// The DER of the one CRL in the text; none if anything else is in it.
@@ -92,10 +114,31 @@ mod tests {
             BLOCK.replace('\n', "\r\n"),
             format!("{BLOCK}\n\n"),
             format!("subject=CN = x\n{BLOCK}"),
+            format!("\u{feff}{BLOCK}"),
+            format!("subject=CN = x\n\u{feff}{BLOCK}"),
+            BLOCK.replace('\n', " \n"),
+            BLOCK.replace('\n', "\t \r\n"),
+            format!("{BLOCK} "),
         ] {
             assert_eq!(certificates(text.as_bytes()), Ok(vec![vec![1, 2, 3]]), "{text}");
         }
         assert_eq!(certificates(format!("{BLOCK}\r\n{BLOCK}").as_bytes()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn text_without_a_block_is_named_for_what_it_is() {
+        let utf16: Vec<u8> = BLOCK.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for (text, form) in [
+            (&utf16[..], "text in UTF-16"),
+            (b"0\x82\x01\x00", "DER"),
+            (&[b'A'; 80], "base64 text"),
+            (b"<html>", "an HTML or XML page"),
+        ] {
+            assert_eq!(certificates(text), Err(PemError::Form(form)));
+        }
+        for text in ["", " \n", "\u{feff}", "/etc/ssl/ca.pem"] {
+            assert_eq!(certificates(text.as_bytes()), Err(PemError::Empty), "{text:?}");
+        }
     }
 
     #[test]

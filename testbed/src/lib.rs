@@ -19,6 +19,7 @@ pub mod stand_in;
 mod tls;
 pub mod upstream;
 pub mod vectors;
+pub mod volume;
 mod world;
 
 pub use client::Client;

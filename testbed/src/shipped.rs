@@ -40,6 +40,8 @@ pub fn installed(world: &World, name: &str) -> String {
         ("/etc/envoy/certs/server.key", at("server.key")),
         ("/etc/envoy/certs/client-cas.pem", at("client-ca.crt")),
         ("/etc/envoy/certs/proxy-ca.pem", at("client-ca.crt")),
+        // Directories to watch.
+        ("/etc/envoy/certs", at("")),
         ("/etc/envoy/xds", world.dir().to_str().expect("UTF-8").to_owned()),
         ("/etc/envoy/genesys_mtls_filter.wasm", paths::wasm_module().to_str().expect("UTF-8").to_owned()),
         ("/etc/ssl/certs/ca-certificates.crt", at("api-ca.crt")),

@@ -7,7 +7,7 @@ use genesys_mtls_filter::{
     config,
     decision::{Outcome, Reason, decide, trust::Trust},
     peer::bind::{Shown, bind, from_hop},
-    policy::{NameRule, Policy},
+    policy::{HopEncoding, NameRule, Policy},
     time::Monotonic,
     x509::{
         ca::CaCertificate,
@@ -143,7 +143,7 @@ fn each_odd_certificate_has_a_typed_answer() {
                 Err(PemError::Empty) => "no block",
                 Err(PemError::PrivateKey) => "private key",
                 Err(PemError::Foreign(_)) => "another block",
-                Err(PemError::Unreadable(_)) => "unreadable",
+                Err(PemError::Unreadable(_) | PemError::Form(_)) => "unreadable",
             },
         );
         // The digest of no certificate: a match would be a collision of SHA-256.
@@ -151,7 +151,7 @@ fn each_odd_certificate_has_a_typed_answer() {
         let header = [b"Cert=\"", &file[..file.len().min(60_000)], b"\""].concat();
         let shown = [Shown::Pem(file.clone()), Shown::Xfcc(header.clone())];
         answers.note("XFCC, bound to a digest", Reason::from(bind(&nobody, shown).unwrap_err()).to_string());
-        let hop = from_hop(&header)
+        let hop = from_hop(&header, HopEncoding::Xfcc)
             .map_or_else(|error| Reason::from(error).to_string(), |_| "one certificate".to_owned());
         answers.note("XFCC of a hop", hop);
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     pace::{API, LOGIN, REGION, fast, logged, more, outcomes, run},
-    setup::{Running, digicert, world},
+    setup::{PATIENCE, Running, digicert, world},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -32,10 +32,18 @@ struct Row {
     name: &'static str,
     trouble: Trouble,
     code: &'static str,
+    /// A part of the detail in the log.
+    says: &'static str,
 }
 
 fn row(name: &'static str, trouble: Trouble, code: &'static str) -> Row {
-    Row { name, trouble, code }
+    Row { name, trouble, code, says: "" }
+}
+
+impl Row {
+    fn says(self, says: &'static str) -> Self {
+        Self { says, ..self }
+    }
 }
 
 fn login_rows() -> Vec<Row> {
@@ -50,16 +58,17 @@ fn login_rows() -> Vec<Row> {
         login("login 500", Fault::Status(500), "login_unavailable"),
         login("login redirect", Fault::redirect(302, "https://evil.example/"), "login_redirected"),
         login("login reset", Fault::Reset, "login_unavailable"),
-        login("login silent", Fault::Hang, "login_unavailable"),
-        login("login HTML", Fault::html(), "login_malformed"),
-        login("login empty", Fault::respond(200, &[], ""), "login_malformed"),
+        login("login silent", Fault::Hang, "login_unavailable")
+            .says("no answer came within the timeout (Envoy answered 504)"),
+        login("login HTML", Fault::html(), "login_malformed").says("an HTML or XML page"),
+        login("login empty", Fault::respond(200, &[], ""), "login_malformed").says("but empty"),
         login("no token", token(json!({"token_type": "bearer", "expires_in": 60})), "login_malformed"),
         login(
             "a token of another type",
             token(json!({"access_token": "x", "token_type": "mac"})),
             "login_malformed",
         ),
-        row("a wrong secret", Trouble::Credentials, "login_rejected"),
+        row("a wrong secret", Trouble::Credentials, "login_rejected").says("egress address"),
     ]
 }
 
@@ -76,7 +85,8 @@ fn api_rows() -> Vec<Row> {
         // As long as it wants, but no longer than an interval.
         api("API 429 for a year", Fault::too_many_requests(Some(365 * 24 * 3600)), "api_rate_limited"),
         api("API 500", Fault::api_error(500, "internal.server.error"), "api_unavailable"),
-        api("API 503", Fault::api_error(503, "service.unavailable"), "api_unavailable"),
+        api("API 503", Fault::api_error(503, "service.unavailable"), "api_unavailable")
+            .says("the certificates API answered 503\""),
         api("API 504", Fault::api_error(504, "gateway.timeout"), "api_unavailable"),
         api("API reset", Fault::Reset, "api_unavailable"),
         api("API reset in the middle of the body", Fault::ResetMidBody, "api_unavailable"),
@@ -85,7 +95,7 @@ fn api_rows() -> Vec<Row> {
         api("API slower than the timeout", Fault::Delay(Duration::from_secs(5)), "api_unavailable"),
         api("not HTTP", Fault::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "api_unavailable"),
         row("Upcoming 500", Trouble::Answer(Endpoint::Upcoming, Fault::Status(500)), "api_unavailable"),
-        row("nobody listens", Trouble::Refused, "login_unavailable"),
+        row("nobody listens", Trouble::Refused, "login_unavailable").says("it refused the connection"),
     ]
 }
 
@@ -93,7 +103,7 @@ fn certificate_rows() -> Vec<Row> {
     use ServerIdentity::{Expired, SelfSigned, UntrustedCa, WrongHost};
     let shows = |name, host, identity| {
         let code = if host == LOGIN { "login_unavailable" } else { "api_unavailable" };
-        row(name, Trouble::Certificate(host, identity), code)
+        row(name, Trouble::Certificate(host, identity), code).says("or Envoy its certificate")
     };
     vec![
         shows("login host self-signed", LOGIN, SelfSigned),
@@ -118,10 +128,12 @@ fn body_rows(world: &World) -> Vec<Row> {
         world.pki.us.digicert.cert_pem
     );
     vec![
-        answers("an empty body", Vec::new(), "api_malformed"),
+        answers("an empty body", Vec::new(), "api_malformed").says("but empty"),
+        answers("gzip", b"\x1f\x8b\x08\x00\x00".to_vec(), "api_malformed").says("compressed with gzip"),
         row("HTML", Trouble::Answer(Endpoint::Current, Fault::html()), "api_malformed"),
         row("truncated JSON", Trouble::Answer(Endpoint::Current, Fault::truncated_json()), "api_malformed"),
-        answers("JSON of another shape", b"[1, 2]".to_vec(), "api_malformed"),
+        answers("JSON of another shape", b"[1, 2]".to_vec(), "api_malformed")
+            .says("JSON, but not as specified"),
         answers("the article's sample", article.into_bytes(), "api_malformed"),
         answers("1 MiB and a byte", vec![b' '; MIB + 1], "api_too_large"),
         // More than Envoy buffers, which then reports no answer at all.
@@ -226,7 +238,7 @@ async fn work_through(lane: usize) {
     }
 }
 
-async fn check(run: &Running, Row { name, trouble, code }: &Row) {
+async fn check(run: &Running, Row { name, trouble, code, says }: &Row) {
     let genesys = &run.world.genesys;
     let usual = genesys.credentials(REGION);
     // Right after a refresh, a second is left before the next.
@@ -256,6 +268,7 @@ async fn check(run: &Running, Row { name, trouble, code }: &Row) {
     let log = run.envoy.log();
     let last = log.lines().rfind(|text| text.contains(&line)).unwrap_or_default();
     assert!(last.contains(&format!("failures=1 next_in={next};")), "{name}: {last}");
+    assert!(last.contains(says), "{name}: {last}");
 
     trouble.end(&run.world, &usual).await;
     more(run, "ok", 1).await;
@@ -263,4 +276,39 @@ async fn check(run: &Running, Row { name, trouble, code }: &Row) {
     logged(run, "refresh failed", failed + 1, name).await;
     logged(run, &line, by_code + 1, name).await;
     run.assert_in(name, &run.world.pki.us.digicert).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_around_pasted_credentials_are_removed_and_quotes_are_named() {
+    let paste = async |change: fn(&str) -> String| {
+        let world = world().await;
+        let Credentials { client_id, client_secret } = world.genesys.credentials(REGION);
+        let policy = fast(&world);
+        run(
+            world,
+            &policy,
+            |_, _| {},
+            |envoy| {
+                let envoy = envoy.env("GENESYS_CLIENT_ID", &change(&client_id));
+                envoy.env("GENESYS_CLIENT_SECRET", &change(&client_secret))
+            },
+        )
+        .await
+    };
+    // As `echo`, Windows and PowerShell write them.
+    let pastes: [fn(&str) -> String; 2] = [|text| format!("{text}\n"), |text| format!("\u{feff}{text}\r\n")];
+    for change in pastes {
+        let pasted = paste(change).await;
+        pasted.refreshed().await;
+        pasted.assert_in("pinned", &pasted.world.pki.us.digicert).await;
+    }
+    let quoted = paste(|text| format!("\"{text}\"")).await;
+    let line = quoted.envoy.wait_for_log("reason=login_rejected", PATIENCE).await.expect("a line");
+    for part in [
+        "the client id has a quotation mark at an end; the client secret has a quotation mark at an end",
+        "egress address",
+        "; there are no pins of the API yet",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
 }

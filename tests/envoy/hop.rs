@@ -8,6 +8,7 @@ use crate::{
     setup::{PATIENCE, assert_refused, with, world},
     stage::{Doors, by_ca},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::Request;
 use serde_json::{Value, json};
 use testbed::{
@@ -27,7 +28,13 @@ fn hop(world: &World) -> LeafBuilder<'_> {
 }
 
 fn trusting(world: &World, header: &str, peer: Value) -> Value {
-    with(by_ca(world), "/peer_certificate/danger_trusted_hop", json!({"header": header, "peer": peer}))
+    let encoding = if header == XFCC { "xfcc" } else { "url_pem" };
+    declaring(world, header, encoding, peer)
+}
+
+fn declaring(world: &World, header: &str, encoding: &str, peer: Value) -> Value {
+    let hop = json!({"header": header, "encoding": encoding, "peer": peer});
+    with(by_ca(world), "/peer_certificate/danger_trusted_hop", hop)
 }
 
 async fn say(connection: &mut Connection, lines: &[(&str, &str)]) -> Response {
@@ -234,6 +241,51 @@ async fn only_the_hop_is_believed_and_only_if_unambiguous() {
             assert_refused(&format!("{door}: {what}"), &response, 403, expected);
         }
     }
+}
+
+/// Encodings as proxies write them, each with its header.
+type Encoding = (&'static str, &'static str, fn(&Leaf) -> String);
+
+const ENCODINGS: [Encoding; 4] = [
+    ("url_pem", "x-amzn-mtls-clientcert-leaf", encoded),
+    ("form_pem", "x-client-certificate", |leaf| encoded(leaf).replace("%20", "+")),
+    ("base64_der", "x-forwarded-tls-client-cert", |leaf| STANDARD.encode(&leaf.der)),
+    ("rfc9440", "client-cert", |leaf| format!(":{}:", STANDARD.encode(&leaf.der))),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_encoding_is_read_and_a_strangers_chain_is_not() {
+    let world = world().await;
+    let me = hop(&world).issue();
+    let mut doors = Doors::of(&world, "envoy/behind-proxy.yaml");
+    for (encoding, header, _) in ENCODINGS {
+        let policy = declaring(&world, header, encoding, json!({"sha256": [me.sha256]}));
+        doors.add(encoding, &policy, |_| {});
+    }
+    let stage = doors.open(world).await;
+    let (ours, other) = (&stage.world.pki.us.genesys, &stage.world.pki.stranger);
+    for (encoding, header, write) in ENCODINGS {
+        let mut connection =
+            stage.client(encoding).identity(&me).build().connect().await.expect("a handshake");
+        let response = say(&mut connection, &[(header, &write(ours))]).await;
+        assert_eq!(response.status, 200, "{encoding}: {}", response.text());
+        let (ours, other) = (write(ours), write(other));
+        let chain = format!("{header}-chain");
+        let cases: &[(&str, &[(&str, &str)], &str)] = &[
+            ("a stranger", &[(header, &other)], "wrong_name"),
+            ("a stranger, Genesys in its chain", &[(header, &other), (&chain, &ours)], "wrong_name"),
+            ("a chain alone", &[(&chain, &ours)], "no_client_certificate"),
+            ("an element more", &[(header, &format!("{other},{ours}"))], "certificate_mismatch"),
+            ("a line more", &[(header, &ours), (header, &other)], "certificate_mismatch"),
+            ("the same line twice", &[(header, &ours), (header, &ours)], "certificate_mismatch"),
+            ("another encoding", &[(header, &format!("Cert={ours}"))], "certificate_unavailable"),
+            ("nothing", &[(header, "")], "no_client_certificate"),
+        ];
+        for (what, lines, reason) in cases {
+            assert_refused(&format!("{encoding}: {what}"), &say(&mut connection, lines).await, 403, reason);
+        }
+    }
+    assert_eq!(stage.world.upstream.count(), ENCODINGS.len());
 }
 
 fn hop_called(world: &World, name: &str) -> Leaf {

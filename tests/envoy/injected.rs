@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 use testbed::{
     Client, World,
-    config::write_atomic,
     genesys::{Endpoint, Status},
+    volume::Volume,
 };
 
 fn policy(world: &World) -> Value {
@@ -54,15 +54,20 @@ fn inject(bootstrap: &mut Value, kind: &str, mut credential: Value) {
     bootstrap["node"] = json!({"id": "test", "cluster": "test"});
 }
 
-/// A secret in a file that Envoy watches.
-fn secret(file: &Path, value: &str) -> Value {
+/// The content of a Secret that Envoy watches.
+fn secret(value: &str) -> [(&'static str, String); 1] {
     let secret = json!({"resources": [{
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
         "name": "genesys",
         "generic_secret": {"secret": {"inline_string": value}},
     }]});
-    write_atomic(file, secret.to_string()).expect("a secret is written");
-    json!({"name": "genesys", "sds_config": {"path_config_source": {"path": file}, "resource_api_version": "V3"}})
+    [("token.yaml", secret.to_string())]
+}
+
+/// Where Envoy finds it, as `envoy/README.md` has it.
+fn mounted(directory: &Path) -> Value {
+    let source = json!({"path": directory.join("token.yaml"), "watched_directory": {"path": directory}});
+    json!({"name": "genesys", "sds_config": {"path_config_source": source, "resource_api_version": "V3"}})
 }
 
 /// A token as the process that updates the file would fetch it.
@@ -82,10 +87,11 @@ async fn token(world: &World) -> String {
 async fn injected_token_is_used_and_followed_when_it_changes() {
     let world = world().await;
     let policy = policy(&world);
-    let file = world.path("token.json");
+    let directory = world.path("token");
     let bearer = |token: &str| format!("Bearer {token}");
     let first = token(&world).await;
-    let credential = json!({"credential": secret(&file, &bearer(&first))});
+    let mut volume = Volume::new(&directory, &secret(&bearer(&first))).expect("a volume");
+    let credential = json!({"credential": mounted(&directory)});
     let calls = seen(&world, Endpoint::Token).len();
     let inject = |_: &World, bootstrap: &mut Value| inject(bootstrap, "generic", credential);
     let run = run(world, &policy, inject, |envoy| envoy.concurrency(4)).await;
@@ -99,7 +105,7 @@ async fn injected_token_is_used_and_followed_when_it_changes() {
     more(&run, "api_unauthorized", 2).await;
     run.assert_in("the last known good", &pki.us.digicert).await;
     let second = token(&run.world).await;
-    secret(&file, &bearer(&second));
+    volume.publish(&secret(&bearer(&second))).expect("another token");
     more(&run, "ok", 1).await;
     run.world.genesys.set_entities(
         REGION,
@@ -129,11 +135,13 @@ async fn envoys_oauth2_client_cannot_log_in_to_genesys_cloud() {
     let world = world().await;
     let policy = policy(&world);
     let client = world.genesys.credentials(REGION);
+    let directory = world.path("secret");
+    Volume::new(&directory, &secret(&client.client_secret)).expect("a volume");
     let credential = json!({
         "token_endpoint": {"uri": format!("https://{LOGIN}/oauth/token"), "cluster": "genesys_login", "timeout": "2s"},
         "client_credentials": {
             "client_id": client.client_id,
-            "client_secret": secret(&world.path("secret.json"), &client.client_secret),
+            "client_secret": mounted(&directory),
             "auth_type": "BASIC_AUTH",
         },
     });

@@ -12,6 +12,7 @@ mod guard;
 mod handover;
 mod hop;
 mod http2;
+mod identity;
 mod injected;
 mod istio;
 mod observability;

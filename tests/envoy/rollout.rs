@@ -121,7 +121,7 @@ async fn both_modes_decide_alike() {
     let eu = pki.eu.region.id;
     let mut policy = with(policy, &format!("/regions/{eu}"), world.region_policy(&pki.eu));
     policy["refresh"] = json!({"on_unknown_certificate": {"hold": "0s"},
-        "oauth": {"client_id_env": "ABSENT", "client_secret_env": "ABSENT"}});
+        "oauth": {"client_id_env": "ABSENT", "client_secret_env": "ABSENT_TOO"}});
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     let keep_id = |door: &mut Door| door.hcm()["preserve_external_request_id"] = true.into();
     doors.add("enforce", &policy, keep_id);

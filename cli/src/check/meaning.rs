@@ -1,6 +1,7 @@
 //! What of a valid configuration an operator should know.
 
 use crate::{
+    doubts,
     output::{STRONG, foreign, paint},
     times,
 };
@@ -21,9 +22,8 @@ pub fn warnings(policy: &Policy, at: UnixSeconds) -> Vec<(String, String)> {
         let path = format!("regions.{}", region.id);
         for (field, authorities) in authorities(region) {
             for authority in authorities {
-                if let Some(message) = expiry_warning(authority, at) {
-                    warnings.push((format!("{path}.{field}"), message));
-                }
+                let messages = doubts::of(authority).into_iter().chain(expiry_warning(authority, at));
+                warnings.extend(messages.map(|message| (format!("{path}.{field}"), message)));
                 if field.starts_with("genesys") && authority.is_digicert {
                     let message = "a public CA is trusted as if it were Genesys' own (danger_public_ca): every \
                                    holder of a certificate with this name that it issues is allowed";

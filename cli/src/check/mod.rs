@@ -5,6 +5,7 @@ mod meaning;
 mod show;
 
 use crate::{
+    doubts,
     output::{BAD, GOOD, Report, STRONG, Usage, foreign, paint},
     source::{self, Dialect, File, Found, Kind, Node, Problem},
     times,
@@ -160,7 +161,8 @@ fn check_one(file: &File, found: &Found, at: UnixSeconds) -> (String, Value, Opt
     };
     let mark =
         |path: &str| found.configuration.as_ref().map(|node| node.locate(path, true)).unwrap_or_default();
-    let warnings = meaning::warnings(&policy, at).into_iter();
+    let warnings =
+        meaning::warnings(&policy, at).into_iter().chain(doubts::of_identity(&policy, &file.lines));
     let mut warnings: Vec<Problem> =
         warnings.map(|(path, message)| Problem { mark: mark(&path), path, message }).collect();
     if file.is_undecided && found.place.is_empty() {

@@ -4,8 +4,9 @@
 pub fn advice(code: &str) -> &'static str {
     match code {
         "no_client_certificate" => {
-            "the caller presented none: let the listener ask for one (require_client_certificate or a validation context), \
-             and look whether something in front of Envoy ends TLS"
+            "the caller presented none: let the listener ask for one (a validation context), with the roots of Genesys Cloud's \
+             certificates in its trusted_ca, since a client may send none if its root is missing in that list; and look whether \
+             something in front of Envoy ends TLS"
         }
         "certificate_unavailable" => {
             "Envoy shows the certificate's bytes nowhere: use 1.39 or later, or forward_client_cert_details: SANITIZE_SET \

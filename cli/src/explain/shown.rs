@@ -9,7 +9,7 @@ use genesys_mtls_filter::{
         bind::{PeerError, Shown, bind, from_hop},
         xfcc,
     },
-    policy::Peer,
+    policy::{HopEncoding, Peer},
     x509::{fingerprint::Fingerprint, pem},
 };
 
@@ -53,7 +53,7 @@ pub fn from_xfcc(value: &str, digest: Option<Fingerprint>, peer: &Peer) -> Resul
     let header = header.trim().trim_start_matches("x-forwarded-client-cert:").trim().as_bytes().to_vec();
     let count = xfcc::certificates(&header).len();
     Ok(match (peer, digest) {
-        (Peer::Hop(_), _) => of_hop(&header, digest),
+        (Peer::Hop(hop), _) => of_hop(&header, hop.encoding, digest),
         (Peer::Connection { .. }, Some(digest)) => {
             let der = bind(&digest, [Shown::Xfcc(header)]);
             let note = match &der {
@@ -67,7 +67,7 @@ pub fn from_xfcc(value: &str, digest: Option<Fingerprint>, peer: &Peer) -> Resul
             Presented { der, note }
         }
         (Peer::Connection { .. }, None) => {
-            let der = from_hop(&header);
+            let der = from_hop(&header, HopEncoding::Xfcc);
             let note = match &der {
                 Ok(_) => "the header's one Cert; taken to be the connection's own (give --sha256 to check)".to_owned(),
                 Err(PeerError::Mismatch) => format!(
@@ -81,9 +81,9 @@ pub fn from_xfcc(value: &str, digest: Option<Fingerprint>, peer: &Peer) -> Resul
     })
 }
 
-/// Nothing binds the header of a trusted hop: it has to be beyond doubt for any certificate that is asked about.
-fn of_hop(header: &[u8], digest: Option<Fingerprint>) -> Presented {
-    let der = from_hop(header).and_then(|der| {
+/// Nothing binds the header of a trusted hop: it has to be beyond doubt, for any certificate that is asked about.
+fn of_hop(header: &[u8], encoding: HopEncoding, digest: Option<Fingerprint>) -> Presented {
+    let der = from_hop(header, encoding).and_then(|der| {
         let is_wanted = digest.is_none_or(|digest| Fingerprint::of(&der) == digest);
         if is_wanted { Ok(der) } else { Err(PeerError::Mismatch) }
     });
@@ -92,7 +92,7 @@ fn of_hop(header: &[u8], digest: Option<Fingerprint>) -> Presented {
         Err(PeerError::Mismatch) => {
             "the header of danger_trusted_hop has to show exactly one certificate, and no Hash but its SHA-256"
         }
-        Err(_) => "the header of danger_trusted_hop has no readable certificate",
+        Err(_) => "the header of danger_trusted_hop has no certificate in the declared encoding",
     };
     Presented { der, note: note.to_owned() }
 }

@@ -2,6 +2,7 @@
 
 use crate::times;
 use genesys_mtls_filter::{
+    policy::{Authority, CrlSource},
     regions,
     time::UnixSeconds,
     x509::{ca::CaCertificate, certificate::ClientCertificate},
@@ -113,12 +114,23 @@ fn client(der: &[u8]) -> (Use, &'static str, Option<String>, Option<&'static str
         Ok(leaf) => {
             let mut names = leaf.dns_names.iter().chain(&leaf.common_names);
             if let Some(region) = names.find_map(|name| regions::by_certificate_name(name)) {
-                return (Use::Client, "client certificate", None, Some(region.id));
+                return (Use::Client, "client certificate", lists(&leaf.crl_urls), Some(region.id));
             }
             let remark = "carries no Genesys Cloud region's name".to_owned();
             (Use::Nothing, "client certificate", Some(remark), None)
         }
     }
+}
+
+/// Where its issuer says that its CRLs are, and which of them the filter cannot fetch.
+fn lists(urls: &[String]) -> Option<String> {
+    let remark = |url: &str| match CrlSource::new("", Authority::Genesys, url, "") {
+        Some(_) => "",
+        None => " (no http:// URL, so the filter does not fetch it)",
+    };
+    let marked = urls.iter().map(|url| format!("{url}{}", remark(url)));
+    let urls: Vec<String> = marked.collect();
+    (!urls.is_empty()).then(|| format!("revocation lists: {}", urls.join(", ")))
 }
 
 /// A region whose whole id is in this text; the longest of several.

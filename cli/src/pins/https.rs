@@ -56,13 +56,13 @@ impl Https {
         Ok(Self { agent, last_error: RefCell::default() })
     }
 
-    /// Makes a call. Like Envoy, it reports a host that cannot be reached or verified as 503.
+    /// Makes a call. The status is 0 if the host could not be reached or verified.
     pub fn call(&self, call: &HttpCall) -> HttpResponse {
         self.last_error.replace(None);
         let answer = self.send(call).and_then(|mut response| read(&mut response, call.max_body));
         answer.unwrap_or_else(|error| {
             self.last_error.replace(Some(error));
-            HttpResponse { status: 503, body: Some(Vec::new()), retry_after: None }
+            HttpResponse { status: 0, body: None, retry_after: None }
         })
     }
 

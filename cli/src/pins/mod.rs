@@ -13,7 +13,7 @@ use crate::{
 use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     http::{Failure, FailureCode},
-    pins::{Client, Criteria, Fetch, FetchResult, Progress, Selection, Upstreams},
+    pins::{Client, Criteria, Fetch, FetchResult, Progress, Selection, Upstreams, credential},
     policy::{Credentials, NameRule, Source, names::RegionNames},
     regions,
     shared::Secret,
@@ -110,17 +110,17 @@ fn source(arguments: &Arguments) -> Result<Source, Usage> {
 }
 
 fn variable(name: &str, holds: &str) -> Result<String, Usage> {
-    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
-    let value = value.ok_or_else(|| {
+    let value = std::env::var(name).ok().map(|value| credential(&value).to_owned());
+    let value = value.filter(|value| !value.is_empty()).ok_or_else(|| {
         Usage::new(format!(
-            "environment variable {name} is not set: it has to hold the OAuth client's {holds}"
+            "environment variable {name} is not set or is empty: it has to hold the OAuth client's {holds}"
         ))
     })?;
     // No id and no secret has any; the login would only say that the client is unknown.
     if value.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\'' | '\u{feff}')) {
         return Err(Usage::new(format!(
-            "environment variable {name} holds a quote, a space, a line break or a byte order mark next to the OAuth client's \
-             {holds}: take it out where the variable comes from"
+            "environment variable {name} holds a quote, a space or a line break next to the OAuth client's {holds}: take it out where the \
+             variable comes from"
         )));
     }
     Ok(value)
@@ -128,8 +128,9 @@ fn variable(name: &str, holds: &str) -> Result<String, Usage> {
 
 /// Failures go to standard error (and to the JSON document): a pipe behind this sees no half answer.
 fn failed(source: &Source, failure: &Failure, https: &Https) -> Report {
-    let cause = https.last_error().map(|error| format!(" ({error})")).unwrap_or_default();
-    let detail = format!("{}{cause}", failure.detail);
+    let host = if failure.code.is_login() { &source.login_host } else { &source.api_host };
+    let unreached = |error| format!("{host} could not be reached from here: {error}");
+    let detail = https.last_error().map_or_else(|| failure.detail.clone(), unreached);
     anstream::eprintln!("error: {} of {}: {detail}", failure.code.code(), source.region);
     Report {
         text: String::new(),

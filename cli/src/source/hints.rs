@@ -65,6 +65,7 @@ fn home(field: &str) -> Option<&'static str> {
         "min_interval" | "hold" | "max_held" => "it belongs under `refresh.on_unknown_certificate`",
         "base" | "max" => "it belongs under `refresh.retry`",
         "source" | "filter_state_key" | "danger_trusted_hop" => "it belongs under `peer_certificate`",
+        "encoding" => "it belongs under `peer_certificate.danger_trusted_hop`",
         "sha256" | "dns_san" => "it belongs under `peer_certificate.danger_trusted_hop.peer`",
         "lists" | "discover" | "max_size" => "it belongs under `revocation`",
         _ => return None,

@@ -274,7 +274,7 @@ fn a_header_is_searched_for_the_connections_certificate() {
     assert_eq!(explain(&json_form, &[]).code, 0);
 
     // A trusted hop's header is bound to nothing: as in the filter, two certificates are one too many.
-    let hop = "peer_certificate: {danger_trusted_hop: {header: x-forwarded-client-cert, peer: {dns_san: edge.example}}}";
+    let hop = "peer_certificate: {danger_trusted_hop: {header: x-forwarded-client-cert, encoding: xfcc, peer: {dns_san: edge.example}}}";
     let policy = format!("{}\n{hop}\n", pem("policy.yaml"));
     for (header, code) in [(&forged, 1), (&json_form, 0)] {
         let arguments = ["explain", "-c", "-", "--xfcc", header, "--sha256", &digest, AT, "--json"];

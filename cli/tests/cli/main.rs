@@ -5,6 +5,7 @@ mod across;
 mod agree;
 mod anywhere;
 mod doctor;
+mod doubts;
 mod errors;
 mod fixtures;
 mod forms;

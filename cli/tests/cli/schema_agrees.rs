@@ -50,7 +50,7 @@ fn documents() -> [Value; 3] {
         "identity": {"header": "x-genesys"},
     });
     let hop = |peer: Value| {
-        let hop = json!({"header": "x-cert", "peer": peer});
+        let hop = json!({"header": "x-cert", "encoding": "base64_der", "peer": peer});
         json!({"regions": {"us-east-1": region}, "peer_certificate": {"danger_trusted_hop": hop}})
     };
     [all, hop(json!({"sha256": ["ab".repeat(32)]})), hop(json!({"dns_san": "edge.example.com"}))]

@@ -181,11 +181,21 @@ fn wrong_shape_is_reported_with_place_and_expectation() {
              `client_secret_env`",
         ),
         (
+            hop(json!({"header": "x", "peer": {"dns_san": "hop.example"}})),
+            "peer_certificate.danger_trusted_hop: missing field `encoding`: say how the proxy in front writes the certificate, \
+             such as `xfcc` for an Envoy",
+        ),
+        (
+            hop(json!({"header": "x", "encoding": "pem", "peer": {"dns_san": "hop.example"}})),
+            "peer_certificate.danger_trusted_hop.encoding: unknown value `pem`, expected one of `xfcc`, `url_pem`, `form_pem`, \
+             `base64_der`, `rfc9440`",
+        ),
+        (
             refresh(json!({"oauth": {"client_secret": "s3cret"}})),
             "refresh.oauth.client_secret: unknown field `client_secret`, expected `client_id_env` or `client_secret_env`",
         ),
         (
-            hop(json!({"header": "x"})),
+            hop(json!({"header": "x", "encoding": "xfcc"})),
             "peer_certificate.danger_trusted_hop: missing field `peer`: say how the proxy in front is recognised: by \
              `sha256` or `dns_san` of its client certificate",
         ),
@@ -287,6 +297,69 @@ fn names(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
+#[test]
+fn identity_header_has_no_other_meaning() {
+    for header in [
+        "host",
+        "Upgrade",
+        "expect",
+        "content-type",
+        "content-length",
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "proxy-authorization",
+        "proxy-connection",
+        "transfer-encoding",
+        "accept",
+        "accept-encoding",
+        "if-match",
+        "range",
+        "cookie",
+        "authorization",
+        "x-envoy-retry-on",
+        "x-forwarded-for",
+        "x-forwarded-client-cert",
+        "x-request-id",
+        "via",
+        "grpc-timeout",
+        "sec-fetch-mode",
+    ] {
+        let expected = format!(
+            "identity.header: `{}` already has a meaning: choose another header",
+            header.to_lowercase()
+        );
+        assert_wrong(&with(json!({"identity": {"header": header}})), &[&expected]);
+    }
+    for header in ["x-genesys-cloud-client", "x-caller", "client", "tea", "hostess", "trail", "x-upgrade"] {
+        assert!(load(&with(json!({"identity": {"header": header}}))).is_ok(), "{header}");
+    }
+    let hop = json!({"header": "x-cert", "encoding": "url_pem", "peer": {"dns_san": "hop.example"}});
+    let peer = json!({"danger_trusted_hop": hop});
+    assert_wrong(
+        &with(json!({"identity": {"header": "X-Cert"}, "peer_certificate": peer})),
+        &["identity.header: `x-cert` already has a meaning: choose another header"],
+    );
+}
+
+#[test]
+fn client_id_and_secret_have_a_variable_each() {
+    let message =
+        "names the variable that is to hold the client id, which is public: give the secret its own";
+    for oauth in [
+        json!({"client_id_env": "A", "client_secret_env": "A"}),
+        json!({"client_secret_env": "GENESYS_CLIENT_ID"}),
+    ] {
+        assert_wrong(
+            &refresh(json!({"oauth": oauth})),
+            &[&format!("refresh.oauth.client_secret_env: {message}")],
+        );
+    }
+    let region = json!({"digicert": {"pins": ["api"]}, "refresh": {"oauth": {"client_id_env": "GENESYS_CLIENT_SECRET"}}});
+    assert_wrong(&us(region), &[&format!("regions.us-east-1.refresh.oauth.client_secret_env: {message}")]);
+}
+
 /// The document as JSON text in which one name stands twice, the first time with this value.
 fn twice(document: &Value, pointer: &str, first: &Value) -> String {
     let (parent, name) = pointer.rsplit_once('/').expect("a pointer");
@@ -304,7 +377,7 @@ fn duplicate_name_in_json_is_rejected_anywhere() {
         &everything(),
         &json!({"revocation": {"mode": "off", "lists": lists, "discover": {"crl.example": "crl"}}}),
     );
-    let hop = json!({"header": "x-cert", "peer": {"dns_san": "hop.example"}});
+    let hop = json!({"header": "x-cert", "encoding": "url_pem", "peer": {"dns_san": "hop.example"}});
     let peer = json!({"peer_certificate": {"danger_trusted_hop": hop}});
     for document in [list, merged(&us_only(&genesys()), &peer)] {
         crate::config::load(document.to_string().as_bytes()).expect("once it is fine");
@@ -351,7 +424,7 @@ fn errors_are_all_reported_at_once() {
         "regions": {"us-east-1": {"genesys": {"ca_certificates": ""}}, "us-esat-1": genesys()},
         "refresh": {"interval": "0s"},
         "identity": {"header": "host"},
-        "peer_certificate": {"danger_trusted_hop": {"header": "te", "peer": {}}},
+        "peer_certificate": {"danger_trusted_hop": {"header": "te", "encoding": "xfcc", "peer": {}}},
     });
     let paths: Vec<String> = load(&document).unwrap_err().into_iter().map(|error| error.path).collect();
     let expected = [

@@ -282,32 +282,43 @@ fn a_trusted_hop_is_configured_completely_or_not_at_all() {
     );
     let digest = "0".repeat(64);
     for (document, expected) in [
-        (hop(json!({"header": "x-cert", "peer": {}})), either.clone()),
-        (hop(json!({"header": "x-cert", "peer": {"sha256": []}})), either.clone()),
+        (hop(json!({"header": "x-cert", "encoding": "xfcc", "peer": {}})), either.clone()),
+        (hop(json!({"header": "x-cert", "encoding": "xfcc", "peer": {"sha256": []}})), either.clone()),
         (
-            hop(json!({"header": "x-cert", "peer": {"sha256": [digest], "dns_san": "edge.example.com"}})),
+            hop(
+                json!({"header": "x-cert", "encoding": "xfcc", "peer": {"sha256": [digest], "dns_san": "edge.example.com"}}),
+            ),
             either.clone(),
         ),
-        (hop(json!({"header": "x-cert", "peer": {"dns_san": "*.example.com"}})), either.clone()),
-        (hop(json!({"header": "x-cert", "peer": {"dns_san": "edge"}})), either),
         (
-            hop(json!({"header": "x-cert", "peer": {"sha256": ["abc"]}})),
+            hop(json!({"header": "x-cert", "encoding": "xfcc", "peer": {"dns_san": "*.example.com"}})),
+            either.clone(),
+        ),
+        (hop(json!({"header": "x-cert", "encoding": "xfcc", "peer": {"dns_san": "edge"}})), either),
+        (
+            hop(json!({"header": "x-cert", "encoding": "xfcc", "peer": {"sha256": ["abc"]}})),
             format!(
                 "{path}.peer.sha256[0]: `abc`: expected 64 hexadecimal digits, as `openssl x509 -fingerprint -sha256` \
                  prints them (colons are fine)"
             ),
         ),
         (
-            hop(json!({"header": "host", "peer": peer})),
+            hop(json!({"header": "host", "encoding": "xfcc", "peer": peer})),
             format!("{path}.header: `host` already has a meaning: choose another header"),
         ),
         (
-            hop(json!({"header": "", "peer": peer})),
+            hop(json!({"header": "client-cert-chain", "encoding": "rfc9440", "peer": peer})),
+            format!(
+                "{path}.header: holds the CAs that a client sent, which it chooses: name the header with its own certificate"
+            ),
+        ),
+        (
+            hop(json!({"header": "", "encoding": "xfcc", "peer": peer})),
             format!("{path}.header: `` is not a header name: use letters, digits and - only"),
         ),
         (
             with(json!({"peer_certificate": {
-                "source": "xfcc", "danger_trusted_hop": {"header": "x-cert", "peer": peer},
+                "source": "xfcc", "danger_trusted_hop": {"header": "x-cert", "encoding": "xfcc", "peer": peer},
             }})),
             format!(
                 "{path}: excludes `source` and `filter_state_key`, since the certificate is read from its header: remove them"
@@ -315,7 +326,7 @@ fn a_trusted_hop_is_configured_completely_or_not_at_all() {
         ),
         (
             with(json!({"peer_certificate": {
-                "filter_state_key": "k", "danger_trusted_hop": {"header": "x-cert", "peer": peer},
+                "filter_state_key": "k", "danger_trusted_hop": {"header": "x-cert", "encoding": "xfcc", "peer": peer},
             }})),
             format!(
                 "{path}: excludes `source` and `filter_state_key`, since the certificate is read from its header: remove them"

@@ -213,6 +213,57 @@ fn crl_fetched_by_one_worker_is_used_by_all() {
 }
 
 #[test]
+fn crl_that_covers_no_known_certificate_is_told_and_gauged() {
+    let elsewhere = "http://other.example/us.crl";
+    let served = |point: Option<&str>| {
+        let crl = cast().us_ca.crl().number(1).valid(date(NOW - 3600), date(NOW + DAY));
+        response(200, &point.into_iter().fold(crl, |crl, url| crl.distribution_point(url, None)).der())
+    };
+    let names = leaf(&cast().us_ca).name(US).crl("http://OTHER.example:80/us.crl").issue();
+    for (point, client, told, before, after) in [
+        (None, None, 0, 1, 1),
+        (Some("HTTP://Crl.Example:80/us.crl"), None, 0, 1, 1),
+        (Some(elsewhere), None, 1, 0, 0),
+        (Some(elsewhere), Some(us_leaf(&cast().us_ca)), 1, 0, 0),
+        // The URL in use is a mirror.
+        (Some(elsewhere), Some(names), 1, 0, 1),
+    ] {
+        let mut proxy = Proxy::new(&listed("hard", "genesys"), 1);
+        let log = lines(&proxy.tick(0, &|_| served(point)));
+        let lines = log.iter().filter(|line| line.contains("covers no certificate known here"));
+        assert_eq!(lines.count(), told, "{point:?}: {log:?}");
+        let mut gauge = || {
+            proxy.pass(SECOND);
+            gauged(&proxy.tick(0, &|call| panic!("{call:?}")), "crl_covers.")
+        };
+        assert_eq!(gauge(), Some(before), "{point:?}");
+        if let Some(client) = client {
+            proxy.request(0, 1, &Shown(Some(client)));
+        }
+        proxy.pass(SECOND);
+        assert_eq!(
+            gauged(&proxy.tick(0, &|call| panic!("{call:?}")), "crl_covers."),
+            Some(after),
+            "{point:?}"
+        );
+    }
+}
+
+#[test]
+fn denial_names_the_urls_of_the_certificate_and_their_fate() {
+    let client =
+        leaf(&cast().us_ca).name(US).crl("https://crl.example/us.crl").crl("http://b.example/1").issue();
+    let mut proxy = Proxy::new(&listed("hard", "genesys"), 1);
+    proxy.tick(0, &|_| response(404, b""));
+    assert_eq!(said(&proxy.request(0, 1, &Shown(Some(client)))), "revocation_unknown");
+    let log = proxy.log();
+    let line = log.iter().find(|line| line.contains("denied policy=")).expect("a line");
+    for part in ["https://crl.example/us.crl (no http:// URL", "http://b.example/1 (not fetched: add it to"] {
+        assert!(line.contains(part), "{line}");
+    }
+}
+
+#[test]
 fn crl_call_that_failed_is_counted_and_asks_again_later() {
     let mut proxy = Proxy::new(&listed("soft", "genesys"), 1);
     let calls = proxy.calls(0);

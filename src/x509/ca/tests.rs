@@ -71,7 +71,7 @@ fn ca_is_fit_if_it_may_sign_and_its_key_is_supported() {
         ("expired, which is asked when deciding", new().valid(date(0), date(DAY)), None),
         ("CA:FALSE", new().not_a_ca(), not_a_ca),
         ("no basic constraints", new().no_basic_constraints(), not_a_ca),
-        ("no key usage", new().key_usages(&[]), no_sign),
+        ("no key usage", new().key_usages(&[]), Some("has no keyUsage")),
         ("no keyCertSign", new().key_usages(&[CrlSign, DigitalSignature]), no_sign),
         ("RSA-1024", new().bogus_rsa_key(1024), key),
         ("RSA-2040", new().bogus_rsa_key(2040), key),
@@ -88,6 +88,27 @@ fn ca_is_fit_if_it_may_sign_and_its_key_is_supported() {
             _ => panic!("{what}: {error:?}, expected {refused:?}"),
         }
     }
+}
+
+#[test]
+fn ca_that_may_not_issue_client_certificates_is_in_doubt() {
+    use testbed_pki::Eku;
+    let doubt = |ca: &Ca| CaCertificate::parse(&ca.der).unwrap().doubt.unwrap_or_default();
+    for (ekus, expected) in [
+        (&[][..], ""),
+        (&[Eku::ClientAuth], ""),
+        (&[Eku::ServerAuth, Eku::Any], ""),
+        (&[Eku::ServerAuth], "extendedKeyUsage lacks clientAuth"),
+    ] {
+        let doubt = doubt(&ca("unit-doubt").ekus(ekus).self_signed());
+        assert!(doubt.contains(expected) && doubt.is_empty() == expected.is_empty(), "{ekus:?}: {doubt}");
+    }
+    let mut parts = der::children(&der::children(&ca("unit-doubt").self_signed().der)[0]);
+    let extension = [&[6, 3, 0x2a, 3, 4][..], &[1, 1, 0xff], &[4, 2, 5, 0]];
+    extended(&mut parts, &der::sequence(&extension));
+    let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+    let signed = cast().us_ca.sign_tbs(&der::sequence(&parts));
+    assert!(CaCertificate::parse(&signed).unwrap().doubt.unwrap().contains("critical extension"));
 }
 
 #[test]

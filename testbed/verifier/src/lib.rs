@@ -1,7 +1,8 @@
 //! Signatures verified by aws-lc-rs, through webpki's own algorithms.
 
+use aws_lc_rs::signature;
 use genesys_mtls_filter::x509::signature::{Hash, SignatureVerifier, VerifierUnavailable};
-use rustls_pki_types::SignatureVerificationAlgorithm;
+use rustls_pki_types::{SignatureVerificationAlgorithm, alg_id};
 use webpki::aws_lc_rs::{
     ECDSA_P256_SHA256, ECDSA_P256_SHA384, ECDSA_P256_SHA512, ECDSA_P384_SHA256, ECDSA_P384_SHA384,
     ECDSA_P384_SHA512, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
@@ -28,6 +29,19 @@ impl SignatureVerifier for AwsLcVerifier {
         let mut of_kind = algorithms.iter().filter(|one| one.public_key_alg_id().as_ref() == kind);
         Ok(of_kind.any(|one| one.verify_signature(key, message, signature).is_ok()))
     }
+}
+
+/// Whether a key on a curve is a point of it. `algorithm` is the content of its `AlgorithmIdentifier`; keys of other kinds are
+/// not looked at.
+pub fn is_point_of_its_curve(algorithm: &[u8], key: &[u8]) -> bool {
+    let curve = if algorithm == alg_id::ECDSA_P256.as_ref() {
+        &signature::ECDSA_P256_SHA256_ASN1
+    } else if algorithm == alg_id::ECDSA_P384.as_ref() {
+        &signature::ECDSA_P384_SHA384_ASN1
+    } else {
+        return true;
+    };
+    signature::ParsedPublicKey::new(curve, key).is_ok()
 }
 
 /// A `SubjectPublicKeyInfo`: the content of its `AlgorithmIdentifier`, and its key.

@@ -162,7 +162,7 @@ fn code(unfit: &CaError) -> &'static str {
     match unfit {
         CaError::Malformed(_) => "malformed",
         CaError::NotACa(_) => "not a CA",
-        CaError::NoCertSign(_) => "no keyCertSign",
+        CaError::NoCertSign(_) | CaError::NoKeyUsage(_) => "no keyCertSign",
         CaError::Key(_) => "key",
         CaError::DirectoryNames(_) => "directory names",
     }

@@ -111,7 +111,7 @@ async fn a_missing_secret_is_said_and_counted_once_per_proxy() {
     let policy = with(
         world.policy(),
         "/refresh/oauth",
-        json!({"client_id_env": "ABSENT", "client_secret_env": "ABSENT"}),
+        json!({"client_id_env": "ABSENT", "client_secret_env": "ABSENT_TOO"}),
     );
     let run = start(world, "envoy/envoy.yaml", &policy, 4).await;
     run.envoy.wait_for_log("reason=no_credentials", PATIENCE).await.expect("a line");

@@ -34,6 +34,7 @@ pub const METRICS: &[Metric] = &[
     gauge("crl_age_seconds.<list>.<authority>.<region>", &["list", "authority", "region"]),
     gauge("crl_seconds_to_next_update.<list>.<authority>.<region>", &["list", "authority", "region"]),
     gauge("crl_entries.<list>.<authority>.<region>", &["list", "authority", "region"]),
+    gauge("crl_covers.<list>.<authority>.<region>", &["list", "authority", "region"]),
     gauge("vm_memory_peak_bytes.<role>", &["role"]),
 ];
 

@@ -4,7 +4,8 @@ use crate::setup::{PATIENCE, assert_refused, world};
 use serde_json::{Value, json};
 use testbed::{
     World, config,
-    shipped::{bootstrap, directory, part},
+    shipped::{BOOTSTRAPS, PARTS, bootstrap, directory, part},
+    volume::Volume,
 };
 
 fn replace(world: &World, file: &str, content: &Value) {
@@ -64,6 +65,103 @@ async fn files_that_envoy_watches_serve_and_change_without_a_restart() {
         assert!(tokio::time::Instant::now() < deadline, "the certificate is not renewed");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_of_kubernetes_changes_policy_and_certificate_without_a_restart() {
+    const FILES: [&str; 8] = [
+        "lds.yaml",
+        "cds.yaml",
+        "genesys_mtls.yaml",
+        "server-certificate.yaml",
+        "client-cas.yaml",
+        "server.crt",
+        "server.key",
+        "client-ca.crt",
+    ];
+    let world = world().await;
+    let bootstrap = bootstrap(&world, "xds/bootstrap.yaml");
+    let (outside, inside) = (world.dir().to_str().expect("UTF-8").to_owned(), world.path("volume"));
+    let inside_text = inside.to_str().expect("UTF-8");
+    let moved = |text: String| {
+        let directory = ["", "/"].map(|end| format!("\"{outside}{end}\""));
+        let text = directory.iter().fold(text, |text, dir| text.replace(dir, &format!("\"{inside_text}\"")));
+        FILES.iter().fold(text, |text, file| {
+            text.replace(&format!("{outside}/{file}"), &format!("{inside_text}/{file}"))
+        })
+    };
+    let read = |file: &str| moved(std::fs::read_to_string(world.path(file)).expect("a file"));
+    let mut files = FILES.map(|file| (file, read(file)));
+    let mut volume = Volume::new(&inside, &files).expect("a volume");
+    let bootstrap = config::parse_yaml(&moved(bootstrap.to_string())).expect("JSON");
+    let envoy = world.envoy(bootstrap).start().await.expect("Envoy starts");
+    let addr = envoy.listener_addr("ingress");
+    let pki = &world.pki;
+    let get = async |leaf, name: &str| {
+        let client = world.client(addr).verify_name(name).identity(leaf).build();
+        client.get("/").await.map(|response| response.status).ok()
+    };
+    let ok = "wasmcustom.genesys_mtls.default.refreshes.ok.us-east-1";
+    envoy.wait_for_stat(ok, |n| n >= 1, PATIENCE).await.expect("a refresh succeeds");
+    assert_eq!(get(&pki.us.digicert, "service.example").await, Some(200));
+
+    let server = pki.server(&["renewed.example"]);
+    for (file, content) in &mut files {
+        match *file {
+            "genesys_mtls.yaml" => {
+                let mut filter = config::parse_yaml(content).expect("YAML");
+                config::each_plugin(&mut filter, |plugin| {
+                    let regions = json!({"eu-central-1": {"digicert": {"pins": [pki.eu.digicert.pin()]}}});
+                    plugin["configuration"]["value"]["regions"] = regions;
+                });
+                *content = filter.to_string();
+            }
+            "server.crt" => content.clone_from(&server.chain_pem),
+            "server.key" => content.clone_from(&server.key_pem),
+            _ => {}
+        }
+    }
+    volume.publish(&files).expect("a new version");
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    while get(&pki.eu.digicert, "renewed.example").await != Some(200) {
+        assert!(tokio::time::Instant::now() < deadline, "the volume is not watched");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(get(&pki.us.digicert, "renewed.example").await, Some(403));
+}
+
+/// Envoy notices no change of a file that is a link, as the files of a ConfigMap are, unless it watches their directory; nor does it
+/// try IPv4 where a host has an IPv6 address that cannot be reached, unless it prefers that.
+#[test]
+fn every_file_source_watches_its_directory_and_every_cluster_prefers_ipv4() {
+    let (mut sources, mut clusters) = (0, 0);
+    let recipe = crate::recipes::snippets("The token from Envoy");
+    let files = BOOTSTRAPS.iter().chain(&PARTS).map(|file| config::load_yaml(&directory().join(file)));
+    for mut file in files.chain(recipe) {
+        let is_shipped = file.is_object();
+        config::walk(&mut file, &mut |map| {
+            if let Some(source) = map.get("path_config_source") {
+                let directory =
+                    source["path"].as_str().and_then(|path| path.rsplit_once('/')).expect("a path").0;
+                assert_eq!(source["watched_directory"]["path"], directory, "{source}");
+                sources += 1;
+            }
+            let secret = ["tls_certificate", "validation_context"].map(|kind| map.get(kind));
+            if map.get("@type").is_some_and(|kind| kind.as_str().unwrap_or_default().ends_with(".Secret")) {
+                for secret in secret.into_iter().flatten() {
+                    assert_eq!(secret["watched_directory"]["path"], "/etc/envoy/certs", "{secret}");
+                    sources += 1;
+                }
+            }
+            if is_shipped
+                && map.get("type").is_some_and(|kind| kind.as_str().is_some_and(|k| k.ends_with("_DNS")))
+            {
+                assert_eq!(map["dns_lookup_family"], "V4_PREFERRED", "{}", map["name"]);
+                clusters += 1;
+            }
+        });
+    }
+    assert_eq!((sources, clusters), (8, 24));
 }
 
 #[test]
