@@ -11,3 +11,4 @@ pub use file::File;
 pub use find::{Found, find, recognise};
 pub use node::{Mark, Node};
 pub use policy::{Problem, load, select};
+pub use yaml::parse as parse_yaml;

@@ -341,3 +341,22 @@ pub fn another_environment(bootstrap: &mut Value) {
     let wasm = at(other, "/http_filters/0/typed_config/config/vm_config");
     wasm["environment_variables"]["key_values"] = json!({"OTHER": "x"});
 }
+
+/// A script that does nothing.
+pub fn lua() -> Value {
+    lua_code("function envoy_on_request(h) end")
+}
+
+pub fn lua_code(code: &str) -> Value {
+    let kind = "envoy.extensions.filters.http.lua.v3.Lua";
+    let code = json!({"inline_string": code});
+    json!({"name": "my.lua", "typed_config": typed(kind, json!({"default_source_code": code}))})
+}
+
+/// An HTTP filter that writes filter state.
+pub fn writer(key: &str) -> Value {
+    let format = json!({"text_format_source": {"inline_string": "allow;us-east-1;digicert"}});
+    let value = json!({"object_key": key, "factory_key": "envoy.string", "format_string": format});
+    let kind = "envoy.extensions.filters.http.set_filter_state.v3.Config";
+    json!({"name": "my.writer", "typed_config": typed(kind, json!({"on_request_headers": [value]}))})
+}

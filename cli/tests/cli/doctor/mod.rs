@@ -3,6 +3,7 @@
 
 mod changes;
 mod elsewhere;
+mod holes;
 mod shipped;
 mod table;
 
@@ -36,8 +37,11 @@ async fn start(
     let module = world.write("empty.wasm", EMPTY_MODULE).expect("a file");
     config::set_module(&mut bootstrap, &module);
     set_others(&mut bootstrap);
+    let shipped = bootstrap["admin"].clone();
     change(&mut bootstrap, world);
-    world.envoy(bootstrap).start().await
+    let keeps_admin = bootstrap["admin"] != shipped;
+    let envoy = world.envoy(bootstrap);
+    if keeps_admin { envoy.keep_admin().start().await } else { envoy.start().await }
 }
 
 /// The others' service, where the file has one: anywhere but where ours is.
@@ -84,8 +88,8 @@ async fn a_running_envoy_is_examined_by_its_admin_url() {
 fn what_is_no_dump_of_ours_cannot_be_examined() {
     let listener = json!({"configs": [{"@type": "x.ListenersConfigDump", "static_listeners": [{"listener": {"name": "l"}}]}]});
     for (input, expected) in [
-        ("nonsense".to_owned(), "is not JSON"),
-        ("{}".to_owned(), "no config dump"),
+        ("nonsense: [".to_owned(), "is neither JSON"),
+        ("{}".to_owned(), "no Envoy configuration"),
         (listener.to_string(), "none of 0 HTTP filter chain(s) has this filter"),
     ] {
         let outcome = run_with(&["doctor", "--config-dump", "-"], &input, &[]);

@@ -1,0 +1,161 @@
+//! Where a configuration comes from, and in which of many forms: all become a [`Dump`].
+
+use super::dump::{Dump, list, normalise, text};
+use crate::{
+    output::{self, Usage},
+    source,
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+/// What a running Envoy says besides its configuration.
+#[derive(Debug, Default)]
+pub struct Live {
+    pub stats: BTreeMap<String, u64>,
+    /// How many addresses a cluster has.
+    pub hosts: BTreeMap<String, usize>,
+}
+
+/// A proxy's configuration, with its name where there are several.
+pub struct Proxy {
+    pub name: String,
+    pub dump: Dump,
+    pub live: Option<Live>,
+}
+
+/// Reads files, directories, URLs and standard input. What is not a dump of its own is one configuration together.
+pub fn read(sources: &[String]) -> Result<Vec<Proxy>, Usage> {
+    let (mut proxies, mut files) = (Vec::new(), Dump { is_static: true, ..Dump::default() });
+    let mut is_used = false;
+    for source in sources {
+        for (name, text) in texts(source)? {
+            for mut document in documents(&name, &text)? {
+                normalise(&mut document);
+                let before = proxies.len();
+                dumps(&document, "", 0, &mut proxies);
+                if proxies.len() == before {
+                    is_used |= add(&document, &mut files).map_err(|why| Usage::new(format!("{name}: {why}")))?;
+                }
+            }
+        }
+    }
+    if is_used {
+        proxies.push(Proxy { name: String::new(), dump: files, live: None });
+    }
+    if proxies.is_empty() {
+        let sources = sources.join(", ");
+        return Err(Usage::new(format!(
+            "{sources}: no Envoy configuration: neither `configs` (a config dump) nor static_resources, resources or listeners"
+        )));
+    }
+    Ok(proxies)
+}
+
+/// Reads a running Envoy by its admin interface.
+pub fn read_admin(url: &str) -> Result<Vec<Proxy>, Usage> {
+    let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let base = url.trim_end_matches('/').trim_end_matches("/config_dump");
+    let mut proxies = read(&[format!("{base}/config_dump?include_eds")])?;
+    let stats = fetch(&format!("{base}/stats"))?;
+    let number = |line: &str| line.rsplit_once(": ").and_then(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)));
+    let clusters: Value = serde_json::from_str(&fetch(&format!("{base}/clusters?format=json"))?)
+        .map_err(|error| Usage::new(format!("{base}/clusters is not JSON: {error}")))?;
+    let mut live = Live { stats: stats.lines().filter_map(number).collect(), hosts: BTreeMap::new() };
+    for cluster in list(&clusters, "/cluster_statuses") {
+        let hosts = list(cluster, "/host_statuses");
+        let endpoints: Vec<Value> = hosts.iter().map(|host| json!({"endpoint": {"address": host["address"]}})).collect();
+        let name = text(cluster, "/name").to_owned();
+        live.hosts.insert(name.clone(), endpoints.len());
+        if let Some(proxy) = proxies.first_mut() {
+            let assignment = json!({"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]});
+            proxy.dump.endpoints.entry(name).or_default().push(assignment);
+        }
+    }
+    if let Some(proxy) = proxies.first_mut() {
+        proxy.live = Some(live);
+    }
+    Ok(proxies)
+}
+
+/// The texts of a source, with their names.
+fn texts(source: &str) -> Result<Vec<(String, String)>, Usage> {
+    if source.starts_with("http://") {
+        return Ok(vec![(source.to_owned(), fetch(source)?)]);
+    }
+    let path = Path::new(source);
+    if !path.is_dir() {
+        let text = output::read_text(source).map_err(|Usage(why)| {
+            let is_address = source != "-" && !path.exists() && source.contains(':');
+            Usage(if is_address { format!("{why}; a running Envoy is read by --admin {source}") } else { why })
+        })?;
+        return Ok(vec![(source.to_owned(), text)]);
+    }
+    let entries = std::fs::read_dir(path).map_err(|error| Usage::new(format!("cannot read {source}: {error}")))?;
+    let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)));
+    files.sort();
+    let read = |file: &std::path::PathBuf| {
+        let name = file.to_string_lossy().into_owned();
+        output::read_text(&name).map(|text| (name, text))
+    };
+    files.iter().map(read).collect()
+}
+
+/// Envoy's admin interface speaks plain HTTP, on this machine.
+fn fetch(url: &str) -> Result<String, Usage> {
+    let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(30))).build();
+    let answer = ureq::Agent::new_with_config(config)
+        .get(url)
+        .call()
+        .and_then(|mut response| response.body_mut().with_config().limit(512 * 1024 * 1024).read_to_string());
+    answer.map_err(|error| Usage::new(format!("{url}: {error}")))
+}
+
+/// JSON, or the documents of a YAML file.
+fn documents(name: &str, text: &str) -> Result<Vec<Value>, Usage> {
+    let text = text.trim_start_matches('\u{feff}');
+    let error = match serde_json::from_str(text) {
+        Ok(document) => return Ok(vec![document]),
+        Err(error) => error,
+    };
+    if text.trim_start().starts_with(['{', '[']) && serde_json::from_str::<Value>(text).is_err_and(|error| error.is_eof()) {
+        return Err(Usage::new(format!("{name} ends too early: {error}")));
+    }
+    let nodes = source::parse_yaml(text).map_err(|yaml| {
+        Usage::new(format!("{name} is neither JSON ({error}) nor YAML (line {}: {})", yaml.mark.line, yaml.message))
+    })?;
+    Ok(nodes.iter().map(source::Node::to_value).collect())
+}
+
+/// Finds config dumps: at the top, or by namespace and pod (`egctl config`).
+fn dumps(document: &Value, name: &str, depth: usize, proxies: &mut Vec<Proxy>) {
+    let Some(fields) = document.as_object() else { return };
+    if let Some(sections) = document.get("configs").and_then(Value::as_array) {
+        let mut dump = Dump::default();
+        sections.iter().for_each(|section| dump.add_section(section));
+        proxies.push(Proxy { name: name.to_owned(), dump, live: None });
+    } else if depth < 3 {
+        for (key, inner) in fields {
+            dumps(inner, format!("{name}/{key}").trim_start_matches('/'), depth + 1, proxies);
+        }
+    }
+}
+
+/// Adds a document of a file; says whether it holds a part of a configuration.
+fn add(document: &Value, dump: &mut Dump) -> Result<bool, String> {
+    if let Some(items) = document.as_array() {
+        return items.iter().try_fold(false, |used, item| Ok(add(item, dump)? || used));
+    }
+    if document.get("kind").is_some() && document.get("apiVersion").is_some() {
+        return Err("this is a Kubernetes manifest: `check` reads those; give doctor what Envoy made of it".to_owned());
+    }
+    if ["static_resources", "dynamic_resources"].iter().any(|field| document.get(field).is_some()) {
+        dump.add_bootstrap(document);
+        return Ok(true);
+    }
+    if document.get("resources").is_some() {
+        let added = list(document, "/resources").iter().filter(|resource| dump.add_resource(resource));
+        return Ok(added.count() > 0);
+    }
+    Ok(dump.add_resource(document))
+}
