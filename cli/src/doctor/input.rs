@@ -1,6 +1,6 @@
 //! Where a configuration comes from, and in which of many forms: all become a [`Dump`].
 
-use super::dump::{Dump, list, normalise, text};
+use super::dump::{Dump, list, normalise, text, type_of};
 use crate::{
     output::{self, Usage},
     source,
@@ -127,10 +127,12 @@ fn documents(name: &str, text: &str) -> Result<Vec<Value>, Usage> {
     Ok(nodes.iter().map(source::Node::to_value).collect())
 }
 
-/// Finds config dumps: at the top, or by namespace and pod (`egctl config`).
+/// Finds config dumps, or one of their sections: at the top, or by namespace and pod (`egctl config`).
 fn dumps(document: &Value, name: &str, depth: usize, proxies: &mut Vec<Proxy>) {
     let Some(fields) = document.as_object() else { return };
-    if let Some(sections) = document.get("configs").and_then(Value::as_array) {
+    let one = type_of(document).ends_with("ConfigDump").then(|| std::slice::from_ref(document));
+    let sections = document.get("configs").and_then(Value::as_array).map(Vec::as_slice);
+    if let Some(sections) = sections.or(one) {
         let mut dump = Dump::default();
         sections.iter().for_each(|section| dump.add_section(section));
         proxies.push(Proxy { name: name.to_owned(), dump, live: None });

@@ -93,8 +93,7 @@ pub fn check(model: &Model, dump: &Dump, judge: &Judge) -> Vec<Finding> {
             }
         }
     }
-    let guards: HashMap<*const Chain, Whole> =
-        model.chains.iter().map(|chain| (std::ptr::from_ref(chain), Whole::of(chain, &keys, judge))).collect();
+    let guards = Whole::of_all(&ways, &keys, judge);
     let (admin, mut missing) = (admin_socket(dump), BTreeSet::new());
     for way in &ways {
         let own = route_findings(way, &guards);
@@ -148,19 +147,19 @@ struct Whole {
 }
 
 impl Whole {
-    fn of(chain: &Chain, keys: &BTreeSet<String>, judge: &Judge) -> Self {
-        let mut whole = Self::default();
-        if chain.plugins.is_empty() {
-            return whole;
-        }
-        whole.keys = keys.iter().filter(|key| rbac::guards(&chain.filters, key, judge)).cloned().collect();
-        for route in routes::all(chain).filter(Route::forwards) {
-            let is_demanded = |key: &&String| route.stand(key, judge) <= Stand::Watched;
-            whole.guarded.extend(keys.iter().filter(is_demanded).cloned());
+    fn of_all<'d>(ways: &[Way<'d>], keys: &BTreeSet<String>, judge: &Judge) -> HashMap<*const Chain<'d>, Self> {
+        let mut all = HashMap::new();
+        for way in ways {
+            let (Some(chain), Some(route)) = (way.chain, &way.route) else { continue };
+            let whole: &mut Self = all.entry(std::ptr::from_ref(chain)).or_insert_with(|| Self {
+                keys: keys.iter().filter(|key| rbac::guards(&chain.filters, key, judge)).cloned().collect(),
+                ..Self::default()
+            });
+            whole.guarded.extend(way.demands.iter().cloned());
             let runs = |plugin: &&Plugin| chain.filters.get(plugin.position).is_some_and(|filter| route.runs(filter));
             whole.running.extend(chain.plugins.iter().filter(runs).map(|plugin| plugin.position));
         }
-        whole
+        all
     }
 }
 
@@ -169,29 +168,32 @@ fn all<'d>(model: &'d Model<'d>, keys: &BTreeSet<String>, judge: &Judge) -> Vec<
     for chain in &model.chains {
         for route in routes::all(chain).filter(Route::forwards) {
             let stands: Vec<(&String, Stand)> = keys.iter().map(|key| (key, route.stand(key, judge))).collect();
-            if stands.iter().any(|(_, stand)| *stand == Stand::Closed) {
-                continue;
+            if stands.iter().all(|(_, stand)| *stand != Stand::Closed) {
+                ways.push((chain, route, stands));
             }
-            let demands = stands.into_iter().filter(|(_, stand)| *stand <= Stand::Watched).map(|(key, _)| key.clone());
-            ways.push(Way {
-                chain: Some(chain),
-                tunnel: None,
-                demands: demands.collect(),
-                answering: route.answering(),
-                copies: route.mirrors().collect(),
-                route: Some(route),
-            });
         }
     }
-    ways.extend(model.tunnels.iter().map(|tunnel| Way {
+    // A guard that counts is one as long as no other refuses.
+    let refused: BTreeSet<&String> =
+        ways.iter().flat_map(|(.., stands)| stands).filter(|(_, stand)| *stand == Stand::Guarded).map(|(key, _)| *key).collect();
+    let least = |key: &String| if refused.contains(key) { Stand::Guarded } else { Stand::Watched };
+    let of_route = |(chain, route, stands): (&'d Chain<'d>, Route<'d>, Vec<(&String, Stand)>)| Way {
+        chain: Some(chain),
+        tunnel: None,
+        demands: stands.into_iter().filter(|(key, stand)| *stand <= least(key)).map(|(key, _)| key.clone()).collect(),
+        answering: route.answering(),
+        copies: route.mirrors().collect(),
+        route: Some(route),
+    };
+    let of_tunnel = |tunnel: &'d Tunnel<'d>| Way {
         chain: None,
         tunnel: Some(tunnel),
         route: None,
         demands: BTreeSet::new(),
         answering: tunnel.clusters.iter().copied().map(Destination::Cluster).collect(),
         copies: Vec::new(),
-    }));
-    ways
+    };
+    ways.into_iter().map(of_route).chain(model.tunnels.iter().map(of_tunnel)).collect()
 }
 
 /// Where listeners of this Envoy lead, by what a cluster calls them as an endpoint.

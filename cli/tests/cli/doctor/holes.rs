@@ -6,7 +6,7 @@ mod cases;
 use super::{dump, examine, start, world};
 use cases::{CASES, Case};
 use ureq::http::Request;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use testbed::{Client, Envoy, World, client::ClientBuilder};
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -14,7 +14,7 @@ use tokio::{sync::Semaphore, task::JoinSet};
 const AT_ONCE: usize = 3;
 
 /// A stranger comes by the way that the case opens.
-async fn reaches_the_service(case: &Case, envoy: &Envoy, world: &World, path: &str) -> Result<bool, String> {
+async fn reaches_the_service(case: &Case, envoy: &Envoy, world: &World, path: &str) -> Result<(), String> {
     let addr = envoy.listener_addr(case.listener);
     let client: ClientBuilder = if case.tls { world.client(addr) } else { Client::plain(addr) };
     let client = client.sni(case.host.split(':').next().unwrap_or_default()).verify_name("localhost");
@@ -24,8 +24,14 @@ async fn reaches_the_service(case: &Case, envoy: &Envoy, world: &World, path: &s
     }
     let request = request.body(Vec::new()).expect("a request");
     let answer = client.host_header(case.host).build().send(request).await.map_err(|error| error.to_string());
-    let reached = world.upstream.count_of(path) > 0;
-    if reached { Ok(true) } else { answer.map(|answer| { eprintln!("{}: {} {}", case.what, answer.status, answer.text()); false }) }
+    // A copy may still be on its way.
+    for _ in 0..50 {
+        if world.upstream.count_of(path) > 0 {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(answer.map_or_else(|error| error, |answer| format!("{} {}", answer.status, answer.text())))
 }
 
 /// What is wrong with a case; nothing if the hole is real and was found.
@@ -35,10 +41,8 @@ async fn fault(case: &Case, index: usize, world: &World) -> Option<String> {
         Err(error) => return Some(format!("Envoy does not start: {error}")),
     };
     let path = format!("/hole-{index}");
-    match reaches_the_service(case, &envoy, world, &path).await {
-        Ok(true) => {}
-        Ok(false) => return Some("the stranger did not reach the service".to_owned()),
-        Err(error) => return Some(format!("the stranger was not answered: {error}\n{}", envoy.log_tail(5))),
+    if let Err(answer) = reaches_the_service(case, &envoy, world, &path).await {
+        return Some(format!("the stranger did not reach the service: {answer}\n{}", envoy.log_tail(5)));
     }
     let dump = dump(&envoy).await;
     let outcome = tokio::task::block_in_place(|| examine(&dump));

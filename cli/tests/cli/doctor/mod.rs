@@ -4,6 +4,7 @@
 mod changes;
 mod elsewhere;
 mod holes;
+mod public;
 mod shipped;
 mod table;
 

@@ -179,7 +179,11 @@ pub(super) const CASES: &[Case] = &[
     },
     others_way("the name of loopback for its address", "unguarded_way_in", "listener others", |b, _| others_to(b, "localhost", "STRICT_DNS")),
     others_way("a wildcard for loopback", "unguarded_way_in", "listener others", |b, _| others_to(b, "0.0.0.0", "STATIC")),
-    others_way("a mapped address", "unguarded_way_in", "listener others", |b, _| others_to(b, "::ffff:127.0.0.1", "STATIC")),
+    others_way("a mapped address", "unguarded_way_in", "listener others", |b, _| {
+        others_to(b, "::ffff:127.0.0.1", "STATIC");
+        let address = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/socket_address";
+        at(crate::doctor::changes::cluster(b, "another"), address)["ipv4_compat"] = true.into();
+    }),
     others_way("an additional address", "unguarded_way_in", "listener others", |b, _| {
         let socket = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
         let endpoint = json!({"address": socket(9), "additional_addresses": [{"address": socket(port(b))}]});
@@ -210,7 +214,10 @@ pub(super) const CASES: &[Case] = &[
         let kind = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig";
         let filter = json!({"name": "dfp", "typed_config": typed(kind, json!({"dns_cache_config": cache}))});
         list(others(b), "/http_filters").insert(0, filter);
-        reroute_others(b, json!({"cluster": "wherever", "host_rewrite_literal": to}));
+        reroute_others(b, json!({"cluster": "wherever"}));
+        let kind = "envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig";
+        at(others(b), "/route_config/virtual_hosts/0")["typed_per_filter_config"] =
+            json!({"dfp": typed(kind, json!({"host_rewrite_literal": to}))});
     }),
     others_way("an aggregate of others and the service", "unguarded_way_in", "listener others", |b, _| {
         crate::doctor::elsewhere::aggregate(b, &["service", "others"]);
