@@ -148,7 +148,7 @@ fn add(document: &Value, dump: &mut Dump) -> Result<bool, String> {
     if let Some(items) = document.as_array() {
         return items.iter().try_fold(false, |used, item| Ok(add(item, dump)? || used));
     }
-    if document.get("kind").is_some() && document.get("apiVersion").is_some() {
+    if document.get("kind").is_some() && document.get("api_version").is_some() {
         return Err("this is a Kubernetes manifest: `check` reads those; give doctor what Envoy made of it".to_owned());
     }
     if ["static_resources", "dynamic_resources"].iter().any(|field| document.get(field).is_some()) {

@@ -174,8 +174,9 @@ fn all<'d>(model: &'d Model<'d>, keys: &BTreeSet<String>, judge: &Judge) -> Vec<
         }
     }
     // A guard that counts is one as long as no other refuses.
-    let refused: BTreeSet<&String> =
-        ways.iter().flat_map(|(.., stands)| stands).filter(|(_, stand)| *stand == Stand::Guarded).map(|(key, _)| *key).collect();
+    let on_routes = ways.iter().flat_map(|(.., stands)| stands).filter(|(_, stand)| *stand == Stand::Guarded).map(|(key, _)| *key);
+    let on_chains = keys.iter().filter(|key| model.chains.iter().any(|chain| rbac::guards(&chain.filters, key, judge)));
+    let refused: BTreeSet<&String> = on_routes.chain(on_chains).collect();
     let least = |key: &String| if refused.contains(key) { Stand::Guarded } else { Stand::Watched };
     let of_route = |(chain, route, stands): (&'d Chain<'d>, Route<'d>, Vec<(&String, Stand)>)| Way {
         chain: Some(chain),

@@ -1,8 +1,10 @@
 //! `doctor` on config dumps of a real Envoy: what is shipped comes out clean, and each rule has an example that breaks it and
 //! one that only looks like that.
 
+mod admin;
 mod changes;
 mod elsewhere;
+mod forms;
 mod holes;
 mod public;
 mod shipped;

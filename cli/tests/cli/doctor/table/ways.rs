@@ -167,10 +167,10 @@ pub(super) const ROWS: &[Row] = &[
                 list(others(b), "/http_filters").insert(0, lua());
             }),
             explain("a filter that makes Envoy choose the route again", |b, _| {
-                let kind = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication";
-                let provider = json!({"issuer": "i", "local_jwks": {"inline_string": "{\"keys\":[]}"}, "clear_route_cache": true});
-                let config = typed(kind, json!({"providers": {"p": provider}}));
-                filters(b).insert(2, json!({"name": "jwt", "typed_config": config}));
+                let kind = "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz";
+                let service = json!({"envoy_grpc": {"cluster_name": "genesys_api"}});
+                let config = typed(kind, json!({"grpc_service": service, "clear_route_cache": true}));
+                filters(b).insert(2, json!({"name": "authz", "typed_config": config}));
             }),
         ],
         good: &[explain("filters that are known", |b, _| filters(b).insert(2, buffer()))],
