@@ -10,7 +10,8 @@ impl Accepted {
         let text = file.map(output::read_text).transpose()?.unwrap_or_default();
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let parse = |line: &str| {
-            let (rule, path) = line.split_once('@').ok_or_else(|| Usage::new(format!("`{line}` is not RULE@PATH")))?;
+            let (rule, path) =
+                line.split_once('@').ok_or_else(|| Usage::new(format!("`{line}` is not RULE@PATH")))?;
             if !Rule::ALL.iter().any(|known| known.code() == rule) {
                 return Err(Usage::new(format!("`{rule}` is no rule: `doctor --rules` lists them")));
             }

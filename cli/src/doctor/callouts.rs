@@ -72,11 +72,12 @@ fn tls_contexts<'d>(cluster: &'d Value, discovered: Option<&'d Vec<Value>>) -> O
         let choice = choices.iter().find(|choice| fits(choice.get("match"), labels));
         choice.map_or(own, |choice| choice.get("transport_socket"))
     };
-    let sockets: Vec<Option<&Value>> = if endpoints.is_empty() || cluster.get("transport_socket_matcher").is_some() {
-        choices.iter().map(|choice| choice.get("transport_socket")).chain([own]).collect()
-    } else {
-        endpoints.iter().map(chosen).collect()
-    };
+    let sockets: Vec<Option<&Value>> =
+        if endpoints.is_empty() || cluster.get("transport_socket_matcher").is_some() {
+            choices.iter().map(|choice| choice.get("transport_socket")).chain([own]).collect()
+        } else {
+            endpoints.iter().map(chosen).collect()
+        };
     sockets.into_iter().map(|socket| tls_context(socket?)).collect()
 }
 
@@ -148,8 +149,7 @@ fn check_name(name: &Name<'_>, validation: &Validation<'_>) -> Option<Finding> {
         })
         .collect();
     if matchers.is_empty() {
-        let why =
-            format!("any certificate of a trusted CA will do, under any name: it need not be {host}'s");
+        let why = format!("any certificate of a trusted CA will do, under any name: it need not be {host}'s");
         return Some(name.unverified(why));
     }
     let is_other = |matcher: &&Value| {

@@ -3,8 +3,8 @@
 use super::{
     dump::{Dump, is_false, list, text, truth, type_of},
     finding::Finding,
-    plugin::Plugins,
     plugin::Plugin,
+    plugin::Plugins,
     rules::Rule,
 };
 use serde_json::Value;
@@ -26,7 +26,8 @@ impl<'d> Filter<'d> {
     pub fn of(filter: &'d Value, dump: &'d Dump) -> Self {
         let name = text(filter, "/name");
         let is_discovered = filter.get("config_discovery").is_some();
-        let found = dump.filters.get(name).filter(|_| is_discovered).and_then(|found| found.get("typed_config"));
+        let found =
+            dump.filters.get(name).filter(|_| is_discovered).and_then(|found| found.get("typed_config"));
         let mut configs: Vec<&Value> = match filter.get("typed_config") {
             Some(config) => vec![config],
             None => found.into_iter().chain(filter.pointer("/config_discovery/default_config")).collect(),
@@ -105,7 +106,8 @@ impl<'d> Model<'d> {
             };
             let chains = list(listener, "/filter_chains").iter().enumerate();
             let chains = chains.map(|(index, chain)| (label((index, chain)), chain));
-            let default = listener.get("default_filter_chain").map(|chain| ("default filter chain".to_owned(), chain));
+            let default =
+                listener.get("default_filter_chain").map(|chain| ("default filter chain".to_owned(), chain));
             for (label, chain) in chains.chain(default) {
                 let path = format!("listener {}, {label}", text(listener, "/name"));
                 model.add(&path, listener, chain, dump, &mut known);
@@ -114,29 +116,53 @@ impl<'d> Model<'d> {
         model
     }
 
-    fn add(&mut self, path: &str, listener: &'d Value, chain: &'d Value, dump: &'d Dump, known: &mut Plugins) {
+    fn add(
+        &mut self,
+        path: &str,
+        listener: &'d Value,
+        chain: &'d Value,
+        dump: &'d Dump,
+        known: &mut Plugins,
+    ) {
         let filters = list(chain, "/filters").iter().map(|filter| Filter::of(filter, dump));
         let filters: Vec<Filter> = filters.collect();
-        for (index, config) in filters.iter().enumerate().flat_map(|(index, filter)| filter.configs.iter().map(move |one| (index, *one))) {
+        for (index, config) in filters
+            .iter()
+            .enumerate()
+            .flat_map(|(index, filter)| filter.configs.iter().map(move |one| (index, *one)))
+        {
             match type_of(config) {
                 "HttpConnectionManager" => {
                     let before = filters.iter().take(index).map(Filter::config).collect();
-                    self.add_manager(path, config, dump, known, &Chain {
-                        path: path.to_owned(),
-                        upgrade: None,
-                        listener,
-                        manager: config,
-                        network_filters: before,
-                        filters: Vec::new(),
-                        plugins: Vec::new(),
-                        routes: config.get("route_config").or_else(|| dump.routes.get(text(config, "/rds/route_config_name"))),
-                        transport_socket: chain.pointer("/transport_socket/typed_config"),
-                    });
+                    self.add_manager(
+                        path,
+                        config,
+                        dump,
+                        known,
+                        &Chain {
+                            path: path.to_owned(),
+                            upgrade: None,
+                            listener,
+                            manager: config,
+                            network_filters: before,
+                            filters: Vec::new(),
+                            plugins: Vec::new(),
+                            routes: config
+                                .get("route_config")
+                                .or_else(|| dump.routes.get(text(config, "/rds/route_config_name"))),
+                            transport_socket: chain.pointer("/transport_socket/typed_config"),
+                        },
+                    );
                 }
                 "TcpProxy" => {
-                    let weighted = list(config, "/weighted_clusters/clusters").iter().map(|one| text(one, "/name"));
+                    let weighted =
+                        list(config, "/weighted_clusters/clusters").iter().map(|one| text(one, "/name"));
                     let clusters = weighted.chain([text(config, "/cluster")]).filter(|name| !name.is_empty());
-                    self.tunnels.push(Tunnel { path: path.to_owned(), listener, clusters: clusters.collect() });
+                    self.tunnels.push(Tunnel {
+                        path: path.to_owned(),
+                        listener,
+                        clusters: clusters.collect(),
+                    });
                 }
                 _ => {}
             }
@@ -144,9 +170,17 @@ impl<'d> Model<'d> {
         self.network.extend(filters.into_iter().map(|filter| (path.to_owned(), filter)));
     }
 
-    fn add_manager(&mut self, path: &str, manager: &'d Value, dump: &'d Dump, known: &mut Plugins, like: &Chain<'d>) {
+    fn add_manager(
+        &mut self,
+        path: &str,
+        manager: &'d Value,
+        dump: &'d Dump,
+        known: &mut Plugins,
+        like: &Chain<'d>,
+    ) {
         let own = [(path.to_owned(), list(manager, "/http_filters"), None)];
-        let apart = list(manager, "/upgrade_configs").iter().filter(|upgrade| !list(upgrade, "/filters").is_empty());
+        let apart =
+            list(manager, "/upgrade_configs").iter().filter(|upgrade| !list(upgrade, "/filters").is_empty());
         let apart = apart.map(|upgrade| {
             let kind = text(upgrade, "/upgrade_type");
             let upgraded = Upgrade { kind, enabled: !is_false(upgrade, "/enabled") };
@@ -155,7 +189,14 @@ impl<'d> Model<'d> {
         for (path, filters, upgrade) in own.into_iter().chain(apart) {
             let filters: Vec<Filter> = filters.iter().map(|filter| Filter::of(filter, dump)).collect();
             let plugins = known.of(&filters, &path);
-            self.chains.push(Chain { path, upgrade, filters, plugins, network_filters: like.network_filters.clone(), ..*like });
+            self.chains.push(Chain {
+                path,
+                upgrade,
+                filters,
+                plugins,
+                network_filters: like.network_filters.clone(),
+                ..*like
+            });
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct Dump {
     pub twice: BTreeSet<String>,
     /// Updates that Envoy has rejected, and why.
     pub rejected: Vec<(String, String)>,
-    /// What else there is, but not in force yet.
+    /// Versions that warm or drain.
     pub waiting: BTreeSet<String>,
     /// Parts of a dump that are there.
     pub sections: BTreeSet<&'static str>,
@@ -32,7 +32,8 @@ pub struct Dump {
 }
 
 /// The keys under which entries of a dump have a resource.
-const RESOURCES: [&str; 6] = ["listener", "cluster", "route_config", "ecds_filter", "secret", "endpoint_config"];
+const RESOURCES: [&str; 6] =
+    ["listener", "cluster", "route_config", "ecds_filter", "secret", "endpoint_config"];
 
 /// The sections of a dump, by the first word of their type.
 const SECTIONS: [&str; 6] = ["Listener", "Cluster", "Route", "Ecds", "Secret", "Endpoint"];
@@ -66,8 +67,10 @@ impl Dump {
         if let Some(error) = entry.get("error_state") {
             self.rejected.push((name.clone(), text(error, "/details").to_owned()));
         }
-        if has(entry, "/warming_state") {
-            self.waiting.insert(format!("{name} (warming_state)"));
+        for state in
+            ["warming_state", "draining_state"].into_iter().filter(|state| entry.get(state).is_some())
+        {
+            self.waiting.insert(format!("{name} ({state})"));
         }
         let active = entry.get("active_state").unwrap_or(entry);
         for key in RESOURCES {
@@ -89,16 +92,25 @@ impl Dump {
             let (name, resource) = (text(resource, "/cluster_name").to_owned(), resource.clone());
             self.endpoints.entry(name).or_default().push(resource);
             return true;
-        } else if is("Listener", &["filter_chains", "default_filter_chain", "listener_filters", "api_listener"]) {
+        } else if is(
+            "Listener",
+            &["filter_chains", "default_filter_chain", "listener_filters", "api_listener"],
+        ) {
             self.listeners.push(resource.clone());
             return true;
         } else if is("RouteConfiguration", &["virtual_hosts", "vhds"]) {
             ("route table", &mut self.routes)
-        } else if is("Cluster", &["connect_timeout", "load_assignment", "cluster_type", "eds_cluster_config", "lb_policy"]) {
+        } else if is(
+            "Cluster",
+            &["connect_timeout", "load_assignment", "cluster_type", "eds_cluster_config", "lb_policy"],
+        ) {
             ("cluster", &mut self.clusters)
         } else if is("TypedExtensionConfig", &["typed_config"]) {
             ("filter", &mut self.filters)
-        } else if is("Secret", &["tls_certificate", "validation_context", "generic_secret", "session_ticket_keys"]) {
+        } else if is(
+            "Secret",
+            &["tls_certificate", "validation_context", "generic_secret", "session_ticket_keys"],
+        ) {
             ("secret", &mut self.secrets)
         } else {
             return false;
@@ -205,7 +217,8 @@ fn type_of_fields(fields: &Map<String, Value>) -> &str {
 
 fn rename(fields: &mut Map<String, Value>) {
     let is_camel = |key: &String| {
-        key.bytes().any(|byte| byte.is_ascii_uppercase()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        key.bytes().any(|byte| byte.is_ascii_uppercase())
+            && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
     };
     if !fields.keys().any(is_camel) {
         return;

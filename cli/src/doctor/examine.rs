@@ -7,7 +7,7 @@ use super::{
     routes,
     rules::Rule,
     services::{Host, Socket},
-    types::{Place, unexamined, written_verdict},
+    types::{Place, unexamined, unusual, written_verdict},
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,14 +20,29 @@ pub fn check(model: &Model, dump: &Dump) -> Vec<Finding> {
     for chain in &model.chains {
         let own: Vec<usize> = chain.plugins.iter().map(|plugin| plugin.position).collect();
         for (index, filter) in chain.filters.iter().enumerate() {
-            findings.extend(examined(Place::HttpFilter, filter, &chain.path, if own.contains(&index) { &["Wasm"] } else { &[] }));
+            findings.extend(examined(
+                Place::HttpFilter,
+                filter,
+                &chain.path,
+                if own.contains(&index) { &["Wasm"] } else { &[] },
+            ));
             for config in filter.configs.iter().flat_map(|config| list(config, "/upstream_http_filters")) {
-                findings.extend(examined(Place::HttpFilter, &Filter::of(config, dump), &format!("{}, router", chain.path), &[]));
+                findings.extend(examined(
+                    Place::HttpFilter,
+                    &Filter::of(config, dump),
+                    &format!("{}, router", chain.path),
+                    &[],
+                ));
             }
         }
-        let early = list(chain.manager, "/early_header_mutation_extensions").iter().filter_map(|one| one.get("typed_config"));
+        let early = list(chain.manager, "/early_header_mutation_extensions")
+            .iter()
+            .filter_map(|one| one.get("typed_config"));
         for config in early.filter(|config| type_of(config) != "HeaderMutation") {
-            let why = format!("the early header mutation {} is not known to keep requests on their way", type_of(config));
+            let why = format!(
+                "the early header mutation {} is not known to keep requests on their way",
+                type_of(config)
+            );
             findings.push(not_examined(&chain.path, why));
         }
         if let Some(what) = chain.unknown_routes().filter(|_| chain.upgrade.is_none()) {
@@ -37,7 +52,12 @@ pub fn check(model: &Model, dump: &Dump) -> Vec<Finding> {
     for (name, cluster) in &dump.clusters {
         let options = "/typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/http_filters";
         for config in list(cluster, options) {
-            findings.extend(examined(Place::HttpFilter, &Filter::of(config, dump), &format!("cluster {name}"), &[]));
+            findings.extend(examined(
+                Place::HttpFilter,
+                &Filter::of(config, dump),
+                &format!("cluster {name}"),
+                &[],
+            ));
         }
     }
     findings.extend(route_names(&model.chains));
@@ -85,7 +105,9 @@ fn writes_verdict(config: &Value, path: &str) -> Option<Finding> {
         Finding::new(
             Rule::VerdictWritten,
             path,
-            format!("it writes {key}, the filter state that a guard believes: no verdict of the filter is needed"),
+            format!(
+                "it writes {key}, the filter state that a guard believes: no verdict of the filter is needed"
+            ),
             "let nothing but the filter write wasm.genesys_mtls.*",
         )
     })
@@ -104,8 +126,20 @@ fn listeners(dump: &Dump) -> Vec<Finding> {
             }
         }
     }
+    for extension in dump.bootstrap.iter().flat_map(|bootstrap| list(bootstrap, "/bootstrap_extensions")) {
+        let kind = extension.get("typed_config").map(type_of).unwrap_or_default();
+        if !matches!(kind, "InternalListener" | "DefaultSocketInterface") {
+            findings.push(not_examined(
+                &format!("bootstrap extension {}", text(extension, "/name")),
+                format!("{kind} is not known to be harmless"),
+            ));
+        }
+    }
     for name in &dump.waiting {
-        findings.push(unresolved(name, "it waits for what it needs and is not in force yet"));
+        findings.push(unresolved(
+            name,
+            "it has a version that is not in force yet, or whose connections still end",
+        ));
     }
     for (name, why) in &dump.rejected {
         findings.push(Finding::new(
@@ -120,15 +154,18 @@ fn listeners(dump: &Dump) -> Vec<Finding> {
         let source = bootstrap.pointer(&format!("/dynamic_resources/{kind}"))?;
         Some(text(source, "/path_config_source/path").to_owned())
     };
-    let is_static = |resource: &Value| type_of(resource) == "Listener" && text(resource, "/@type") == "Listener";
+    let is_static =
+        |resource: &Value| type_of(resource) == "Listener" && text(resource, "/@type") == "Listener";
     let has_discovered = dump.listeners.iter().any(|listener| !is_static(listener));
     if let Some(file) = discovered("lds_config").filter(|_| !has_discovered) {
-        findings.push(unresolved("dynamic_resources.lds_config", &format!("listeners are discovered {file}")));
+        findings
+            .push(unresolved("dynamic_resources.lds_config", &format!("listeners are discovered {file}")));
     }
     findings
 }
 
-/// A name in `typed_per_filter_config` that no filter has: Envoy takes it without a word, and nothing applies.
+/// Per-route configurations: what they make of a filter, and a name that no filter has. Envoy takes it without a word, and nothing
+/// applies.
 fn route_names(chains: &[Chain]) -> Vec<Finding> {
     let mut known: BTreeMap<*const Value, (&str, BTreeSet<&str>, &Value)> = BTreeMap::new();
     for chain in chains {
@@ -140,17 +177,27 @@ fn route_names(chains: &[Chain]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (path, names, table) in known.values() {
         let hosts = list(table, "/virtual_hosts").iter();
-        let routes = hosts.clone().flat_map(|host| {
-            list(host, "/routes").iter().map(move |route| (Some(host), route))
-        });
+        let routes =
+            hosts.clone().flat_map(|host| list(host, "/routes").iter().map(move |route| (Some(host), route)));
         let parts = routes.clone().flat_map(|(host, route)| {
             list(route, "/route/weighted_clusters/clusters").iter().map(move |part| (host, part))
         });
-        let levels = [(None, *table)].into_iter().chain(hosts.clone().map(|host| (Some(host), host))).chain(routes.clone()).chain(parts);
+        let levels = [(None, *table)]
+            .into_iter()
+            .chain(hosts.clone().map(|host| (Some(host), host)))
+            .chain(routes.clone())
+            .chain(parts);
         for (host, level) in levels {
-            let keys = level.get("typed_per_filter_config").and_then(Value::as_object);
-            for key in keys.into_iter().flatten().map(|(key, _)| key).filter(|key| !names.contains(key.as_str())) {
-                let host = host.map(|host| format!(", virtual host {}", text(host, "/name"))).unwrap_or_default();
+            let configs = level.get("typed_per_filter_config").and_then(Value::as_object);
+            for (key, config) in configs.into_iter().flatten() {
+                let host =
+                    host.map(|host| format!(", virtual host {}", text(host, "/name"))).unwrap_or_default();
+                let at = format!("{path}{host}, typed_per_filter_config {key}");
+                findings.extend(writes_verdict(config, &at));
+                findings.extend(unusual(config).map(|what| not_examined(&at, format!("it {what}"))));
+                if names.contains(key.as_str()) {
+                    continue;
+                }
                 findings.push(Finding::new(
                     Rule::RouteFilterUnknown,
                     &format!("{path}{host}"),
@@ -191,11 +238,15 @@ fn named_sources(value: &Value, sources: &mut BTreeMap<String, BTreeSet<String>>
                 ("secret", "/name", "/sds_config"),
             ];
             for (kind, name, source) in reference {
-                if let (Some(name), Some(source)) = (value.pointer(name).and_then(Value::as_str), value.pointer(source)) {
+                if let (Some(name), Some(source)) =
+                    (value.pointer(name).and_then(Value::as_str), value.pointer(source))
+                {
                     let mut source = source.clone();
                     if let Some(fields) = source.as_object_mut() {
                         // What has no bearing on where it comes from.
-                        fields.retain(|field, _| field != "initial_fetch_timeout" && field != "resource_api_version");
+                        fields.retain(|field, _| {
+                            field != "initial_fetch_timeout" && field != "resource_api_version"
+                        });
                     }
                     sources.entry(format!("{kind} {name}")).or_default().insert(source.to_string());
                 }
@@ -215,7 +266,8 @@ pub fn admin_socket(dump: &Dump) -> Option<Result<Socket, String>> {
 fn admin(dump: &Dump) -> Option<Finding> {
     let socket = admin_socket(dump)?.ok()?;
     let address = text(dump.bootstrap.as_ref()?, "/admin/address/socket_address/address");
-    let is_wildcard = matches!(address.trim_matches('0'), "::" | "...") || address.trim_start_matches(['0', ':', 'f', 'F']) == ".0.0.0";
+    let is_wildcard = matches!(address.trim_matches('0'), "::" | "...")
+        || address.trim_start_matches(['0', ':', 'f', 'F']) == ".0.0.0";
     (socket.host != Host::Own || is_wildcard).then(|| {
         Finding::new(
             Rule::AdminExposed,

@@ -15,7 +15,15 @@ const RULES: &str = "an RBAC filter with the one principal filter_state: {key: w
 
 /// What meshes put between a plugin and the router. It routes nothing and sends nothing to others.
 const BETWEEN: [&str; 9] = [
-    "Config", "Cors", "ExtAuthz", "FilterConfig", "GrpcWeb", "HTTPFault", "JwtAuthentication", "PluginConfig", "RBAC",
+    "Config",
+    "Cors",
+    "ExtAuthz",
+    "FilterConfig",
+    "GrpcWeb",
+    "HTTPFault",
+    "JwtAuthentication",
+    "PluginConfig",
+    "RBAC",
 ];
 
 /// Everything about the guard of one plugin of a chain, as long as a route does not say otherwise.
@@ -24,7 +32,9 @@ pub fn check(chain: &Chain, plugin: &Plugin, judge: &Judge) -> Vec<Finding> {
     let mut findings = Vec::new();
     let behind = chain.filters.get(plugin.position + 1..).unwrap_or_default();
     let rules = |filter: &Filter| judge.of_filter(filter, &key);
-    let demands = |filter: &Filter| matches!(rules(filter), Rules::Demand | Rules::DemandOf(_)) && !filter.may_be_skipped();
+    let demands = |filter: &Filter| {
+        matches!(rules(filter), Rules::Demand | Rules::DemandOf(_)) && !filter.may_be_skipped()
+    };
     let noted = || rbac::noted(behind, &key, judge).map(|(taker, _)| taker);
     if let Some(guard) = behind.iter().position(demands).or_else(noted) {
         let between = behind.iter().take(guard).filter(|filter| !BETWEEN.contains(&type_of(filter.config())));
@@ -33,7 +43,10 @@ pub fn check(chain: &Chain, plugin: &Plugin, judge: &Judge) -> Vec<Finding> {
             findings.push(Finding::new(
                 Rule::GuardNotDirectlyBehind,
                 &plugin.path,
-                format!("where Envoy skips the filter, {} see(s) the request before the guard does", between.join(", ")),
+                format!(
+                    "where Envoy skips the filter, {} see(s) the request before the guard does",
+                    between.join(", ")
+                ),
                 "move the guard directly behind the filter",
             ));
         }
@@ -111,9 +124,15 @@ fn missing(chain: &Chain, plugin: &Plugin, key: &str, judge: &Judge) -> Finding 
                 return of(Rule::GuardDisabled, why, "take it out of the matcher");
             }
             Rules::OtherKey(other) => {
-                return of(Rule::GuardWrongKey, &format!("the guard reads `{other}`, the policy writes `{key}`"), &fix);
+                return of(
+                    Rule::GuardWrongKey,
+                    &format!("the guard reads `{other}`, the policy writes `{key}`"),
+                    &fix,
+                );
             }
-            Rules::Weak(why) => return of(Rule::GuardTooWeak, &format!("the guard does not hold: {why}"), &fix),
+            Rules::Weak(why) => {
+                return of(Rule::GuardTooWeak, &format!("the guard does not hold: {why}"), &fix);
+            }
             Rules::Watch => {
                 let why = "the guard only counts, and what reads its note does not demand it on every path";
                 return of(Rule::GuardTooWeak, why, &fix);

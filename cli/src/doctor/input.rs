@@ -34,7 +34,8 @@ pub fn read(sources: &[String]) -> Result<Vec<Proxy>, Usage> {
                 let before = proxies.len();
                 dumps(&document, "", 0, &mut proxies);
                 if proxies.len() == before {
-                    is_used |= add(&document, &mut files).map_err(|why| Usage::new(format!("{name}: {why}")))?;
+                    is_used |=
+                        add(&document, &mut files).map_err(|why| Usage::new(format!("{name}: {why}")))?;
                 }
             }
         }
@@ -57,13 +58,16 @@ pub fn read_admin(url: &str) -> Result<Vec<Proxy>, Usage> {
     let base = url.trim_end_matches('/').trim_end_matches("/config_dump");
     let mut proxies = read(&[format!("{base}/config_dump?include_eds")])?;
     let stats = fetch(&format!("{base}/stats"))?;
-    let number = |line: &str| line.rsplit_once(": ").and_then(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)));
+    let number = |line: &str| {
+        line.rsplit_once(": ").and_then(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
+    };
     let clusters: Value = serde_json::from_str(&fetch(&format!("{base}/clusters?format=json"))?)
         .map_err(|error| Usage::new(format!("{base}/clusters is not JSON: {error}")))?;
     let mut live = Live { stats: stats.lines().filter_map(number).collect(), hosts: BTreeMap::new() };
     for cluster in list(&clusters, "/cluster_statuses") {
         let hosts = list(cluster, "/host_statuses");
-        let endpoints: Vec<Value> = hosts.iter().map(|host| json!({"endpoint": {"address": host["address"]}})).collect();
+        let endpoints: Vec<Value> =
+            hosts.iter().map(|host| json!({"endpoint": {"address": host["address"]}})).collect();
         let name = text(cluster, "/name").to_owned();
         live.hosts.insert(name.clone(), endpoints.len());
         if let Some(proxy) = proxies.first_mut() {
@@ -86,13 +90,20 @@ fn texts(source: &str) -> Result<Vec<(String, String)>, Usage> {
     if !path.is_dir() {
         let text = output::read_text(source).map_err(|Usage(why)| {
             let is_address = source != "-" && !path.exists() && source.contains(':');
-            Usage(if is_address { format!("{why}; a running Envoy is read by --admin {source}") } else { why })
+            Usage(if is_address {
+                format!("{why}; a running Envoy is read by --admin {source}")
+            } else {
+                why
+            })
         })?;
         return Ok(vec![(source.to_owned(), text)]);
     }
-    let entries = std::fs::read_dir(path).map_err(|error| Usage::new(format!("cannot read {source}: {error}")))?;
+    let entries =
+        std::fs::read_dir(path).map_err(|error| Usage::new(format!("cannot read {source}: {error}")))?;
     let mut files: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    files.retain(|file| file.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known)));
+    files.retain(|file| {
+        file.extension().is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known))
+    });
     files.sort();
     let read = |file: &std::path::PathBuf| {
         let name = file.to_string_lossy().into_owned();
@@ -118,11 +129,16 @@ fn documents(name: &str, text: &str) -> Result<Vec<Value>, Usage> {
         Ok(document) => return Ok(vec![document]),
         Err(error) => error,
     };
-    if text.trim_start().starts_with(['{', '[']) && serde_json::from_str::<Value>(text).is_err_and(|error| error.is_eof()) {
+    if text.trim_start().starts_with(['{', '['])
+        && serde_json::from_str::<Value>(text).is_err_and(|error| error.is_eof())
+    {
         return Err(Usage::new(format!("{name} ends too early: {error}")));
     }
     let nodes = source::parse_yaml(text).map_err(|yaml| {
-        Usage::new(format!("{name} is neither JSON ({error}) nor YAML (line {}: {})", yaml.mark.line, yaml.message))
+        Usage::new(format!(
+            "{name} is neither JSON ({error}) nor YAML (line {}: {})",
+            yaml.mark.line, yaml.message
+        ))
     })?;
     Ok(nodes.iter().map(source::Node::to_value).collect())
 }
@@ -149,7 +165,8 @@ fn add(document: &Value, dump: &mut Dump) -> Result<bool, String> {
         return items.iter().try_fold(false, |used, item| Ok(add(item, dump)? || used));
     }
     if document.get("kind").is_some() && document.get("api_version").is_some() {
-        return Err("this is a Kubernetes manifest: `check` reads those; give doctor what Envoy made of it".to_owned());
+        return Err("this is a Kubernetes manifest: `check` reads those; give doctor what Envoy made of it"
+            .to_owned());
     }
     if ["static_resources", "dynamic_resources"].iter().any(|field| document.get(field).is_some()) {
         dump.add_bootstrap(document);

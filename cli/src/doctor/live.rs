@@ -7,7 +7,9 @@ pub fn check(model: &Model, live: &Live) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut seen = BTreeSet::new();
     for plugin in model.chains.iter().flat_map(|chain| &chain.plugins) {
-        let Some(policy) = plugin.policy().filter(|policy| seen.insert(policy.name.clone())) else { continue };
+        let Some(policy) = plugin.policy().filter(|policy| seen.insert(policy.name.clone())) else {
+            continue;
+        };
         let prefix = format!("wasmcustom.genesys_mtls.{}.", policy.name);
         let value = |name: &str| live.stats.get(&format!("{prefix}{name}")).copied();
         if !live.stats.range(prefix.clone()..).next().is_some_and(|(name, _)| name.starts_with(&prefix)) {
@@ -30,7 +32,8 @@ pub fn check(model: &Model, live: &Live) -> Vec<Finding> {
                     "the module's log line `refresh failed` says why",
                 ));
             }
-            let pins = ["named", "kept", "configured"].map(|status| value(&format!("pins.{status}.{region}")).unwrap_or_default());
+            let pins = ["named", "kept", "configured"]
+                .map(|status| value(&format!("pins.{status}.{region}")).unwrap_or_default());
             if pins.iter().sum::<u64>() == 0 {
                 findings.push(Finding::new(
                     Rule::PinsMissing,
@@ -69,7 +72,11 @@ pub fn check(model: &Model, live: &Live) -> Vec<Finding> {
 pub fn not_fetched(model: &Model) -> Vec<Finding> {
     let mut findings = Vec::new();
     for chain in &model.chains {
-        for filter in chain.filters.iter().filter(|filter| type_of(filter.config()) == "RBAC" && filter.name.contains("genesys")) {
+        for filter in chain
+            .filters
+            .iter()
+            .filter(|filter| type_of(filter.config()) == "RBAC" && filter.name.contains("genesys"))
+        {
             if filter.config().to_string().contains("wasm-default-deny") {
                 findings.push(Finding::new(
                     Rule::ModuleNotFetched,

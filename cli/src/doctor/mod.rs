@@ -94,9 +94,12 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
             continue;
         }
         version = proxy.dump.version_text();
-        let label = |path: String| if proxy.name.is_empty() { path } else { format!("{}: {path}", proxy.name) };
+        let label =
+            |path: String| if proxy.name.is_empty() { path } else { format!("{}: {path}", proxy.name) };
         protected.extend(own.into_iter().map(label));
-        found.extend(findings.into_iter().map(|finding| Finding { path: label(finding.path.clone()), ..finding }));
+        found.extend(
+            findings.into_iter().map(|finding| Finding { path: label(finding.path.clone()), ..finding }),
+        );
     }
     if protected.is_empty() && found.is_empty() {
         let sources = arguments.admin.clone().unwrap_or_else(|| sources.join(", "));
@@ -190,7 +193,8 @@ fn report(findings: &[Finding], accepted: &[Finding], protected: &[String], vers
     } else {
         paint(BAD, format!("{errors} error(s), {warnings} warning(s)"))
     };
-    let accepted_text = if accepted.is_empty() { String::new() } else { format!(", {} accepted", accepted.len()) };
+    let accepted_text =
+        if accepted.is_empty() { String::new() } else { format!(", {} accepted", accepted.len()) };
     let _ = writeln!(
         text,
         "Envoy {version}, {} filter chain(s) with the filter: {verdict}{accepted_text}",

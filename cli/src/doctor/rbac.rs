@@ -154,7 +154,8 @@ fn needs(policy: &Value, something: &dyn Fn(&Value) -> bool) -> bool {
 /// Whether a policy of a DENY filter denies everything that has not got something.
 fn denies_without(policy: &Value, something: &dyn Fn(&Value) -> bool) -> bool {
     let met = |ids: &str| list(policy, ids).iter().any(|id| is_met_without(id, something));
-    let unconditional = !has(policy, "/condition") && !has(policy, "/checked_condition") && !has(policy, "/cel_config");
+    let unconditional =
+        !has(policy, "/condition") && !has(policy, "/checked_condition") && !has(policy, "/cel_config");
     unconditional && met("/permissions") && met("/principals")
 }
 
@@ -162,7 +163,9 @@ fn denies_without(policy: &Value, something: &dyn Fn(&Value) -> bool) -> bool {
 fn is_verdict(principal: &Value, key: &str) -> bool {
     let Some(state) = principal.get("filter_state") else { return false };
     let starts = |matcher: &str| text(state, &format!("/string_match/{matcher}")).starts_with("allow;");
-    text(state, "/key") == key && (starts("prefix") || starts("exact")) && !truth(state, "/string_match/ignore_case")
+    text(state, "/key") == key
+        && (starts("prefix") || starts("exact"))
+        && !truth(state, "/string_match/ignore_case")
 }
 
 /// Whether a principal or permission, however nested, needs something to be met.
@@ -218,9 +221,11 @@ fn hosts_of(regex: &str) -> Option<Vec<String>> {
 }
 
 fn of_matcher(matcher: &Value, key: &str) -> Rules {
-    let allows = |on_match: &Value| on_match.pointer("/action/typed_config").is_none_or(|action| {
-        type_of(action) != "Action" || !matches!(text(action, "/action"), "DENY")
-    });
+    let allows = |on_match: &Value| {
+        on_match
+            .pointer("/action/typed_config")
+            .is_none_or(|action| type_of(action) != "Action" || !matches!(text(action, "/action"), "DENY"))
+    };
     let why = "its matcher lets something pass without an `allow;` verdict";
     let is_known = matcher.as_object().is_some_and(|fields| {
         fields.keys().all(|key| matches!(key.as_str(), "matcher_list" | "on_no_match"))
@@ -230,7 +235,8 @@ fn of_matcher(matcher: &Value, key: &str) -> Rules {
     }
     let open = list(matcher, "/matcher_list/matchers").iter();
     let open: Vec<&Value> = open.filter(|one| one.get("on_match").is_none_or(allows)).collect();
-    let demands = |one: &&Value| one.get("predicate").is_some_and(|predicate| predicate_demands(predicate, key));
+    let demands =
+        |one: &&Value| one.get("predicate").is_some_and(|predicate| predicate_demands(predicate, key));
     match open.as_slice() {
         [] => Rules::Closed,
         open if open.iter().all(demands) => Rules::Demand,
@@ -242,7 +248,8 @@ fn predicate_demands(predicate: &Value, key: &str) -> bool {
     let demands = |one: &Value| predicate_demands(one, key);
     let any = list(predicate, "/or_matcher/predicate");
     let expression = predicate.pointer("/single_predicate/custom_match/typed_config/expr_match");
-    let parsed = ["/cel_expr_parsed/expr", "/cel_expr_checked/expr"].iter().find_map(|at| expression?.pointer(at));
+    let parsed =
+        ["/cel_expr_parsed/expr", "/cel_expr_checked/expr"].iter().find_map(|at| expression?.pointer(at));
     list(predicate, "/and_matcher/predicate").iter().any(demands)
         || (!any.is_empty() && any.iter().all(demands))
         || parsed.is_some_and(|expression| cel_demands(expression, key))
@@ -310,7 +317,9 @@ pub fn guards(filters: &[Filter], key: &str, judge: &Judge) -> bool {
 /// Whether a filter looks at what another has noted.
 pub fn reads_notes(filters: &[Filter]) -> bool {
     let mut configs = filters.iter().filter(|filter| filter.is_rbac()).flat_map(|filter| &filter.configs);
-    configs.any(|config| config.get("rules").is_some_and(|rules| rules.to_string().contains("shadow_engine_result")))
+    configs.any(|config| {
+        config.get("rules").is_some_and(|rules| rules.to_string().contains("shadow_engine_result"))
+    })
 }
 
 /// Whether a filter, as the chain has it, notes what the verdict is.
@@ -325,7 +334,8 @@ pub fn takes_note(filter: &Filter, key: &str, judge: &Judge) -> bool {
 /// Whether a filter notes something else in the same place.
 fn writes_over(filter: &Filter, taker: &Filter) -> bool {
     let notes = |config: &&Value| has(config, "/shadow_rules") || has(config, "/shadow_matcher");
-    filter.is_rbac() && filter.configs.iter().any(|config| notes(config) && note_key(config) == note_key(taker.config()))
+    filter.is_rbac()
+        && filter.configs.iter().any(|config| notes(config) && note_key(config) == note_key(taker.config()))
 }
 
 /// Where an RBAC filter notes what its shadow rules came to.

@@ -101,7 +101,8 @@ impl<'c> Route<'c> {
         });
         let plugins = ["cluster_specifier_plugin", "inline_cluster_specifier_plugin"];
         let by_plugin = plugins.iter().any(|field| has(action, &format!("/{field}")));
-        let by_plugin = by_plugin.then(|| Destination::Unknown("a cluster specifier plugin says where this leads".to_owned()));
+        let by_plugin = by_plugin
+            .then(|| Destination::Unknown("a cluster specifier plugin says where this leads".to_owned()));
         let mut all: Vec<_> = cluster_of(action).into_iter().chain(by_plugin).chain(weighted).collect();
         if all.is_empty() {
             all.push(unknown());
@@ -170,12 +171,18 @@ impl<'c> Route<'c> {
     /// Whether all its domains are among these hosts, whatever port is named.
     fn is_within(&self, hosts: &[String]) -> bool {
         let mut domains = self.domains().peekable();
-        let bare = |domain: &str| domain.rsplit_once(':').map_or(domain, |(host, _)| host).trim_end_matches('.').to_ascii_lowercase();
+        let bare = |domain: &str| {
+            domain
+                .rsplit_once(':')
+                .map_or(domain, |(host, _)| host)
+                .trim_end_matches('.')
+                .to_ascii_lowercase()
+        };
         domains.peek().is_some() && domains.all(|domain| hosts.contains(&bare(domain)))
     }
 }
 
-fn unknown<'c>() -> Destination<'c> {
+pub fn unknown<'c>() -> Destination<'c> {
     Destination::Unknown("it names no cluster".to_owned())
 }
 
@@ -183,7 +190,9 @@ fn unknown<'c>() -> Destination<'c> {
 fn cluster_of(action: &Value) -> Option<Destination<'_>> {
     match (text(action, "/cluster"), text(action, "/cluster_header")) {
         ("", "") => None,
-        ("", header) => Some(Destination::Unknown(format!("the header {header} names the cluster that this leads to"))),
+        ("", header) => {
+            Some(Destination::Unknown(format!("the header {header} names the cluster that this leads to")))
+        }
         (cluster, _) => Some(Destination::Cluster(cluster)),
     }
 }
@@ -191,7 +200,9 @@ fn cluster_of(action: &Value) -> Option<Destination<'_>> {
 /// Every route that requests of a chain can take. A weighted cluster with a configuration of its own counts as a route.
 pub fn all<'c>(chain: &'c Chain<'c>) -> impl Iterator<Item = Route<'c>> {
     let hosts = chain.routes.map_or(&[][..], |table| list(table, "/virtual_hosts"));
-    let entries = hosts.iter().flat_map(|host| list(host, "/routes").iter().enumerate().map(move |(index, entry)| (host, index, entry)));
+    let entries = hosts.iter().flat_map(|host| {
+        list(host, "/routes").iter().enumerate().map(move |(index, entry)| (host, index, entry))
+    });
     entries.filter(|(_, _, entry)| chain.is_open_to(entry)).flat_map(move |(host, index, entry)| {
         let weighted = list(entry, "/route/weighted_clusters/clusters").iter();
         let parts = weighted.filter(|cluster| has(cluster, "/typed_per_filter_config")).map(Some);
@@ -210,13 +221,16 @@ impl Chain<'_> {
 
     /// What of its routes is not known.
     pub fn unknown_routes(&self) -> Option<String> {
-        let has_unknown = |table: &Value| list(table, "/virtual_hosts").iter().any(|host| has(host, "/matcher"));
+        let has_unknown =
+            |table: &Value| list(table, "/virtual_hosts").iter().any(|host| has(host, "/matcher"));
         let rds = text(self.manager, "/rds/route_config_name");
         match self.routes {
             None if has(self.manager, "/scoped_routes") => Some("its routes are scoped (SRDS)".to_owned()),
             None => Some(format!("its route table `{rds}` is not there")),
             Some(table) if has(table, "/vhds") => Some("virtual hosts come by VHDS".to_owned()),
-            Some(table) if has_unknown(table) => Some("a virtual host finds its routes by a matcher tree".to_owned()),
+            Some(table) if has_unknown(table) => {
+                Some("a virtual host finds its routes by a matcher tree".to_owned())
+            }
             Some(_) => None,
         }
     }

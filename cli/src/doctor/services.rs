@@ -50,7 +50,8 @@ impl Socket {
                 ("", "") => String::new(),
                 ("", listener) => internal(listener),
                 (path, _) => {
-                    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+                    let parts: Vec<&str> =
+                        path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
                     format!("the endpoint /{}", parts.join("/"))
                 }
             });
@@ -68,12 +69,15 @@ impl Socket {
         if self.port != other.port {
             return Meeting::Never;
         }
-        let is_start = |a: &str, b: &str| b.strip_prefix(a).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let is_start =
+            |a: &str, b: &str| b.strip_prefix(a).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
         match (&self.host, &other.host) {
             (Host::Name(a, _), Host::Name(b, _)) if is_start(a, b) || is_start(b, a) => Meeting::Same,
             (Host::Name(..), Host::Name(..)) => Meeting::Never,
             (a, b) if a == b => Meeting::Same,
-            (Host::Name(_, true), _) | (_, Host::Name(_, true)) | (Host::Ip(_), Host::Ip(_)) => Meeting::Never,
+            (Host::Name(_, true), _) | (_, Host::Name(_, true)) | (Host::Ip(_), Host::Ip(_)) => {
+                Meeting::Never
+            }
             // A name may resolve to any address, and any address may be this machine's.
             _ => Meeting::Perhaps,
         }
@@ -102,7 +106,8 @@ impl Host {
     pub fn of(text: &str, resolved: bool) -> Self {
         let name = text.trim_end_matches('.').to_ascii_lowercase();
         let Some(ip) = name.parse::<IpAddr>().ok().or_else(|| legacy(&name)) else {
-            let is_own = name == "localhost" || name.ends_with(".localhost") || name.starts_with("localhost.");
+            let is_own =
+                name == "localhost" || name.ends_with(".localhost") || name.starts_with("localhost.");
             return if is_own || name.starts_with("ip6-l") { Self::Own } else { Self::Name(name, resolved) };
         };
         let ip = ip.to_canonical();
@@ -166,13 +171,19 @@ impl<'d> Directory<'d> {
         let mut next = Vec::new();
         let (kind, config) = kind(cluster);
         match kind {
-            "STATIC" | "STRICT_DNS" | "LOGICAL_DNS" | "EDS" | "" | "envoy.extensions.clusters.dns.v3.DnsCluster" => {
+            "STATIC"
+            | "STRICT_DNS"
+            | "LOGICAL_DNS"
+            | "EDS"
+            | ""
+            | "envoy.extensions.clusters.dns.v3.DnsCluster" => {
                 self.add_endpoints(services, name, cluster);
             }
             "envoy.extensions.clusters.aggregate.v3.ClusterConfig"
             | "envoy.extensions.clusters.composite.v3.ClusterConfig" => {
                 let members = list(config, "/clusters").iter();
-                let members = members.filter_map(|member| member.as_str().or_else(|| member.get("name")?.as_str()));
+                let members =
+                    members.filter_map(|member| member.as_str().or_else(|| member.get("name")?.as_str()));
                 next.extend(members.map(str::to_owned));
             }
             other => {
@@ -219,7 +230,9 @@ impl<'d> Directory<'d> {
                     Err(other) => drop(services.known.insert(other)),
                 }
                 if has(address, "/socket_address/resolver_name") {
-                    services.unexamined.insert(format!("a resolver of its own says where cluster `{name}` leads"));
+                    services
+                        .unexamined
+                        .insert(format!("a resolver of its own says where cluster `{name}` leads"));
                 }
             }
         }
@@ -231,6 +244,7 @@ fn kind(cluster: &Value) -> (&str, &Value) {
     match cluster.pointer("/cluster_type/typed_config") {
         Some(config) => (full_type(config), config),
         None if has(cluster, "/cluster_type") => (text(cluster, "/cluster_type/name"), &Value::Null),
+        None if cluster.get("type").is_some_and(|kind| !kind.is_string()) => ("a number", &Value::Null),
         None => (text(cluster, "/type"), &Value::Null),
     }
 }

@@ -113,15 +113,21 @@ pub fn check(chain: &Chain, dump: &Dump) -> Vec<Finding> {
 fn missing_roots(chain: &Chain, validation: &Validation) -> Vec<Finding> {
     let files = validation.parts.iter().filter_map(|part| part.get("trusted_ca"));
     let read: Option<Vec<Vec<u8>>> = files.map(data).collect();
-    let Some(files) = read.filter(|files| !files.is_empty() && !validation.has_unknown) else { return Vec::new() };
-    let listed: Vec<DistinguishedName> = names(&files.join(&b'\n')).into_iter().map(|(subject, _)| subject).collect();
-    let from_clients = |plugin: &&Plugin| plugin.policy().is_some_and(|policy| !matches!(policy.peer, Peer::Hop(_)));
+    let Some(files) = read.filter(|files| !files.is_empty() && !validation.has_unknown) else {
+        return Vec::new();
+    };
+    let listed: Vec<DistinguishedName> =
+        names(&files.join(&b'\n')).into_iter().map(|(subject, _)| subject).collect();
+    let from_clients =
+        |plugin: &&Plugin| plugin.policy().is_some_and(|policy| !matches!(policy.peer, Peer::Hop(_)));
     let mut findings = Vec::new();
     for plugin in chain.plugins.iter().filter(from_clients) {
         let mut bundles = Vec::new();
         pem_texts(plugin.config, &mut bundles);
         let trusted = bundles.iter().flat_map(|bundle| names(bundle.as_bytes()));
-        for (subject, _) in trusted.filter(|(subject, issuer)| !listed.contains(subject) && !listed.contains(issuer)) {
+        for (subject, _) in
+            trusted.filter(|(subject, issuer)| !listed.contains(subject) && !listed.contains(issuer))
+        {
             findings.push(Finding::new(
                 Rule::ClientCaMissing,
                 &plugin.path,

@@ -119,7 +119,7 @@ pub fn unexamined(place: Place, config: &Value) -> Option<String> {
 }
 
 /// What a harmless extension can be told to do that is not.
-fn unusual(config: &Value) -> Option<String> {
+pub fn unusual(config: &Value) -> Option<String> {
     match config {
         Value::Object(fields) => fields.iter().find_map(|(name, value)| match (name.as_str(), value) {
             ("clear_route_cache", value) if *value != false => {
@@ -129,7 +129,8 @@ fn unusual(config: &Value) -> Option<String> {
                 Some("calls an address of its own, which no cluster names".to_owned())
             }
             ("object_key", key) => key.as_str().and_then(|key| {
-                key.starts_with("envoy.").then(|| format!("writes filter state that Envoy itself reads ({key})"))
+                key.starts_with("envoy.")
+                    .then(|| format!("writes filter state that Envoy itself reads ({key})"))
             }),
             ("upstream_http_filters", _) => None,
             (_, value) => unusual(value),

@@ -2,7 +2,7 @@
 //! clusters with the same endpoints, filters that call clusters themselves.
 
 use super::{
-    chains::{Chain, Model, Tunnel},
+    chains::{Chain, Filter, Model, Tunnel},
     dump::{Dump, has, list, text},
     examine::{admin_socket, is_scrape},
     finding::{Finding, few},
@@ -64,7 +64,11 @@ impl Protected {
     }
 
     /// What of these services is protected by keys that a way does not demand: what, by which way, and how surely.
-    fn open<'p>(&'p self, services: &Services, demands: &BTreeSet<String>) -> Option<(String, &'p str, Meeting)> {
+    fn open<'p>(
+        &'p self,
+        services: &Services,
+        demands: &BTreeSet<String>,
+    ) -> Option<(String, &'p str, Meeting)> {
         let is_open = |keys: &BTreeSet<String>| !keys.iter().any(|key| demands.contains(key));
         let known = services.known.iter().filter_map(|service| Some((service, self.known.get(service)?)));
         let mut known = known.filter(|(_, (_, keys))| is_open(keys));
@@ -73,7 +77,9 @@ impl Protected {
         }
         let sockets = services.sockets.iter().flat_map(|socket| {
             let known = self.sockets.get(&socket.port).into_iter().flatten();
-            known.filter(|(.., keys)| is_open(keys)).map(move |(other, way, _)| (socket, way, socket.meets(other)))
+            known
+                .filter(|(.., keys)| is_open(keys))
+                .map(move |(other, way, _)| (socket, way, socket.meets(other)))
         });
         let (socket, way, meeting) = sockets.max_by_key(|(.., meeting)| *meeting)?;
         (meeting > Meeting::Never).then(|| (socket.to_string(), way.as_str(), meeting))
@@ -99,7 +105,8 @@ pub fn check(model: &Model, dump: &Dump, judge: &Judge) -> Vec<Finding> {
         let own = route_findings(way, &guards);
         let is_known = way.demands.is_empty() && !own.is_empty();
         findings.extend(own);
-        let is_internal = has(way.listener(), "/internal_listener") || has(way.listener(), "/address/envoy_internal_address");
+        let is_internal = has(way.listener(), "/internal_listener")
+            || has(way.listener(), "/address/envoy_internal_address");
         for destination in way.answering.iter().chain(&way.copies) {
             let services = match destination {
                 Destination::Cluster(name) => directory.of(name),
@@ -147,7 +154,11 @@ struct Whole {
 }
 
 impl Whole {
-    fn of_all<'d>(ways: &[Way<'d>], keys: &BTreeSet<String>, judge: &Judge) -> HashMap<*const Chain<'d>, Self> {
+    fn of_all<'d>(
+        ways: &[Way<'d>],
+        keys: &BTreeSet<String>,
+        judge: &Judge,
+    ) -> HashMap<*const Chain<'d>, Self> {
         let mut all = HashMap::new();
         for way in ways {
             let (Some(chain), Some(route)) = (way.chain, &way.route) else { continue };
@@ -156,7 +167,9 @@ impl Whole {
                 ..Self::default()
             });
             whole.guarded.extend(way.demands.iter().cloned());
-            let runs = |plugin: &&Plugin| chain.filters.get(plugin.position).is_some_and(|filter| route.runs(filter));
+            let runs = |plugin: &&Plugin| {
+                chain.filters.get(plugin.position).is_some_and(|filter| route.runs(filter))
+            };
             whole.running.extend(chain.plugins.iter().filter(runs).map(|plugin| plugin.position));
         }
         all
@@ -167,21 +180,31 @@ fn all<'d>(model: &'d Model<'d>, keys: &BTreeSet<String>, judge: &Judge) -> Vec<
     let mut ways = Vec::new();
     for chain in &model.chains {
         for route in routes::all(chain).filter(Route::forwards) {
-            let stands: Vec<(&String, Stand)> = keys.iter().map(|key| (key, route.stand(key, judge))).collect();
+            let stands: Vec<(&String, Stand)> =
+                keys.iter().map(|key| (key, route.stand(key, judge))).collect();
             if stands.iter().all(|(_, stand)| *stand != Stand::Closed) {
                 ways.push((chain, route, stands));
             }
         }
     }
     // A guard that counts is one as long as no other refuses.
-    let on_routes = ways.iter().flat_map(|(.., stands)| stands).filter(|(_, stand)| *stand == Stand::Guarded).map(|(key, _)| *key);
-    let on_chains = keys.iter().filter(|key| model.chains.iter().any(|chain| rbac::guards(&chain.filters, key, judge)));
+    let on_routes = ways
+        .iter()
+        .flat_map(|(.., stands)| stands)
+        .filter(|(_, stand)| *stand == Stand::Guarded)
+        .map(|(key, _)| *key);
+    let on_chains =
+        keys.iter().filter(|key| model.chains.iter().any(|chain| rbac::guards(&chain.filters, key, judge)));
     let refused: BTreeSet<&String> = on_routes.chain(on_chains).collect();
     let least = |key: &String| if refused.contains(key) { Stand::Guarded } else { Stand::Watched };
     let of_route = |(chain, route, stands): (&'d Chain<'d>, Route<'d>, Vec<(&String, Stand)>)| Way {
         chain: Some(chain),
         tunnel: None,
-        demands: stands.into_iter().filter(|(key, stand)| *stand <= least(key)).map(|(key, _)| key.clone()).collect(),
+        demands: stands
+            .into_iter()
+            .filter(|(key, stand)| *stand <= least(key))
+            .map(|(key, _)| key.clone())
+            .collect(),
         answering: route.answering(),
         copies: route.mirrors().collect(),
         route: Some(route),
@@ -191,7 +214,13 @@ fn all<'d>(model: &'d Model<'d>, keys: &BTreeSet<String>, judge: &Judge) -> Vec<
         tunnel: Some(tunnel),
         route: None,
         demands: BTreeSet::new(),
-        answering: tunnel.clusters.iter().copied().map(Destination::Cluster).collect(),
+        answering: tunnel
+            .clusters
+            .iter()
+            .copied()
+            .map(Destination::Cluster)
+            .chain(tunnel.clusters.is_empty().then(routes::unknown))
+            .collect(),
         copies: Vec::new(),
     };
     ways.into_iter().map(of_route).chain(model.tunnels.iter().map(of_tunnel)).collect()
@@ -203,7 +232,8 @@ fn leads<'d>(ways: &[Way<'d>], dump: &'d Dump) -> BTreeMap<String, Vec<&'d str>>
     for listener in &dump.listeners {
         let more = list(listener, "/additional_addresses").iter().filter_map(|one| one.get("address"));
         let addresses = listener.get("address").into_iter().chain(more);
-        let ends = addresses.map(|address| Socket::of(address, true).map_or_else(|other| other, |socket| socket.to_string()));
+        let ends = addresses
+            .map(|address| Socket::of(address, true).map_or_else(|other| other, |socket| socket.to_string()));
         names.insert(std::ptr::from_ref(listener), ends.chain([internal(text(listener, "/name"))]).collect());
     }
     let mut leads: BTreeMap<String, Vec<&str>> = BTreeMap::new();
@@ -214,10 +244,11 @@ fn leads<'d>(ways: &[Way<'d>], dump: &'d Dump) -> BTreeMap<String, Vec<&'d str>>
             _ => continue,
         };
         for end in names.get(&listener).into_iter().flatten() {
-            let clusters = way.answering.iter().chain(&way.copies).filter_map(|destination| match destination {
-                Destination::Cluster(name) => Some(*name),
-                Destination::Unknown(_) => None,
-            });
+            let clusters =
+                way.answering.iter().chain(&way.copies).filter_map(|destination| match destination {
+                    Destination::Cluster(name) => Some(*name),
+                    Destination::Unknown(_) => None,
+                });
             leads.entry(end.clone()).or_default().extend(clusters);
         }
     }
@@ -229,10 +260,13 @@ fn route_findings(way: &Way, guards: &HashMap<*const Chain, Whole>) -> Vec<Findi
     let (Some(chain), Some(route)) = (way.chain, &way.route) else { return Vec::new() };
     let mut findings = Vec::new();
     for plugin in &chain.plugins {
-        let (Some(key), Some(filter)) = (plugin.verdict_key(), chain.filters.get(plugin.position)) else { continue };
+        let (Some(key), Some(filter)) = (plugin.verdict_key(), chain.filters.get(plugin.position)) else {
+            continue;
+        };
         let whole = guards.get(&std::ptr::from_ref(chain));
         let has_guard = whole.is_some_and(|whole| whole.keys.contains(&key));
-        let runs_somewhere = !filter.disabled || whole.is_some_and(|whole| whole.running.contains(&plugin.position));
+        let runs_somewhere =
+            !filter.disabled || whole.is_some_and(|whole| whole.running.contains(&plugin.position));
         let is_ours = has_guard || whole.is_none_or(|whole| !whole.guarded.contains(&key));
         findings.extend(match (route.runs(filter), way.demands.contains(&key)) {
             (true, true) => None,
@@ -275,7 +309,13 @@ fn unknown(path: &str, why: &str) -> Finding {
     )
 }
 
-fn past_guard(way: &Way, destination: &Destination, service: &str, guarded: &str, meeting: Meeting) -> Finding {
+fn past_guard(
+    way: &Way,
+    destination: &Destination,
+    service: &str,
+    guarded: &str,
+    meeting: Meeting,
+) -> Finding {
     let cluster = match destination {
         Destination::Cluster(name) => *name,
         Destination::Unknown(_) => "",
@@ -293,7 +333,11 @@ fn past_guard(way: &Way, destination: &Destination, service: &str, guarded: &str
         );
     }
     let upgrade = way.chain.is_some_and(|chain| chain.upgrade.is_some());
-    let what = if upgrade { ": a client passes by asking for the upgrade, which has filters of its own" } else { "" };
+    let what = if upgrade {
+        ": a client passes by asking for the upgrade, which has filters of its own"
+    } else {
+        ""
+    };
     Finding::new(
         if meeting == Meeting::Same { Rule::UnguardedWayIn } else { Rule::DestinationUnknown },
         &way.path(),
@@ -305,7 +349,9 @@ fn past_guard(way: &Way, destination: &Destination, service: &str, guarded: &str
 
 fn reaches_admin(way: &Way, services: &Services, admin: Option<&Result<Socket, String>>) -> Option<Finding> {
     let reaches = match admin? {
-        Ok(admin) => admin.port != "0" && services.sockets.iter().any(|socket| socket.meets(admin) == Meeting::Same),
+        Ok(admin) => {
+            admin.port != "0" && services.sockets.iter().any(|socket| socket.meets(admin) == Meeting::Same)
+        }
         Err(path) => services.known.contains(path),
     };
     let is_scrape = way.route.as_ref().is_some_and(is_scrape);
@@ -319,21 +365,31 @@ fn reaches_admin(way: &Way, services: &Services, admin: Option<&Result<Socket, S
     })
 }
 
-/// Filters that call the protected service themselves.
+/// Filters, logs and traces that call the protected service themselves.
 fn called(model: &Model, directory: &Directory, protected: &Protected) -> Vec<Finding> {
-    let network = model.network.iter().map(|(path, filter)| (path, filter));
-    let http = model.chains.iter().flat_map(|chain| chain.filters.iter().map(|filter| (&chain.path, filter)));
+    let of_filter = |path: &str, filter: &Filter<'_>| format!("{path}, filter {}", filter.name);
+    let network =
+        model.network.iter().map(|(path, filter)| (of_filter(path, filter), filter.configs.clone()));
+    let http = model.chains.iter().flat_map(|chain| {
+        chain.filters.iter().map(move |filter| (of_filter(&chain.path, filter), filter.configs.clone()))
+    });
+    let reports = model.chains.iter().flat_map(|chain| {
+        let parts = ["access_log", "tracing"]
+            .into_iter()
+            .filter_map(|field| Some((field, chain.manager.get(field)?)));
+        parts.map(move |(field, config)| (format!("{}, {field}", chain.path), vec![config]))
+    });
     let mut findings = Vec::new();
-    for (path, filter) in http.chain(network) {
+    for (path, configs) in http.chain(network).chain(reports) {
         let mut clusters = BTreeSet::new();
-        for config in &filter.configs {
-            mentioned(config, &mut clusters);
-        }
+        configs.iter().for_each(|config| mentioned(config, &mut clusters));
         for cluster in clusters {
-            let Some((service, guarded, _)) = protected.open(&directory.of(cluster), &BTreeSet::new()) else { continue };
+            let Some((service, guarded, _)) = protected.open(&directory.of(cluster), &BTreeSet::new()) else {
+                continue;
+            };
             findings.push(Finding::new(
                 Rule::UnguardedWayIn,
-                &format!("{path}, filter {}", filter.name),
+                &path,
                 format!("it calls cluster `{cluster}` itself, which leads to {service}, without the guard that {guarded} has"),
                 "give what it calls a service of its own",
             ));
@@ -353,7 +409,9 @@ fn mentioned<'v>(value: &'v Value, clusters: &mut BTreeSet<&'v str>) {
             }
             for (name, value) in fields {
                 match value.as_str() {
-                    Some(cluster) if matches!(name.as_str(), "cluster" | "cluster_name") && !cluster.is_empty() => {
+                    Some(cluster)
+                        if matches!(name.as_str(), "cluster" | "cluster_name") && !cluster.is_empty() =>
+                    {
                         clusters.insert(cluster);
                     }
                     _ => mentioned(value, clusters),
@@ -367,17 +425,25 @@ fn mentioned<'v>(value: &'v Value, clusters: &mut BTreeSet<&'v str>) {
 /// A trusted hop that is this very Envoy: what a stranger writes into its header, the hop forwards under its own name.
 fn hops(model: &Model, ways: &[Way], directory: &Directory) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for (chain, plugin) in model.chains.iter().flat_map(|chain| chain.plugins.iter().map(move |plugin| (chain, plugin))) {
+    for (chain, plugin) in
+        model.chains.iter().flat_map(|chain| chain.plugins.iter().map(move |plugin| (chain, plugin)))
+    {
         let Some(Peer::Hop(hop)) = plugin.policy().map(|policy| &policy.peer) else { continue };
-        let Some(Ok(own)) = chain.listener.get("address").map(|address| Socket::of(address, true)) else { continue };
+        let Some(Ok(own)) = chain.listener.get("address").map(|address| Socket::of(address, true)) else {
+            continue;
+        };
         for way in ways {
             let clusters = way.answering.iter().filter_map(|destination| match destination {
                 Destination::Cluster(name) => Some(*name),
                 Destination::Unknown(_) => None,
             });
-            let leads_here = |name: &str| directory.of(name).sockets.iter().any(|socket| socket.meets(&own) == Meeting::Same);
-            let mode = way.chain.map_or("FORWARD_ONLY", |chain| text(chain.manager, "/forward_client_cert_details"));
-            let is_removed = hop.header == "x-forwarded-client-cert" && matches!(mode, "" | "SANITIZE" | "SANITIZE_SET");
+            let leads_here = |name: &str| {
+                directory.of(name).sockets.iter().any(|socket| socket.meets(&own) == Meeting::Same)
+            };
+            let mode =
+                way.chain.map_or("FORWARD_ONLY", |chain| text(chain.manager, "/forward_client_cert_details"));
+            let is_removed =
+                hop.header == "x-forwarded-client-cert" && matches!(mode, "" | "SANITIZE" | "SANITIZE_SET");
             if !is_removed && own.port != "0" && clusters.into_iter().any(leads_here) {
                 findings.push(Finding::new(
                     Rule::HopForgeable,

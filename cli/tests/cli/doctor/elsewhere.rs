@@ -108,7 +108,8 @@ pub fn others_to_admin(bootstrap: &mut Value) {
     bootstrap["admin"]["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
     let admin = json!({"socket_address": {"address": "localhost", "port_value": port}});
     let endpoints = json!([{"lb_endpoints": [{"endpoint": {"address": admin}}]}]);
-    let fields = json!({"type": "STRICT_DNS", "load_assignment": {"cluster_name": "admin", "endpoints": endpoints}});
+    let fields =
+        json!({"type": "STRICT_DNS", "load_assignment": {"cluster_name": "admin", "endpoints": endpoints}});
     another_service(bootstrap, "admin", fields);
     reroute_others(bootstrap, json!({"cluster": "admin"}));
 }
@@ -119,7 +120,11 @@ pub fn hop_in_front(bootstrap: &mut Value, mode: &str) {
     at(bootstrap, "/static_resources/listeners/0/address/socket_address")["port_value"] = port.into();
     let own = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
     let endpoints = json!([{"lb_endpoints": [{"endpoint": {"address": own}}]}]);
-    another_service(bootstrap, "ourselves", json!({"load_assignment": {"cluster_name": "ourselves", "endpoints": endpoints}}));
+    another_service(
+        bootstrap,
+        "ourselves",
+        json!({"load_assignment": {"cluster_name": "ourselves", "endpoints": endpoints}}),
+    );
     let mut listener = at(bootstrap, "/static_resources/listeners/0").clone();
     listener["name"] = "front".into();
     listener["address"]["socket_address"]["port_value"] = 0.into();

@@ -16,13 +16,22 @@ fn camel(value: &Value) -> Value {
         let first = parts.next().unwrap_or_default().to_owned();
         parts.fold(first, |name, part| {
             let mut letters = part.chars();
-            name + &letters.next().map(|c| c.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+            name + &letters
+                .next()
+                .map(|c| c.to_ascii_uppercase())
+                .into_iter()
+                .chain(letters)
+                .collect::<String>()
         })
     };
     let is_field = |key: &str| key.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit());
     match value {
         Value::Array(items) => items.iter().map(camel).collect(),
-        Value::Object(fields) if fields.get("@type").is_some_and(|kind| kind.to_string().ends_with(".Struct\"")) => value.clone(),
+        Value::Object(fields)
+            if fields.get("@type").is_some_and(|kind| kind.to_string().ends_with(".Struct\"")) =>
+        {
+            value.clone()
+        }
         Value::Object(fields) => {
             let renamed = fields.iter().map(|(key, value)| {
                 let key = if is_field(key) { name(key) } else { key.clone() };
@@ -44,13 +53,17 @@ fn camel(value: &Value) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_dump_is_judged_alike_in_every_form() {
     let world = world().await;
-    for change in [|_: &mut Value, _: &World| {}, |b: &mut Value, _: &World| drop(changes::filters(b).remove(1))] {
+    for change in
+        [|_: &mut Value, _: &World| {}, |b: &mut Value, _: &World| drop(changes::filters(b).remove(1))]
+    {
         let envoy = start(&world, "envoy.yaml", change).await.expect("Envoy starts");
         let dump = dump(&envoy).await;
         let expected = findings(&examine(&dump));
         let egctl = json!({"default": {"pod": camel(&dump)}});
         let yaml = yaml(&dump);
-        for (form, text) in [("camelCase by pod", egctl.to_string()), ("YAML", yaml), ("pretty", format!("{dump:#}"))] {
+        for (form, text) in
+            [("camelCase by pod", egctl.to_string()), ("YAML", yaml), ("pretty", format!("{dump:#}"))]
+        {
             let outcome = given(&text);
             assert_eq!(findings(&outcome), expected, "{form}: {}", outcome.stdout);
         }
@@ -75,12 +88,17 @@ async fn what_a_partial_dump_lacks_is_said() {
         let outcome = given(&part.to_string());
         assert_eq!(outcome.code, 1);
         let said = format!("it has no {expected}: that was not examined");
-        assert!(outcome.stdout.contains(&said) && outcome.stdout.contains("partial_input"), "{}", outcome.stdout);
+        assert!(
+            outcome.stdout.contains(&said) && outcome.stdout.contains("partial_input"),
+            "{}",
+            outcome.stdout
+        );
         assert!(!outcome.stdout.contains("\"error\""), "no false error: {}", outcome.stdout);
     }
     // `?resource=dynamic_listeners` and its like: entries without their section.
     let listeners = whole["configs"].as_array().expect("sections").iter();
-    let listeners = listeners.flat_map(|one| one["static_listeners"].as_array().into_iter().flatten().cloned());
+    let listeners =
+        listeners.flat_map(|one| one["static_listeners"].as_array().into_iter().flatten().cloned());
     let entries: Vec<Value> = listeners
         .map(|mut entry| {
             entry["@type"] = "type.googleapis.com/envoy.admin.v3.ListenersConfigDump.StaticListener".into();
@@ -97,9 +115,16 @@ fn every_shipped_file_is_clean_as_it_is() {
     for name in shipped::BOOTSTRAPS {
         let path = shipped::directory().join(name);
         // The files that it watches are next to it.
-        let path = if name.starts_with("xds/") { path.parent().expect("a directory").to_owned() } else { path };
+        let path =
+            if name.starts_with("xds/") { path.parent().expect("a directory").to_owned() } else { path };
         let outcome = run(&["doctor", &path.to_string_lossy(), "--json"]);
-        assert_eq!((outcome.code, findings(&outcome)), (0, Vec::new()), "{name}: {}{}", outcome.stdout, outcome.stderr);
+        assert_eq!(
+            (outcome.code, findings(&outcome)),
+            (0, Vec::new()),
+            "{name}: {}{}",
+            outcome.stdout,
+            outcome.stderr
+        );
     }
     let alone = run(&["doctor", &shipped::directory().join("xds/bootstrap.yaml").to_string_lossy()]);
     assert_eq!(alone.code, 2, "without its listeners: {}", alone.stdout);
@@ -120,14 +145,26 @@ async fn what_an_operator_accepts_is_clean() {
     let dump = dump(&envoy.expect("Envoy starts")).await.to_string();
     let with = |accept: &str| run_with(&["doctor", "-", "--json", "--accept", accept], &dump, &[]);
     let accepted = with("not_examined@listener ingress, filter chain 0, filter my.lua");
-    assert_eq!((accepted.code, accepted.json()["accepted"].as_array().map(Vec::len)), (0, Some(1)), "{}", accepted.stdout);
+    assert_eq!(
+        (accepted.code, accepted.json()["accepted"].as_array().map(Vec::len)),
+        (0, Some(1)),
+        "{}",
+        accepted.stdout
+    );
     assert_eq!(with("not_examined@*my.lua").code, 0);
-    for (other, code) in [("not_examined@listener others*", 1), ("guard_missing@*", 1), ("no_such_rule@*", 2), ("x", 2)] {
+    for (other, code) in
+        [("not_examined@listener others*", 1), ("guard_missing@*", 1), ("no_such_rule@*", 2), ("x", 2)]
+    {
         assert_eq!(with(other).code, code, "{other}");
     }
     let file = world.write("accepted.txt", "# reviewed\n\nnot_examined@*my.lua\n").expect("a file");
     let by_file = run_with(&["doctor", "-", "--accept-file", &file.to_string_lossy()], &dump, &[]);
-    assert!(by_file.code == 0 && by_file.stdout.contains("clean, 1 accepted"), "{}{}", by_file.stdout, by_file.stderr);
+    assert!(
+        by_file.code == 0 && by_file.stdout.contains("clean, 1 accepted"),
+        "{}{}",
+        by_file.stdout,
+        by_file.stderr
+    );
 }
 
 #[test]
@@ -135,17 +172,25 @@ fn a_rejected_update_and_a_module_not_fetched_are_said() {
     let path = shipped::directory().join("envoy.yaml");
     let bootstrap = testbed::config::load_yaml(&path);
     let listener = &bootstrap["static_resources"]["listeners"][0];
-    let entry = |listener: &Value| json!({"name": "ingress", "active_state": {"listener": listener},
-        "error_state": {"details": "no \u{1b}[2Jsuch thing"}});
-    let dump = |listener: &Value| json!({"configs": [
-        {"@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump", "bootstrap": bootstrap},
-        {"@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump",
-         "static_clusters": bootstrap["static_resources"]["clusters"].as_array().expect("clusters").iter()
-            .map(|cluster| json!({"cluster": cluster})).collect::<Vec<_>>()},
-        {"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump", "dynamic_listeners": [entry(listener)]},
-    ]});
+    let entry = |listener: &Value| {
+        json!({"name": "ingress", "active_state": {"listener": listener},
+        "error_state": {"details": "no \u{1b}[2Jsuch thing"}})
+    };
+    let dump = |listener: &Value| {
+        json!({"configs": [
+            {"@type": "type.googleapis.com/envoy.admin.v3.BootstrapConfigDump", "bootstrap": bootstrap},
+            {"@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump",
+             "static_clusters": bootstrap["static_resources"]["clusters"].as_array().expect("clusters").iter()
+                .map(|cluster| json!({"cluster": cluster})).collect::<Vec<_>>()},
+            {"@type": "type.googleapis.com/envoy.admin.v3.ListenersConfigDump", "dynamic_listeners": [entry(listener)]},
+        ]})
+    };
     let outcome = run_with(&["doctor", "-"], &dump(listener).to_string(), &[]);
-    assert!(outcome.code == 1 && outcome.stdout.contains("warning[update_rejected] ingress"), "{}", outcome.stdout);
+    assert!(
+        outcome.code == 1 && outcome.stdout.contains("warning[update_rejected] ingress"),
+        "{}",
+        outcome.stdout
+    );
     assert!(outcome.stdout.contains("\\u{1b}[2Jsuch thing"), "escapes do not pass: {}", outcome.stdout);
 
     let mut denied = listener.clone();
@@ -153,5 +198,10 @@ fn a_rejected_update_and_a_module_not_fetched_are_said() {
     *filter = changes::rbac(json!({"rules": {}, "rules_stat_prefix": "wasm-default-deny"}));
     filter["name"] = "ns.genesys-mtls".into();
     let outcome = run_with(&["doctor", "-"], &dump(&denied).to_string(), &[]);
-    assert!(outcome.code == 1 && outcome.stdout.contains("error[module_not_fetched]"), "{}{}", outcome.stdout, outcome.stderr);
+    assert!(
+        outcome.code == 1 && outcome.stdout.contains("error[module_not_fetched]"),
+        "{}{}",
+        outcome.stdout,
+        outcome.stderr
+    );
 }

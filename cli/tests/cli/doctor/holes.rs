@@ -5,10 +5,10 @@ mod cases;
 
 use super::{dump, examine, start, world};
 use cases::{CASES, Case};
-use ureq::http::Request;
 use std::{sync::Arc, time::Duration};
 use testbed::{Client, Envoy, World, client::ClientBuilder};
 use tokio::{sync::Semaphore, task::JoinSet};
+use ureq::http::Request;
 
 /// How many Envoys run at once.
 const AT_ONCE: usize = 3;
@@ -49,11 +49,16 @@ async fn fault(case: &Case, index: usize, world: &World) -> Option<String> {
     let found = outcome.code == 1
         && outcome.json()["findings"].as_array().is_some_and(|findings| {
             findings.iter().any(|finding| {
-                let has = |key: &str, text: &str| finding[key].as_str().is_some_and(|value| value.contains(text));
-                finding["rule"] == case.rule && has("path", case.place) && !has("fix", "\n") && finding["fix"] != ""
+                let has =
+                    |key: &str, text: &str| finding[key].as_str().is_some_and(|value| value.contains(text));
+                finding["rule"] == case.rule
+                    && has("path", case.place)
+                    && !has("fix", "\n")
+                    && finding["fix"] != ""
             })
         });
-    (!found).then(|| format!("not found as {} at {}: {} {}", case.rule, case.place, outcome.code, outcome.stdout))
+    (!found)
+        .then(|| format!("not found as {} at {}: {} {}", case.rule, case.place, outcome.code, outcome.stdout))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,10 @@ const MODULES: [&str; 2] =
 
 /// Where the Go registry's client has put a module.
 fn directory(module: &str) -> PathBuf {
-    let output = Command::new("go").args(["mod", "download", "-json", module]).current_dir(std::env::temp_dir()).output();
+    let output = Command::new("go")
+        .args(["mod", "download", "-json", module])
+        .current_dir(std::env::temp_dir())
+        .output();
     let output = output.expect("Go is installed");
     let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
     PathBuf::from(answer["Dir"].as_str().unwrap_or_else(|| panic!("{module}: {answer}")))
@@ -26,7 +29,10 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.path();
         if path.is_dir() {
             files(&path, found);
-        } else if path.extension().is_some_and(|end| ["yaml", "json", "golden"].iter().any(|known| end == *known)) {
+        } else if path
+            .extension()
+            .is_some_and(|end| ["yaml", "json", "golden"].iter().any(|known| end == *known))
+        {
             found.push(path);
         }
     }
@@ -43,7 +49,9 @@ fn configurations() -> Vec<Vec<String>> {
         if let Some(stem) = parts.filter_map(|part| name.strip_suffix(&format!(".{part}.yaml"))).next() {
             sets.entry(stem.to_owned()).or_default().insert(name);
         } else if let Ok(text) = std::fs::read_to_string(&path)
-            && ["static_resources", "staticResources", "ListenersConfigDump"].iter().any(|word| text.contains(word))
+            && ["static_resources", "staticResources", "ListenersConfigDump"]
+                .iter()
+                .any(|word| text.contains(word))
             && !text.contains("apiVersion")
         {
             alone.push(vec![name]);
@@ -74,6 +82,9 @@ fn public_configurations_without_the_filter_are_none_of_ours() {
         assert!([0, 1].contains(&beside.code), "{set:?}: {}", beside.stderr);
         assert!(beside.stdout.contains("with policy default"), "{set:?}: {}", beside.stdout);
     }
-    println!("{examined} of {} configurations: nothing of ours; {other} are templates, or without listeners", all.len());
+    println!(
+        "{examined} of {} configurations: nothing of ours; {other} are templates, or without listeners",
+        all.len()
+    );
     assert!(examined >= 200, "{examined}");
 }

@@ -113,8 +113,12 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         rule: "hop_forgeable",
-        bad: &[of("behind-proxy.yaml", "another listener leads here", |b, _| hop_in_front(b, "FORWARD_ONLY"))],
-        good: &[of("behind-proxy.yaml", "one that removes the header", |b, _| hop_in_front(b, "SANITIZE_SET"))],
+        bad: &[of("behind-proxy.yaml", "another listener leads here", |b, _| {
+            hop_in_front(b, "FORWARD_ONLY")
+        })],
+        good: &[of("behind-proxy.yaml", "one that removes the header", |b, _| {
+            hop_in_front(b, "SANITIZE_SET")
+        })],
     },
     Row {
         rule: "hop_unverified",

@@ -179,9 +179,7 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         rule: "guard_only_shadow",
-        bad: &[
-            explain("it counts", |b, _| shadow_guard(b)),
-        ],
+        bad: &[explain("it counts", |b, _| shadow_guard(b))],
         good: &[
             explain("its note is demanded by Istio's own filter", |b, _| noting_guard(b)),
             explain("its own filter denies what has no note", |b, _| {

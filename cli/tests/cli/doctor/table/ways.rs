@@ -5,8 +5,8 @@ use crate::doctor::{
     changes::{
         RBAC, WASM, at, buffer, clusters, disable, filters, guard, host, list, lua, manager, manager_of,
         matcher_for_all, noting_guard, other_host, rbac_per_route, remove, route, router, routes_by_matcher,
-        routes_from_file, scoped_routes, scoped_to_the_host, second_chain, second_policy, second_policy_and_service,
-        somebody_else, typed, writer,
+        routes_from_file, scoped_routes, scoped_to_the_host, second_chain, second_policy,
+        second_policy_and_service, somebody_else, typed, writer,
     },
     elsewhere::{
         aggregate, another_service, by_script, discovered_twice, forward_proxy, others, others_scoped_routes,
@@ -63,10 +63,12 @@ pub(super) const ROWS: &[Row] = &[
             }),
             explain("a service by the guard of its chain alone, beside a host with a rule", |b, _| {
                 let rules = guard(b)["rules"].clone();
-                let (other, elsewhere) = (other_host(b), json!([{"match": {"prefix": "/"}, "route": {"cluster": "service"}}]));
+                let (other, elsewhere) =
+                    (other_host(b), json!([{"match": {"prefix": "/"}, "route": {"cluster": "service"}}]));
                 rbac_per_route(other, json!({"rbac": {"rules": rules}}));
                 let chain = second_chain(b, &[router()]);
-                manager_of(chain)["route_config"]["virtual_hosts"] = json!([{"name": "open", "domains": ["*"], "routes": elsewhere}]);
+                manager_of(chain)["route_config"]["virtual_hosts"] =
+                    json!([{"name": "open", "domains": ["*"], "routes": elsewhere}]);
             }),
         ],
         good: &[
@@ -200,7 +202,9 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         rule: "verdict_written",
-        bad: &[explain("by another filter", |b, _| filters(b).insert(0, writer("wasm.genesys_mtls.default")))],
+        bad: &[explain("by another filter", |b, _| {
+            filters(b).insert(0, writer("wasm.genesys_mtls.default"))
+        })],
         good: &[explain("another key", |b, _| filters(b).insert(0, writer("my.key")))],
     },
     Row {
@@ -230,7 +234,8 @@ pub(super) const ROWS: &[Row] = &[
         })],
         good: &[of("scope/listener.yaml", "to be scraped", |b, _| {
             others_to_admin(b);
-            *at(others(b), "/route_config/virtual_hosts/0/routes/0/match") = json!({"path": "/stats/prometheus"});
+            *at(others(b), "/route_config/virtual_hosts/0/routes/0/match") =
+                json!({"path": "/stats/prometheus"});
         })],
     },
     Row {
