@@ -40,18 +40,18 @@ const SECTIONS: [&str; 6] = ["Listener", "Cluster", "Route", "Ecds", "Secret", "
 
 impl Dump {
     /// Adds what a section of `/config_dump`, or an entry of one, holds.
-    pub fn add_section(&mut self, section: &Value) {
-        if let Some(bootstrap) = section.get("bootstrap") {
+    pub fn add_section(&mut self, mut section: Value) {
+        if let Some(bootstrap) = section.get_mut("bootstrap").map(Value::take) {
             self.sections.insert("Bootstrap");
-            self.version = version(bootstrap);
-            self.bootstrap = Some(bootstrap.clone());
+            self.version = version(&bootstrap);
+            self.bootstrap = Some(bootstrap);
         }
-        let kind = type_of(section).trim_start_matches("Dynamic").trim_start_matches("Static");
+        let kind = type_of(&section).trim_start_matches("Dynamic").trim_start_matches("Static");
         self.sections.extend(SECTIONS.iter().filter(|word| kind.starts_with(**word)));
-        self.add_entry(section);
-        for (name, list) in section.as_object().into_iter().flatten() {
+        self.add_entry(&mut section);
+        for (name, list) in section.as_object_mut().into_iter().flatten() {
             // Inline tables are where their managers are.
-            let entries = list.as_array().filter(|_| name != "static_route_configs");
+            let entries = list.as_array_mut().filter(|_| name != "static_route_configs");
             for entry in entries.into_iter().flatten() {
                 if name.contains("warming") {
                     self.waiting.insert(format!("{} ({name})", entry_name(entry)));
@@ -62,41 +62,40 @@ impl Dump {
         }
     }
 
-    fn add_entry(&mut self, entry: &Value) {
-        let name = entry_name(entry);
+    fn add_entry(&mut self, entry: &mut Value) {
         if let Some(error) = entry.get("error_state") {
-            self.rejected.push((name.clone(), text(error, "/details").to_owned()));
+            self.rejected.push((entry_name(entry), text(error, "/details").to_owned()));
         }
-        for state in
-            ["warming_state", "draining_state"].into_iter().filter(|state| entry.get(state).is_some())
-        {
-            self.waiting.insert(format!("{name} ({state})"));
+        for state in ["warming_state", "draining_state"] {
+            if entry.get(state).is_some() {
+                self.waiting.insert(format!("{} ({state})", entry_name(entry)));
+            }
         }
-        let active = entry.get("active_state").unwrap_or(entry);
+        let active = if entry.get("active_state").is_some() { &mut entry["active_state"] } else { entry };
         for key in RESOURCES {
-            if let Some(resource) = active.get(key).filter(|resource| resource.is_object()) {
-                self.add_resource(resource);
+            if let Some(resource) = active.get_mut(key).filter(|resource| resource.is_object()) {
+                self.add_resource(resource.take());
             }
         }
     }
 
     /// Adds one resource; says whether it is one.
-    pub fn add_resource(&mut self, resource: &Value) -> bool {
+    pub fn add_resource(&mut self, resource: Value) -> bool {
         let any = |fields: &[&str]| fields.iter().any(|field| resource.get(field).is_some());
-        let is = |kind: &str, fields: &[&str]| match type_of(resource) {
+        let is = |kind: &str, fields: &[&str]| match type_of(&resource) {
             "" => any(fields),
             own => own == kind,
         };
-        let name = text(resource, "/name");
+        let name = text(&resource, "/name").to_owned();
         let (kind, map) = if is("ClusterLoadAssignment", &["cluster_name"]) {
-            let (name, resource) = (text(resource, "/cluster_name").to_owned(), resource.clone());
+            let name = text(&resource, "/cluster_name").to_owned();
             self.endpoints.entry(name).or_default().push(resource);
             return true;
         } else if is(
             "Listener",
             &["filter_chains", "default_filter_chain", "listener_filters", "api_listener"],
         ) {
-            self.listeners.push(resource.clone());
+            self.listeners.push(resource);
             return true;
         } else if is("RouteConfiguration", &["virtual_hosts", "vhds"]) {
             ("route table", &mut self.routes)
@@ -115,8 +114,8 @@ impl Dump {
         } else {
             return false;
         };
-        let before = map.insert(name.to_owned(), resource.clone());
-        if before.is_some_and(|other| other != *resource) {
+        let before = map.insert(name.clone(), resource);
+        if before.is_some_and(|other| Some(&other) != map.get(&name)) {
             self.twice.insert(format!("{kind} {name}"));
         }
         true
@@ -134,7 +133,7 @@ impl Dump {
                 };
                 let mut resource = resource.clone();
                 resource["@type"] = typed.into();
-                self.add_resource(&resource);
+                self.add_resource(resource);
             }
         }
         self.bootstrap = Some(bootstrap.clone());

@@ -51,7 +51,7 @@ pub fn check(chain: &Chain, plugin: &Plugin, judge: &Judge) -> Vec<Finding> {
             ));
         }
     }
-    let forwarding = routes::all(chain).filter(|route| route.forwards());
+    let forwarding = routes::all(chain).filter(routes::Route::forwards);
     let stands: Vec<(bool, Stand)> = forwarding
         .map(|route| {
             let runs = chain.filters.get(plugin.position).is_some_and(|filter| route.runs(filter));

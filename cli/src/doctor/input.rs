@@ -32,7 +32,7 @@ pub fn read(sources: &[String]) -> Result<Vec<Proxy>, Usage> {
             for mut document in documents(&name, &text)? {
                 normalise(&mut document);
                 let before = proxies.len();
-                dumps(&document, "", 0, &mut proxies);
+                dumps(&mut document, "", 0, &mut proxies);
                 if proxies.len() == before {
                     is_used |=
                         add(&document, &mut files).map_err(|why| Usage::new(format!("{name}: {why}")))?;
@@ -144,16 +144,20 @@ fn documents(name: &str, text: &str) -> Result<Vec<Value>, Usage> {
 }
 
 /// Finds config dumps, or one of their sections: at the top, or by namespace and pod (`egctl config`).
-fn dumps(document: &Value, name: &str, depth: usize, proxies: &mut Vec<Proxy>) {
-    let Some(fields) = document.as_object() else { return };
-    let one = type_of(document).ends_with("ConfigDump").then(|| std::slice::from_ref(document));
-    let sections = document.get("configs").and_then(Value::as_array).map(Vec::as_slice);
-    if let Some(sections) = sections.or(one) {
+fn dumps(document: &mut Value, name: &str, depth: usize, proxies: &mut Vec<Proxy>) {
+    let sections = if type_of(document).ends_with("ConfigDump") {
+        Some(vec![document.take()])
+    } else {
+        document.get_mut("configs").and_then(Value::as_array_mut).map(std::mem::take)
+    };
+    if let Some(sections) = sections {
         let mut dump = Dump::default();
-        sections.iter().for_each(|section| dump.add_section(section));
+        for section in sections {
+            dump.add_section(section);
+        }
         proxies.push(Proxy { name: name.to_owned(), dump, live: None });
     } else if depth < 3 {
-        for (key, inner) in fields {
+        for (key, inner) in document.as_object_mut().into_iter().flatten() {
             dumps(inner, format!("{name}/{key}").trim_start_matches('/'), depth + 1, proxies);
         }
     }
@@ -173,8 +177,9 @@ fn add(document: &Value, dump: &mut Dump) -> Result<bool, String> {
         return Ok(true);
     }
     if document.get("resources").is_some() {
-        let added = list(document, "/resources").iter().filter(|resource| dump.add_resource(resource));
+        let added =
+            list(document, "/resources").iter().filter(|resource| dump.add_resource((*resource).clone()));
         return Ok(added.count() > 0);
     }
-    Ok(dump.add_resource(document))
+    Ok(dump.add_resource(document.clone()))
 }

@@ -382,7 +382,9 @@ fn called(model: &Model, directory: &Directory, protected: &Protected) -> Vec<Fi
     let mut findings = Vec::new();
     for (path, configs) in http.chain(network).chain(reports) {
         let mut clusters = BTreeSet::new();
-        configs.iter().for_each(|config| mentioned(config, &mut clusters));
+        for config in configs {
+            mentioned(config, &mut clusters);
+        }
         for cluster in clusters {
             let Some((service, guarded, _)) = protected.open(&directory.of(cluster), &BTreeSet::new()) else {
                 continue;

@@ -73,7 +73,7 @@ async fn one_dump_is_judged_alike_in_every_form() {
 /// JSON in flow style with keys of its own lines: YAML that is no JSON.
 fn yaml(value: &Value) -> String {
     let sections = value["configs"].as_array().expect("sections").iter();
-    format!("configs:\n{}", sections.map(|section| format!("- {section}\n")).collect::<String>())
+    sections.fold("configs:\n".to_owned(), |text, section| text + &format!("- {section}\n"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

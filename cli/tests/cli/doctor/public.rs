@@ -41,12 +41,14 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
 /// The files of each configuration: `<name>.listeners.yaml` and its like together, other files by themselves.
 fn configurations() -> Vec<Vec<String>> {
     let mut found = Vec::new();
-    MODULES.iter().for_each(|module| files(&directory(module), &mut found));
+    for module in MODULES {
+        files(&directory(module), &mut found);
+    }
     let (mut sets, mut alone) = (BTreeMap::<String, BTreeSet<String>>::new(), Vec::new());
     for path in found {
         let name = path.to_string_lossy().into_owned();
-        let parts = ["listeners", "clusters", "routes", "endpoints", "secrets"].iter();
-        if let Some(stem) = parts.filter_map(|part| name.strip_suffix(&format!(".{part}.yaml"))).next() {
+        let mut parts = ["listeners", "clusters", "routes", "endpoints", "secrets"].iter();
+        if let Some(stem) = parts.find_map(|part| name.strip_suffix(&format!(".{part}.yaml"))) {
             sets.entry(stem.to_owned()).or_default().insert(name);
         } else if let Ok(text) = std::fs::read_to_string(&path)
             && ["static_resources", "staticResources", "ListenersConfigDump"]
@@ -78,7 +80,7 @@ fn public_configurations_without_the_filter_are_none_of_ours() {
             other += 1;
             continue;
         }
-        let beside = arguments(&[own.clone()]);
+        let beside = arguments(std::slice::from_ref(&own));
         assert!([0, 1].contains(&beside.code), "{set:?}: {}", beside.stderr);
         assert!(beside.stdout.contains("with policy default"), "{set:?}: {}", beside.stdout);
     }

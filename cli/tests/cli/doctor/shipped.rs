@@ -31,7 +31,9 @@ async fn what_istio_makes_of_the_manifests_is_clean() {
         let bootstrap = istio::gateway(&manifests, &world);
         // The list of the handshake holds what the example trusts.
         let mut roots = std::fs::read_to_string(world.path("ca.crt")).expect("the client CAs");
-        manifests.iter().for_each(|manifest| add_roots(manifest, &mut roots));
+        for manifest in &manifests {
+            add_roots(manifest, &mut roots);
+        }
         world.write("ca.crt", roots).expect("a file");
         assert_clean(&world, name, bootstrap).await;
     }
