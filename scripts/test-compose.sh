@@ -150,7 +150,7 @@ rm -rf "$scratch/root"
 
 # ---- the test ----
 
-# Any port that is free; nobody but the compose network uses Envoy here.
+# Any free port: only the compose network uses Envoy here.
 export GENESYS_MTLS_PORT=0
 say "build"
 # BuildKit would ask a registry for the stand-ins although they are here. And without it, Compose v2 builds every service at once,
@@ -177,7 +177,7 @@ failed() {
 for row in \
     "Genesys Cloud, by the region's own CA +200 from the service +yes" \
     "Genesys Cloud, by DigiCert, named by the API +200 from the service +yes" \
-    "somebody without a certificate +403 no_client_certificate +yes" \
+    "a caller without a certificate +403 no_client_certificate +yes" \
     "Genesys Cloud, another region +403 wrong_region +yes"; do
     grep -Eq "$row" "$scratch/table.txt" || failed "not in the client's table: $row"
 done

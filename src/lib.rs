@@ -34,6 +34,8 @@
     )
 )]
 
+#[cfg(any(target_arch = "wasm32", test))]
+mod abi;
 mod codes;
 pub mod config;
 pub mod crl;
