@@ -188,7 +188,7 @@ impl<'d> Model<'d> {
         });
         for (path, filters, upgrade) in own.into_iter().chain(apart) {
             let filters: Vec<Filter> = filters.iter().map(|filter| Filter::of(filter, dump)).collect();
-            let plugins = known.of(&filters, &path);
+            let plugins = known.of(filters.iter().map(|filter| (filter.name, filter.config())), &path);
             self.chains.push(Chain {
                 path,
                 upgrade,

@@ -1,6 +1,6 @@
 //! One use of the filter: its `PluginConfig`, and the policy it loads.
 
-use super::{chains::Filter, dump::type_of, finding::Finding, rules::Rule};
+use super::{dump::type_of, finding::Finding, rules::Rule};
 use crate::source::{self, Node, Problem};
 use genesys_mtls_filter::policy::{Mode, Policy};
 use serde_json::Value;
@@ -21,14 +21,18 @@ pub struct Plugin<'d> {
 pub struct Plugins(HashMap<*const Value, Option<Rc<Result<Policy, Vec<Problem>>>>>);
 
 impl Plugins {
-    /// Recognises the filter by its names or its configuration.
-    pub fn of<'d>(&mut self, filters: &[Filter<'d>], path: &str) -> Vec<Plugin<'d>> {
-        let wasm = filters.iter().enumerate().filter(|(_, filter)| type_of(filter.config()) == "Wasm");
-        wasm.filter_map(|(position, filter)| {
-            let config = filter.config().get("config")?;
+    /// Recognises the filter among others, given by name and configuration, by its names or its configuration.
+    pub fn of<'d>(
+        &mut self,
+        filters: impl Iterator<Item = (&'d str, &'d Value)>,
+        path: &str,
+    ) -> Vec<Plugin<'d>> {
+        let wasm = filters.enumerate().filter(|(_, (_, config))| type_of(config) == "Wasm");
+        wasm.filter_map(|(position, (name, config))| {
+            let config = config.get("config")?;
             let read = || source::recognise(&Node::from(config)).map(|found| Rc::new(source::load(&found)));
             let policy = self.0.entry(std::ptr::from_ref(config)).or_insert_with(read).clone()?;
-            Some(Plugin { path: format!("{path}, filter {}", filter.name), position, config, policy })
+            Some(Plugin { path: format!("{path}, filter {name}"), position, config, policy })
         })
         .collect()
     }

@@ -102,7 +102,29 @@ pub enum Meeting {
     Same,
 }
 
+/// Hosts of one kind compare alike with those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostKind {
+    Own,
+    Ip,
+    Name,
+    ResolvedName,
+}
+
 impl Host {
+    pub fn kind(&self) -> HostKind {
+        match self {
+            Self::Own => HostKind::Own,
+            Self::Ip(_) => HostKind::Ip,
+            Self::Name(_, false) => HostKind::Name,
+            Self::Name(_, true) => HostKind::ResolvedName,
+        }
+    }
+
+    pub fn is_name(&self) -> bool {
+        matches!(self, Self::Name(..))
+    }
+
     pub fn of(text: &str, resolved: bool) -> Self {
         let name = text.trim_end_matches('.').to_ascii_lowercase();
         let Some(ip) = name.parse::<IpAddr>().ok().or_else(|| legacy(&name)) else {

@@ -10,7 +10,7 @@ use super::{
     rbac::{self, Judge},
     routes::{self, Destination, Route, Stand},
     rules::Rule,
-    services::{Directory, Meeting, Services, Socket, internal},
+    services::{Directory, HostKind, Meeting, Services, Socket, internal},
 };
 use genesys_mtls_filter::policy::Peer;
 use serde_json::Value;
@@ -42,11 +42,19 @@ impl Way<'_> {
     }
 }
 
-/// What guards protect: each service with the way that does, and the key.
+/// What guards protect, by the keys that they demand: each service with the way that does.
 #[derive(Default)]
 struct Protected {
     known: BTreeMap<String, (String, BTreeSet<String>)>,
-    sockets: HashMap<String, Vec<(Socket, String, BTreeSet<String>)>>,
+    sockets: HashMap<String, BTreeMap<BTreeSet<String>, Ends>>,
+}
+
+/// Sockets of one port.
+#[derive(Default)]
+struct Ends {
+    all: BTreeMap<Socket, String>,
+    /// One of each kind of host: what may be one of them may be all.
+    kinds: BTreeMap<HostKind, (Socket, String)>,
 }
 
 impl Protected {
@@ -56,10 +64,10 @@ impl Protected {
             known.1.retain(|key| keys.contains(key));
         }
         for socket in &services.sockets {
-            let same_port = self.sockets.entry(socket.port.clone()).or_default();
-            if !same_port.iter().any(|(known, _, of)| known == socket && of == keys) {
-                same_port.push((socket.clone(), way.to_owned(), keys.clone()));
-            }
+            let ends = self.sockets.entry(socket.port.clone()).or_default().entry(keys.clone()).or_default();
+            let entry = (socket.clone(), way.to_owned());
+            ends.kinds.entry(socket.host.kind()).or_insert_with(|| entry.clone());
+            ends.all.entry(entry.0).or_insert(entry.1);
         }
     }
 
@@ -76,10 +84,15 @@ impl Protected {
             return Some((service.clone(), way, Meeting::Same));
         }
         let sockets = services.sockets.iter().flat_map(|socket| {
-            let known = self.sockets.get(&socket.port).into_iter().flatten();
-            known
-                .filter(|(.., keys)| is_open(keys))
-                .map(move |(other, way, _)| (socket, way, socket.meets(other)))
+            let by_keys = self.sockets.get(&socket.port).into_iter().flatten();
+            by_keys.filter(|(keys, _)| is_open(keys)).flat_map(move |(_, ends)| {
+                let is_name = socket.host.is_name();
+                let names = ends.all.iter().filter(|(other, _)| other.host.is_name());
+                let names = names.take(if is_name { usize::MAX } else { 0 });
+                let kinds = ends.kinds.values().map(|(other, way)| (other, way));
+                let all = ends.all.get_key_value(socket).into_iter().chain(kinds).chain(names);
+                all.map(move |(other, way)| (socket, way, socket.meets(other)))
+            })
         });
         let (socket, way, meeting) = sockets.max_by_key(|(.., meeting)| *meeting)?;
         (meeting > Meeting::Never).then(|| (socket.to_string(), way.as_str(), meeting))

@@ -8,6 +8,7 @@ mod forms;
 mod holes;
 mod public;
 mod shipped;
+mod size;
 mod table;
 
 use crate::{
