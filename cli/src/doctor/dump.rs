@@ -122,21 +122,17 @@ impl Dump {
     }
 
     /// Adds the static resources of a bootstrap file.
-    pub fn add_bootstrap(&mut self, bootstrap: &Value) {
+    pub fn add_bootstrap(&mut self, mut bootstrap: Value) {
         self.is_static = true;
-        for kind in ["listeners", "clusters", "secrets"] {
-            for resource in list(bootstrap, &format!("/static_resources/{kind}")) {
-                let typed = match kind {
-                    "listeners" => "Listener",
-                    "clusters" => "Cluster",
-                    _ => "Secret",
-                };
-                let mut resource = resource.clone();
+        for (kind, typed) in [("listeners", "Listener"), ("clusters", "Cluster"), ("secrets", "Secret")] {
+            let mut resources = bootstrap.pointer_mut(&format!("/static_resources/{kind}")).map(Value::take);
+            for mut resource in resources.iter_mut().filter_map(Value::as_array_mut).flat_map(std::mem::take)
+            {
                 resource["@type"] = typed.into();
                 self.add_resource(resource);
             }
         }
-        self.bootstrap = Some(bootstrap.clone());
+        self.bootstrap = Some(bootstrap);
     }
 
     /// The sections that a whole dump has, and this one has not.

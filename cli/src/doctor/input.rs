@@ -35,7 +35,7 @@ pub fn read(sources: &[String]) -> Result<Vec<Proxy>, Usage> {
                 dumps(&mut document, "", 0, &mut proxies);
                 if proxies.len() == before {
                     is_used |=
-                        add(&document, &mut files).map_err(|why| Usage::new(format!("{name}: {why}")))?;
+                        add(&mut document, &mut files).map_err(|why| Usage::new(format!("{name}: {why}")))?;
                 }
             }
         }
@@ -164,22 +164,22 @@ fn dumps(document: &mut Value, name: &str, depth: usize, proxies: &mut Vec<Proxy
 }
 
 /// Adds a document of a file; says whether it holds a part of a configuration.
-fn add(document: &Value, dump: &mut Dump) -> Result<bool, String> {
-    if let Some(items) = document.as_array() {
-        return items.iter().try_fold(false, |used, item| Ok(add(item, dump)? || used));
+fn add(document: &mut Value, dump: &mut Dump) -> Result<bool, String> {
+    if let Some(items) = document.as_array_mut() {
+        return items.iter_mut().try_fold(false, |used, item| Ok(add(item, dump)? || used));
     }
     if document.get("kind").is_some() && document.get("api_version").is_some() {
         return Err("this is a Kubernetes manifest: `check` reads those; give doctor what Envoy made of it"
             .to_owned());
     }
     if ["static_resources", "dynamic_resources"].iter().any(|field| document.get(field).is_some()) {
-        dump.add_bootstrap(document);
+        dump.add_bootstrap(document.take());
         return Ok(true);
     }
-    if document.get("resources").is_some() {
+    if let Some(resources) = document.get_mut("resources").and_then(Value::as_array_mut) {
         let added =
-            list(document, "/resources").iter().filter(|resource| dump.add_resource((*resource).clone()));
+            resources.iter_mut().filter_map(|resource| dump.add_resource(resource.take()).then_some(()));
         return Ok(added.count() > 0);
     }
-    Ok(dump.add_resource(document.clone()))
+    Ok(dump.add_resource(document.take()))
 }
