@@ -1,4 +1,4 @@
-//! Every HTTP filter chain of every listener, with the filters that requests really meet, and the TCP proxies beside them.
+//! Every HTTP filter chain of every listener, with the filters that requests really meet, and the TCP proxies next to them.
 
 use super::{
     dump::{Dump, is_false, list, text, truth, type_of},

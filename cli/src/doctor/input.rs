@@ -8,7 +8,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-/// What a running Envoy says besides its configuration.
+/// What a running Envoy says apart from its configuration.
 #[derive(Debug, Default)]
 pub struct Live {
     pub stats: BTreeMap<String, u64>,

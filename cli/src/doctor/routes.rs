@@ -168,7 +168,7 @@ impl<'c> Route<'c> {
         if is_noted { Stand::Guarded } else { stand }
     }
 
-    /// Whether all its domains are among these hosts, whatever port is named.
+    /// Whether all its domains are among these hosts, any port may be named.
     fn is_within(&self, hosts: &[String]) -> bool {
         let mut domains = self.domains().peekable();
         let bare = |domain: &str| {

@@ -86,7 +86,7 @@ fn failure_policy(plugin: &Plugin) -> Option<Finding> {
 }
 
 fn capabilities(plugin: &Plugin) -> Option<Finding> {
-    // 1.40 calls the place beside vm_config deprecated; older versions know no other.
+    // 1.40 calls the place next to vm_config deprecated; older versions know no other.
     let places = ["/vm_config/capability_restriction_config", "/capability_restriction_config"];
     let lists = places
         .iter()
