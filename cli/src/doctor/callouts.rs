@@ -1,17 +1,18 @@
 //! The clusters that credentials and tokens are sent through.
 
 use super::{
-    dump::{Dump, list, text, truth, type_of, unwrapped},
+    dump::{Dump, list, text, truth, type_of},
     finding::Finding,
     plugin::Plugin,
     rules::Rule,
+    services::lb_endpoints,
     tls::Validation,
 };
 use genesys_mtls_filter::policy::Credentials;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 pub fn check(plugin: &Plugin, dump: &Dump) -> Vec<Finding> {
-    let Ok(policy) = &plugin.policy else { return Vec::new() };
+    let Some(policy) = plugin.policy() else { return Vec::new() };
     let mut findings = Vec::new();
     for source in policy.regions.iter().filter_map(|region| region.source.as_ref()) {
         for (cluster, host) in
@@ -46,40 +47,53 @@ fn missing(name: &str, host: &str, plugin: &Plugin) -> Finding {
 fn check_cluster(name: &str, host: &str, plugin: &Plugin, dump: &Dump) -> Option<Finding> {
     let path = format!("cluster {name}");
     let Some(cluster) = dump.clusters.get(name) else { return Some(missing(name, host, plugin)) };
-    let Some(contexts) = tls_contexts(cluster) else {
+    let Some(contexts) = tls_contexts(cluster, dump.endpoints.get(name)) else {
         let why = format!(
             "credentials and tokens for {host} travel in plain text, to some of its endpoints or to all"
         );
         let fix = "give it an UpstreamTlsContext, and each of its transport_socket_matches";
         return Some(Finding::new(Rule::CalloutWithoutTls, &path, why, fix));
     };
-    contexts.iter().find_map(|context| {
+    contexts.into_iter().find_map(|context| {
         let validation = Validation::of(context, dump);
         check_chain(&validation, host, &path)
             .or_else(|| check_name(&Name { context, cluster, host, path: &path }, &validation))
     })
 }
 
-/// The TLS contexts that a connection may get: those chosen by endpoint, and the cluster's own where no choice fits all
-/// endpoints. Nothing if one of its sockets is another.
-fn tls_contexts(cluster: &Value) -> Option<Vec<Value>> {
-    let choices = list(cluster, "/transport_socket_matches").iter();
-    let mut sockets: Vec<Option<&Value>> =
-        choices.clone().map(|choice| choice.get("transport_socket")).collect();
-    let fits_all = |choice: &Value| choice.get("match").is_none_or(|labels| labels == &json!({}));
+/// The TLS contexts that a connection may get. Nothing if one of its sockets is another.
+fn tls_contexts<'d>(cluster: &'d Value, discovered: Option<&'d Vec<Value>>) -> Option<Vec<&'d Value>> {
+    let choices = list(cluster, "/transport_socket_matches");
     let own = cluster.get("transport_socket");
-    if own.is_some() || !choices.clone().any(fits_all) {
-        sockets.push(own);
-    }
+    let endpoints = cluster.get("load_assignment").into_iter().chain(discovered.into_iter().flatten());
+    let endpoints: Vec<&Value> = endpoints.flat_map(lb_endpoints).collect();
+    let chosen = |endpoint: &&Value| {
+        let labels = endpoint.pointer("/metadata/filter_metadata/envoy.transport_socket_match");
+        let choice = choices.iter().find(|choice| fits(choice.get("match"), labels));
+        choice.map_or(own, |choice| choice.get("transport_socket"))
+    };
+    let sockets: Vec<Option<&Value>> =
+        if endpoints.is_empty() || cluster.get("transport_socket_matcher").is_some() {
+            choices.iter().map(|choice| choice.get("transport_socket")).chain([own]).collect()
+        } else {
+            endpoints.iter().map(chosen).collect()
+        };
     sockets.into_iter().map(|socket| tls_context(socket?)).collect()
 }
 
+/// Whether an endpoint with these labels gets a choice for those. All endpoints get one for none.
+fn fits(wanted: Option<&Value>, labels: Option<&Value>) -> bool {
+    let none = Map::new();
+    let wanted = wanted.and_then(Value::as_object).unwrap_or(&none);
+    wanted.iter().all(|(name, value)| labels.and_then(|labels| labels.get(name)) == Some(value))
+}
+
 /// The TLS context of a socket, or of the one that it wraps.
-fn tls_context(socket: &Value) -> Option<Value> {
-    let config = unwrapped(socket.get("typed_config")?);
-    match type_of(&config) {
+fn tls_context(socket: &Value) -> Option<&Value> {
+    let config = socket.get("typed_config")?;
+    match type_of(config) {
         "UpstreamTlsContext" => Some(config),
-        "QuicUpstreamTransport" => config.get("upstream_tls_context").cloned(),
+        "QuicUpstreamTransport" => config.get("upstream_tls_context"),
         _ => tls_context(config.get("transport_socket")?),
     }
 }
@@ -89,7 +103,7 @@ fn check_chain(validation: &Validation<'_>, host: &str, path: &str) -> Option<Fi
         Finding::new(
             Rule::CalloutUnverifiedChain,
             path,
-            format!("it accepts any certificate, so whoever poses as {host} receives the client secret"),
+            format!("it accepts any certificate, so who poses as {host} receives the client secret"),
             "add a validation_context with trusted_ca: {filename: /etc/ssl/certs/ca-certificates.crt} (`sni` alone \
              verifies nothing)",
         )
@@ -110,7 +124,7 @@ fn check_name(name: &Name<'_>, validation: &Validation<'_>) -> Option<Finding> {
     if name.has_http_option("auto_san_validation") {
         return None;
     }
-    // The name that Envoy asks for, whatever other names are listed.
+    // The name that Envoy asks for, also if other names are listed.
     if truth(name.context, "/auto_sni_san_validation") {
         let asked = name.asked_for();
         if asked.is_empty() {
@@ -135,8 +149,7 @@ fn check_name(name: &Name<'_>, validation: &Validation<'_>) -> Option<Finding> {
         })
         .collect();
     if matchers.is_empty() {
-        let why =
-            format!("any certificate of a trusted CA will do, whatever its name: it need not be {host}'s");
+        let why = format!("any certificate of a trusted CA will do, under any name: it need not be {host}'s");
         return Some(name.unverified(why));
     }
     let is_other = |matcher: &&Value| {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub rule: Rule,
-    /// Where: listener, chain, filter, route, cluster.
+    /// Where in the configuration: listener, chain, filter, route, cluster.
     pub path: String,
     pub why: String,
     pub fix: String,
@@ -25,8 +25,8 @@ impl Finding {
     pub fn render(&self) -> String {
         let severity = self.severity();
         let head = severity.painted(format!("{}[{}]", severity.code(), self.rule.code()));
-        // Whoever names a route or a cluster writes a part of each.
-        let [path, why, fix] = [&self.path, &self.why, &self.fix].map(|text| foreign(text));
+        // Names of routes and clusters are a part of each.
+        let [path, why, fix] = [&self.path, &self.why, &self.fix].map(|text| short(&foreign(text)));
         format!("{head} {}\n  why  {why}\n  fix  {fix}\n\n", paint(STRONG, path))
     }
 
@@ -35,6 +35,23 @@ impl Finding {
             "severity": self.severity().code(), "rule": self.rule.code(), "path": self.path, "why": self.why,
             "fix": self.fix,
         })
+    }
+}
+
+/// Text that names of any length are a part of.
+pub fn short(text: &str) -> String {
+    match text.char_indices().nth(600) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// Some names for people, and how many there are besides.
+pub fn few(names: &std::collections::BTreeSet<String>) -> String {
+    let shown: Vec<&str> = names.iter().take(5).map(String::as_str).collect();
+    match names.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 

@@ -1,53 +1,44 @@
-//! The guard: a native RBAC filter that lets through only what carries the filter's own verdict.
+//! The guard of a chain: native filters behind ours that let nothing through without its verdict.
 
 use super::{
     chains::{Chain, Filter},
     dump::type_of,
     finding::Finding,
     plugin::Plugin,
-    rbac::{self, Rules, enforces, judge, would_enforce},
-    routes,
+    rbac::{self, Judge, Rules},
+    routes::{self, Stand},
     rules::Rule,
 };
 
 const RULES: &str = "an RBAC filter with the one principal filter_state: {key: wasm.genesys_mtls.<name>, string_match: \
                      {prefix: \"allow;\"}} directly behind the filter";
 
-/// Filters that Istio has between a plugin and the router: they route nothing and send nothing to others.
-const HARMLESS: [&str; 4] = ["Cors", "HTTPFault", "FilterConfig", "PluginConfig"];
+/// What meshes put between a plugin and the router. It routes nothing and sends nothing to others.
+const BETWEEN: [&str; 9] = [
+    "Config",
+    "Cors",
+    "ExtAuthz",
+    "FilterConfig",
+    "GrpcWeb",
+    "HTTPFault",
+    "JwtAuthentication",
+    "PluginConfig",
+    "RBAC",
+];
 
-/// Everything about guards on the chain itself.
-pub fn check(chain: &Chain) -> Vec<Finding> {
+/// Everything about the guard of one plugin of a chain, as long as a route does not say otherwise.
+pub fn check(chain: &Chain, plugin: &Plugin, judge: &Judge) -> Vec<Finding> {
+    let Some(key) = plugin.verdict_key() else { return Vec::new() };
     let mut findings = Vec::new();
-    for plugin in &chain.plugins {
-        let Some(key) = plugin.verdict_key() else { continue };
-        let filter = chain.filters.get(plugin.position);
-        if filter.is_some_and(|filter| filter.disabled && !routes::any_enables(chain, filter)) {
-            findings.push(Finding::new(
-                Rule::FilterDisabled,
-                &plugin.path,
-                "the filter is disabled on the chain, and no route enables it",
-                "enable it on the chain",
-            ));
-        }
-        findings.extend(check_behind(chain, plugin, &key));
-    }
-    findings
-}
-
-fn check_behind(chain: &Chain, plugin: &Plugin, key: &str) -> Vec<Finding> {
     let behind = chain.filters.get(plugin.position + 1..).unwrap_or_default();
-    let before = chain.filters.get(..plugin.position).unwrap_or_default();
-    let mut findings = Vec::new();
-    let between = |guard: usize| -> Vec<&str> {
-        let seeing = behind.iter().take(guard).filter(|filter| !HARMLESS.contains(&type_of(&filter.config)));
-        seeing.map(|filter| filter.name.as_str()).collect()
+    let rules = |filter: &Filter| judge.of_filter(filter, &key);
+    let demands = |filter: &Filter| {
+        matches!(rules(filter), Rules::Demand | Rules::DemandOf(_)) && !filter.may_be_skipped()
     };
-    let taker = behind.iter().position(|filter| rbac::takes_note(filter, key));
-    let noted = rbac::noted(behind, key).map(|(taker, _)| taker);
-    let guard = behind.iter().position(|filter| enforces(filter, key)).or(noted);
-    if let Some(guard) = guard {
-        let between = between(guard);
+    let noted = || rbac::noted(behind, &key, judge).map(|(taker, _)| taker);
+    if let Some(guard) = behind.iter().position(demands).or_else(noted) {
+        let between = behind.iter().take(guard).filter(|filter| !BETWEEN.contains(&type_of(filter.config())));
+        let between: Vec<&str> = between.map(|filter| filter.name).collect();
         if !between.is_empty() {
             findings.push(Finding::new(
                 Rule::GuardNotDirectlyBehind,
@@ -59,94 +50,96 @@ fn check_behind(chain: &Chain, plugin: &Plugin, key: &str) -> Vec<Finding> {
                 "move the guard directly behind the filter",
             ));
         }
-        if plugin.is_shadow() {
-            findings.push(Finding::new(
-                Rule::HalfSwitched,
-                &plugin.path,
-                "the policy is in shadow mode, the guard is not: denied requests are refused by the guard, without a reason",
-                "use shadow_rules in the guard as well, or mode: enforce in the policy",
-            ));
-        }
+    }
+    let forwarding = routes::all(chain).filter(routes::Route::forwards);
+    let stands: Vec<(bool, Stand)> = forwarding
+        .map(|route| {
+            let runs = chain.filters.get(plugin.position).is_some_and(|filter| route.runs(filter));
+            (runs, route.stand(&key, judge))
+        })
+        .collect();
+    let filter_is_off = chain.filters.get(plugin.position).is_some_and(|filter| filter.disabled);
+    let before = chain.filters.get(..plugin.position).unwrap_or_default();
+    if before.iter().any(demands) && !behind.iter().any(Filter::is_rbac) {
+        findings.push(missing(chain, plugin, &key, judge));
         return findings;
     }
-    if taker.is_some() {
-        findings.push(if plugin.is_shadow() {
-            Finding::new(
-                Rule::BothShadow,
-                &plugin.path,
-                "policy and guard only watch: nobody is refused",
-                "nothing while you watch; then `rules` in the guard, and mode: enforce in the policy",
-            )
-        } else {
-            Finding::new(
-                Rule::GuardOnlyShadow,
-                &plugin.path,
-                "the policy enforces, but the guard only counts (shadow_rules): a skipped filter lets everything through",
-                "use `rules` in the guard, or let an AuthorizationPolicy demand its shadow result",
-            )
-        });
-        return findings;
-    }
-    // Without rules on the chain, routes may bring them: `routes::check` judges those.
-    if behind.iter().any(|filter| rbac::is_empty(filter) && routes::any_guards(chain, filter, key)) {
-        return findings;
-    }
-    findings.push(missing(before, behind, key, &plugin.path));
+    // Then routes that go without it are reported one by one.
+    let has_guard = rbac::guards(&chain.filters, &key, judge);
+    let is_on = |(runs, stand): &(bool, Stand)| *runs && *stand != Stand::Closed;
+    let best = stands.iter().filter(|one| is_on(one)).map(|(_, stand)| *stand).min();
+    findings.extend(match (best, plugin.is_shadow()) {
+        (None, _) if !filter_is_off || stands.iter().all(|(_, stand)| *stand == Stand::Closed) => None,
+        (None, _) => Some(Finding::new(
+            Rule::FilterDisabled,
+            &plugin.path,
+            "the filter is disabled on the chain, and no route enables it",
+            "enable it on the chain, or at the virtual host (FilterConfig)",
+        )),
+        (Some(Stand::Guarded | Stand::Closed), true) => Some(Finding::new(
+            Rule::HalfSwitched,
+            &plugin.path,
+            "the policy is in shadow mode, the guard is not: denied requests are refused by the guard, without a reason",
+            "nothing, if this is a step of the roll-out; then mode: enforce in the policy",
+        )),
+        (Some(Stand::Guarded | Stand::Closed), false) => None,
+        (Some(Stand::Open | Stand::Watched), _) if has_guard => None,
+        (Some(Stand::Watched), true) => Some(Finding::new(
+            Rule::BothShadow,
+            &plugin.path,
+            "policy and guard only watch: strangers get through",
+            "nothing while you watch (accept it); then `rules` in the guard, and mode: enforce in the policy",
+        )),
+        (Some(Stand::Watched), false) if rbac::reads_notes(behind) => Some(missing(chain, plugin, &key, judge)),
+        (Some(Stand::Watched), false) => Some(Finding::new(
+            Rule::GuardOnlyShadow,
+            &plugin.path,
+            "the policy enforces, the guard only counts (shadow_rules): a worker that skips the filter lets everything through",
+            "nothing, if this is a step of the roll-out; then `rules` in the guard",
+        )),
+        (Some(Stand::Open), _) => Some(missing(chain, plugin, &key, judge)),
+    });
     findings
 }
 
 /// No guard: the nearest thing to one says best what went wrong.
-fn missing(before: &[Filter], behind: &[Filter], key: &str, path: &str) -> Finding {
+fn missing(chain: &Chain, plugin: &Plugin, key: &str, judge: &Judge) -> Finding {
     let fix = format!("put {RULES} (key {key})");
-    if before.iter().any(|filter| enforces(filter, key)) {
-        return Finding::new(
+    let of = |rule, why: &str, fix: &str| Finding::new(rule, &plugin.path, why, fix);
+    let (before, behind) = chain.filters.split_at(plugin.position.min(chain.filters.len()));
+    if before.iter().any(|filter| judge.of_filter(filter, key) == Rules::Demand) {
+        return of(
             Rule::GuardBeforeFilter,
-            path,
-            "the guard stands before the filter, so it never sees a verdict and refuses everything",
+            "the guard comes before the filter, so it never sees a verdict and refuses everything",
             "move the guard directly behind the filter",
         );
     }
     for filter in behind.iter().filter(|filter| filter.is_rbac()) {
-        if would_enforce(filter, key) {
-            let (why, fix) = if filter.disabled {
-                ("the guard is disabled", "remove `disabled: true` from it")
-            } else {
-                (
-                    "the guard stands in an ExtensionWithMatcher, which can skip it",
-                    "take it out of the matcher",
-                )
-            };
-            return Finding::new(Rule::GuardDisabled, path, why, fix);
-        }
-        let rules = filter.config.get("rules").or_else(|| filter.config.get("shadow_rules"));
-        match rules.map(|rules| judge(rules, key)) {
-            Some(Rules::OtherKey(other)) => {
-                let why = format!("the guard reads `{other}`, the policy writes `{key}`");
-                return Finding::new(Rule::GuardWrongKey, path, why, fix);
+        match judge.of_filter(filter, key) {
+            Rules::Demand | Rules::DemandOf(_) if filter.disabled => {
+                return of(Rule::GuardDisabled, "the guard is disabled", "remove `disabled: true` from it");
             }
-            Some(Rules::Weak(why)) => {
-                let why = format!("the guard does not hold: {why}");
-                return Finding::new(Rule::GuardTooWeak, path, why, fix);
+            Rules::Demand | Rules::DemandOf(_) if filter.matched => {
+                let why = "the guard is in an ExtensionWithMatcher, which can skip it";
+                return of(Rule::GuardDisabled, why, "take it out of the matcher");
             }
-            Some(Rules::Demand) if filter.fallback.is_some() => {
-                let why = "the guard does not hold: until Envoy has discovered it, its default_config counts, which does not \
-                           demand the verdict";
-                return Finding::new(
-                    Rule::GuardTooWeak,
-                    path,
-                    why,
-                    "use the same rules there, or leave it out",
+            Rules::OtherKey(other) => {
+                return of(
+                    Rule::GuardWrongKey,
+                    &format!("the guard reads `{other}`, the policy writes `{key}`"),
+                    &fix,
                 );
             }
-            // Good rules that do not enforce: Envoy does not look at them.
-            Some(Rules::Demand) => {
-                let why =
-                    "the guard does not hold: beside a `matcher` (`shadow_matcher`) Envoy ignores its rules";
-                return Finding::new(Rule::GuardTooWeak, path, why, "remove the matcher from it");
+            Rules::Weak(why) => {
+                return of(Rule::GuardTooWeak, &format!("the guard does not hold: {why}"), &fix);
+            }
+            Rules::Watch => {
+                let why = "the guard only counts, and what reads its note does not demand it on every path";
+                return of(Rule::GuardTooWeak, why, &fix);
             }
             _ => {}
         }
     }
     let why = "nothing behind the filter demands its verdict: in a worker where Envoy skips the filter, everything passes";
-    Finding::new(Rule::GuardMissing, path, why, fix)
+    of(Rule::GuardMissing, why, &fix)
 }

@@ -1,7 +1,7 @@
 //! The HTTP connection manager around the filter: how long streams may hang, and where the certificate is shown.
 
 use super::{
-    chains::Chain,
+    chains::{Chain, Filter},
     dump::{Dump, list, seconds, text, truth, type_of},
     finding::Finding,
     plugin::Plugin,
@@ -23,13 +23,13 @@ pub fn check(chain: &Chain, dump: &Dump) -> Vec<Finding> {
 /// A VM that dies leaves the requests it held: something else has to end them.
 fn stream_bound(chain: &Chain) -> Vec<Finding> {
     let zero = |value: Option<f64>| value.is_some_and(|seconds| seconds <= 0.0);
-    let whole = seconds(&chain.manager, "/common_http_protocol_options/max_stream_duration");
+    let whole = seconds(chain.manager, "/common_http_protocol_options/max_stream_duration");
     if whole.is_some_and(|seconds| seconds > 0.0) {
         return Vec::new();
     }
     let fix = "set stream_idle_timeout: 60s, or common_http_protocol_options.max_stream_duration";
-    let why = "requests that the filter held hang for ever when its VM dies";
-    if zero(seconds(&chain.manager, "/stream_idle_timeout")) {
+    let why = "requests that the filter held hang without end when its VM dies";
+    if zero(seconds(chain.manager, "/stream_idle_timeout")) {
         return vec![Finding::new(
             Rule::NoStreamBound,
             &chain.path,
@@ -38,21 +38,20 @@ fn stream_bound(chain: &Chain) -> Vec<Finding> {
         )];
     }
     routes::all(chain)
-        .iter()
         .filter(|route| route.action().is_some_and(|action| zero(seconds(action, "/idle_timeout"))))
         .map(|route| {
             let why = format!("its idle_timeout of 0 overrides stream_idle_timeout: {why}");
-            Finding::new(Rule::NoStreamBound, &route.path, why, "remove the route's idle_timeout: 0s")
+            Finding::new(Rule::NoStreamBound, &route.path(), why, "remove the route's idle_timeout: 0s")
         })
         .collect()
 }
 
 /// Whether Envoy shows the certificate where the policy looks for it.
 fn certificate_source(chain: &Chain, plugin: &Plugin, dump: &Dump) -> Option<Finding> {
-    let policy = plugin.policy.as_ref().ok()?;
-    let mode = text(&chain.manager, "/forward_client_cert_details");
+    let policy = plugin.policy()?;
+    let mode = text(chain.manager, "/forward_client_cert_details");
     let header = matches!(mode, "SANITIZE_SET" | "APPEND_FORWARD")
-        && truth(&chain.manager, "/set_current_client_cert_details/cert");
+        && truth(chain.manager, "/set_current_client_cert_details/cert");
     let (source, key) = match &policy.peer {
         Peer::Hop(hop) if hop.header == "x-forwarded-client-cert" => return hop_header(mode, &plugin.path),
         Peer::Hop(_) => return None,
@@ -106,8 +105,8 @@ const XFCC: &str =
 
 /// Whether a filter before this one puts the certificate into filter state, under the policy's key.
 fn has_filter_state(chain: &Chain, plugin: &Plugin, key: &str) -> bool {
-    let http = chain.filters.iter().take(plugin.position).map(|filter| &filter.config);
-    let network = chain.network_filters.iter().filter_map(|filter| filter.get("typed_config"));
+    let http = chain.filters.iter().take(plugin.position).map(Filter::config);
+    let network = chain.network_filters.iter().copied();
     let phases = ["/on_request_headers", "/on_new_connection", "/on_downstream_tls_handshake"];
     let values = http
         .chain(network)
@@ -120,8 +119,8 @@ fn has_filter_state(chain: &Chain, plugin: &Plugin, key: &str) -> bool {
 
 /// XFCC that clients write does not fool the filter, but may fool the service.
 fn forwarded_certificate(chain: &Chain) -> Option<Finding> {
-    let mode = text(&chain.manager, "/forward_client_cert_details");
-    let hop = chain.plugins.iter().any(|p| p.policy.as_ref().is_ok_and(|p| matches!(p.peer, Peer::Hop(_))));
+    let mode = text(chain.manager, "/forward_client_cert_details");
+    let hop = chain.plugins.iter().any(|p| p.policy().is_some_and(|p| matches!(p.peer, Peer::Hop(_))));
     (!hop && matches!(mode, "FORWARD_ONLY" | "APPEND_FORWARD" | "ALWAYS_FORWARD_ONLY")).then(|| {
         Finding::new(
             Rule::ForgeableClientCertHeader,

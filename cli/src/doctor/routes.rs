@@ -1,259 +1,237 @@
-//! Route tables: per-route configurations that switch the filter or its guard off, or bring the guard.
+//! Route tables: where routes lead, and the per-route configurations that switch filter or guard off, or bring them.
 
 use super::{
     chains::{Chain, Filter},
-    dump::{has, is_false, list, text, truth, type_of, unwrapped},
-    finding::Finding,
-    rbac::{self, Rules, enforces, judge},
-    rules::Rule,
+    dump::{has, is_false, list, text, truth, type_of},
+    rbac::{self, Judge, Rules},
 };
 use serde_json::Value;
 
 /// A route and what applies to it.
 #[derive(Debug)]
 pub struct Route<'c> {
-    /// Where it stands, for people.
-    pub path: String,
+    chain: &'c Chain<'c>,
+    host: &'c Value,
+    index: usize,
     entry: &'c Value,
-    /// Where per-filter configurations may stand, the most specific first.
-    levels: Vec<&'c Value>,
+    /// A part of its requests that has a configuration of its own.
+    part: Option<&'c Value>,
 }
 
 /// What a route makes of a filter.
-#[derive(Debug)]
-pub enum Override {
+#[derive(Clone, Copy, Debug)]
+pub enum Override<'c> {
     /// Nothing: the chain's configuration counts.
     None,
     Disabled,
-    Config(Value),
+    Config(&'c Value),
 }
 
 /// Where a route sends requests.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Destination<'c> {
     Cluster(&'c str),
-    /// To the cluster that a request header names.
-    Header(&'c str),
-    Plugin,
+    /// Why it is not known.
+    Unknown(String),
 }
 
+/// What happens on a route to requests without the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stand {
+    /// All are refused, with the verdict or without.
+    Closed,
+    Guarded,
+    /// They are counted.
+    Watched,
+    Open,
+}
+
+/// Actions by which Envoy answers itself.
+const ANSWERS: [&str; 3] = ["redirect", "direct_response", "non_forwarding_action"];
+
 impl<'c> Route<'c> {
-    /// Nothing for redirects and direct responses.
+    /// Where it is, for people.
+    pub fn path(&self) -> String {
+        let label = match text(self.entry, "/name") {
+            "" => format!("route {}", self.index),
+            name => format!("route {name}"),
+        };
+        let part = self.part.map(|part| format!(", cluster {}", text(part, "/name"))).unwrap_or_default();
+        format!("{}, virtual host {}, {label}{part}", self.chain.path, text(self.host, "/name"))
+    }
+
+    /// Whether Envoy sends its requests somewhere, and does not answer them itself.
+    pub fn forwards(&self) -> bool {
+        !ANSWERS.iter().any(|answer| has(self.entry, &format!("/{answer}")))
+    }
+
     pub fn action(&self) -> Option<&'c Value> {
         self.entry.get("route")
     }
 
-    /// The clusters that answer its requests, as far as it names them.
-    pub fn clusters(&self) -> Vec<&'c str> {
-        let named = self.answering().into_iter().filter_map(|destination| match destination {
-            Destination::Cluster(name) => Some(name),
-            _ => None,
-        });
-        named.collect()
+    pub fn entry(&self) -> &'c Value {
+        self.entry
     }
 
-    /// All that its requests go to: what answers them, and what gets a copy.
-    pub fn destinations(&self) -> Vec<Destination<'c>> {
-        let Some(action) = self.action() else { return Vec::new() };
-        let levels = [action].into_iter().chain(self.levels.iter().copied());
-        let mut mirrors = levels.map(|level| list(level, "/request_mirror_policies"));
-        // The most specific ones count.
-        let mirrors = mirrors.find(|policies| !policies.is_empty()).unwrap_or_default();
-        self.answering().into_iter().chain(mirrors.iter().filter_map(cluster_of)).collect()
+    pub fn domains(&self) -> impl Iterator<Item = &'c str> {
+        list(self.host, "/domains").iter().filter_map(Value::as_str)
     }
 
-    fn answering(&self) -> Vec<Destination<'c>> {
-        let Some(action) = self.action() else { return Vec::new() };
-        let weighted = list(action, "/weighted_clusters/clusters").iter().filter_map(|cluster| {
-            let name = cluster.get("name").and_then(Value::as_str).filter(|name| !name.is_empty());
-            name.map(Destination::Cluster).or_else(|| cluster_of(cluster))
+    /// The more specific ones first.
+    fn levels(&self) -> impl Iterator<Item = &'c Value> {
+        self.part.into_iter().chain([self.entry, self.host]).chain(self.chain.routes)
+    }
+
+    /// What gets a copy of its requests. The most specific policies count.
+    pub fn mirrors(&self) -> impl Iterator<Item = Destination<'c>> {
+        let levels = self.action().into_iter().chain(self.levels());
+        let mut policies = levels.map(|level| list(level, "/request_mirror_policies"));
+        let policies = policies.find(|policies| !policies.is_empty()).unwrap_or_default();
+        policies.iter().map(|policy| cluster_of(policy).unwrap_or_else(unknown))
+    }
+
+    /// What answers its requests.
+    pub fn answering(&self) -> Vec<Destination<'c>> {
+        let Some(action) = self.action() else {
+            return if self.forwards() { vec![unknown()] } else { Vec::new() };
+        };
+        let weighted = list(action, "/weighted_clusters/clusters").iter().map(|cluster| {
+            let name = Some(text(cluster, "/name")).filter(|name| !name.is_empty());
+            name.map(Destination::Cluster).or_else(|| cluster_of(cluster)).unwrap_or_else(unknown)
         });
         let plugins = ["cluster_specifier_plugin", "inline_cluster_specifier_plugin"];
         let by_plugin = plugins.iter().any(|field| has(action, &format!("/{field}")));
-        let by_plugin = by_plugin.then_some(Destination::Plugin);
-        cluster_of(action).into_iter().chain(by_plugin).chain(weighted).collect()
+        let by_plugin = by_plugin
+            .then(|| Destination::Unknown("a cluster specifier plugin says where this leads".to_owned()));
+        let mut all: Vec<_> = cluster_of(action).into_iter().chain(by_plugin).chain(weighted).collect();
+        if all.is_empty() {
+            all.push(unknown());
+        }
+        all
     }
 
     /// Whether a filter sees this route's requests.
-    fn runs(&self, filter: &Filter) -> bool {
-        match self.of_filter(&filter.name) {
+    pub fn runs(&self, filter: &Filter) -> bool {
+        match self.of_filter(filter.name) {
             Override::None => !filter.disabled,
             Override::Disabled => false,
             Override::Config(_) => true,
         }
     }
 
-    fn of_filter(&self, name: &str) -> Override {
-        let found = self.levels.iter().find_map(|level| level.get("typed_per_filter_config")?.get(name));
-        let Some(config) = found.map(unwrapped) else { return Override::None };
-        let config = match type_of(&config) {
-            "FilterConfig" if truth(&config, "/disabled") => return Override::Disabled,
-            "FilterConfig" => config.get("config").map(unwrapped).unwrap_or_default(),
+    fn of_filter(&self, name: &str) -> Override<'c> {
+        let mut levels = self.levels();
+        let Some(config) = levels.find_map(|level| level.get("typed_per_filter_config")?.get(name)) else {
+            return Override::None;
+        };
+        let config = match type_of(config) {
+            "FilterConfig" if truth(config, "/disabled") => return Override::Disabled,
+            "FilterConfig" => config.get("config").unwrap_or(&Value::Null),
             _ => config,
         };
         // An RBACPerRoute without rules switches the filter off.
-        if type_of(&config) == "RBACPerRoute" && !has(&config, "/rbac") {
+        if type_of(config) == "RBACPerRoute" && !has(config, "/rbac") {
             return Override::Disabled;
         }
         Override::Config(config)
     }
+
+    /// What a filter demands of its requests.
+    fn rules(&self, filter: &Filter, key: &str, judge: &Judge) -> Rules {
+        match self.of_filter(filter.name) {
+            Override::None if filter.may_be_skipped() => Rules::Unrelated,
+            Override::None => judge.of_filter(filter, key),
+            Override::Config(config) if filter.is_rbac() && !filter.matched => {
+                config.get("rbac").map_or(Rules::Unrelated, |rules| judge.of(rules, key))
+            }
+            Override::Disabled | Override::Config(_) => Rules::Unrelated,
+        }
+    }
+
+    /// What happens to its requests that have no verdict under the key.
+    pub fn stand(&self, key: &str, judge: &Judge) -> Stand {
+        let mut stand = Stand::Open;
+        for filter in self.chain.filters.iter().filter(|filter| filter.is_rbac()) {
+            stand = stand.min(match self.rules(filter, key, judge) {
+                Rules::Closed => Stand::Closed,
+                Rules::Demand => Stand::Guarded,
+                Rules::DemandOf(hosts) if self.is_within(&hosts) => Stand::Guarded,
+                Rules::Watch => Stand::Watched,
+                _ => Stand::Open,
+            });
+        }
+        let untouched = |filter: &Filter| matches!(self.of_filter(filter.name), Override::None);
+        let noting = || rbac::noted(&self.chain.filters, key, judge);
+        let filters = (stand > Stand::Guarded).then(noting).flatten();
+        let filters = filters.and_then(|(taker, reader)| self.chain.filters.get(taker..=reader));
+        let is_noted = filters.is_some_and(|all| all.iter().filter(|filter| filter.is_rbac()).all(untouched));
+        if is_noted { Stand::Guarded } else { stand }
+    }
+
+    /// Whether all its domains are among these hosts, any port may be named.
+    fn is_within(&self, hosts: &[String]) -> bool {
+        let mut domains = self.domains().peekable();
+        let bare = |domain: &str| {
+            domain
+                .rsplit_once(':')
+                .map_or(domain, |(host, _)| host)
+                .trim_end_matches('.')
+                .to_ascii_lowercase()
+        };
+        domains.peek().is_some() && domains.all(|domain| hosts.contains(&bare(domain)))
+    }
+}
+
+pub fn unknown<'c>() -> Destination<'c> {
+    Destination::Unknown("it names no cluster".to_owned())
 }
 
 /// What `cluster` or `cluster_header` names.
 fn cluster_of(action: &Value) -> Option<Destination<'_>> {
     match (text(action, "/cluster"), text(action, "/cluster_header")) {
         ("", "") => None,
-        ("", header) => Some(Destination::Header(header)),
+        ("", header) => {
+            Some(Destination::Unknown(format!("the header {header} names the cluster that this leads to")))
+        }
         (cluster, _) => Some(Destination::Cluster(cluster)),
     }
 }
 
 /// Every route that requests of a chain can take. A weighted cluster with a configuration of its own counts as a route.
-pub fn all(chain: &Chain) -> Vec<Route<'_>> {
-    let Some(table) = &chain.routes else { return Vec::new() };
-    let mut routes = Vec::new();
-    for host in list(table, "/virtual_hosts") {
-        let numbered = list(host, "/routes").iter().enumerate();
-        for (index, route) in numbered.filter(|(_, route)| chain.is_open_to(route)) {
-            let label = match text(route, "/name") {
-                "" => format!("route {index}"),
-                name => format!("route {name}"),
-            };
-            let path = format!("{}, virtual host {}, {label}", chain.path, text(host, "/name"));
-            let weighted = list(route, "/route/weighted_clusters/clusters");
-            for cluster in weighted.iter().filter(|cluster| has(cluster, "/typed_per_filter_config")) {
-                let path = format!("{path}, cluster {}", text(cluster, "/name"));
-                routes.push(Route { path, entry: route, levels: vec![cluster, route, host, table] });
-            }
-            routes.push(Route { path, entry: route, levels: vec![route, host, table] });
-        }
-    }
-    routes
+pub fn all<'c>(chain: &'c Chain<'c>) -> impl Iterator<Item = Route<'c>> {
+    let hosts = chain.routes.map_or(&[][..], |table| list(table, "/virtual_hosts"));
+    let entries = hosts.iter().flat_map(|host| {
+        list(host, "/routes").iter().enumerate().map(move |(index, entry)| (host, index, entry))
+    });
+    entries.filter(|(_, _, entry)| chain.is_open_to(entry)).flat_map(move |(host, index, entry)| {
+        let weighted = list(entry, "/route/weighted_clusters/clusters").iter();
+        let parts = weighted.filter(|cluster| has(cluster, "/typed_per_filter_config")).map(Some);
+        parts.chain([None]).map(move |part| Route { chain, host, index, entry, part })
+    })
 }
 
-impl Chain {
+impl Chain<'_> {
     /// Whether its requests may take a route. About an upgrade the route has the last word.
     fn is_open_to(&self, route: &Value) -> bool {
         let Some(upgrade) = &self.upgrade else { return true };
         let mut said = list(route, "/route/upgrade_configs").iter();
-        let said = said.find(|said| text(said, "/upgrade_type").eq_ignore_ascii_case(&upgrade.kind));
+        let said = said.find(|said| text(said, "/upgrade_type").eq_ignore_ascii_case(upgrade.kind));
         said.map_or(upgrade.enabled, |said| !is_false(said, "/enabled"))
     }
-}
 
-/// Whether requests on this route have to carry the verdict under the key.
-pub fn is_guarded(chain: &Chain, route: &Route<'_>, key: &str) -> bool {
-    let untouched = |filter: &Filter| matches!(route.of_filter(&filter.name), Override::None);
-    chain.filters.iter().any(|filter| guards(filter, route, key))
-        || rbac::noted(&chain.filters, key)
-            .and_then(|(taker, reader)| chain.filters.get(taker..=reader))
-            .is_some_and(|noting| noting.iter().filter(|filter| filter.is_rbac()).all(untouched))
-}
-
-fn guards(filter: &Filter, route: &Route<'_>, key: &str) -> bool {
-    match route.of_filter(&filter.name) {
-        Override::None => enforces(filter, key),
-        Override::Disabled => false,
-        Override::Config(_) => brings_guard(filter, route, key),
-    }
-}
-
-/// Whether the route itself has the rule, whatever the chain says.
-fn brings_guard(filter: &Filter, route: &Route<'_>, key: &str) -> bool {
-    let Override::Config(config) = route.of_filter(&filter.name) else { return false };
-    let rules = config.get("rbac").and_then(rbac::rules);
-    filter.is_rbac() && !filter.matched && rules.is_some_and(|rules| judge(rules, key) == Rules::Demand)
-}
-
-/// Whether the route itself brings the guard to one of the chain's filters.
-pub fn brings_own_guard(chain: &Chain, route: &Route<'_>, key: &str) -> bool {
-    chain.filters.iter().any(|filter| brings_guard(filter, route, key))
-}
-
-/// Whether at least one route brings the guard to this filter.
-pub fn any_guards(chain: &Chain, filter: &Filter, key: &str) -> bool {
-    all(chain).iter().any(|route| brings_guard(filter, route, key))
-}
-
-/// Whether at least one route enables a filter that the chain disables.
-pub fn any_enables(chain: &Chain, filter: &Filter) -> bool {
-    all(chain).iter().any(|route| route.runs(filter))
-}
-
-pub fn check(chain: &Chain) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for plugin in &chain.plugins {
-        let Some(key) = plugin.verdict_key() else { continue };
-        let Some(filter) = chain.filters.get(plugin.position) else { continue };
-        let chain_guards = rbac::guards(chain, &key);
-        let all = all(chain);
-        // Then each host decides for itself; `ways` looks for other ways to the same service.
-        let hosts_guard = !chain_guards && all.iter().any(|route| brings_own_guard(chain, route, &key));
-        for route in all.iter().filter(|route| route.action().is_some()) {
-            findings.extend(match (route.runs(filter), is_guarded(chain, route, &key)) {
-                (true, true) => None,
-                (true, false) => chain_guards.then(|| guard_bypassed(route)),
-                // A filter that is disabled everywhere is reported as that.
-                (false, true) => (!filter.disabled || any_enables(chain, filter)).then(|| disabled(route)),
-                (false, false) => (!hosts_guard).then(|| filter_bypassed(route)),
-            });
+    /// What of its routes is not known.
+    pub fn unknown_routes(&self) -> Option<String> {
+        let has_unknown =
+            |table: &Value| list(table, "/virtual_hosts").iter().any(|host| has(host, "/matcher"));
+        let rds = text(self.manager, "/rds/route_config_name");
+        match self.routes {
+            None if has(self.manager, "/scoped_routes") => Some("its routes are scoped (SRDS)".to_owned()),
+            None => Some(format!("its route table `{rds}` is not there")),
+            Some(table) if has(table, "/vhds") => Some("virtual hosts come by VHDS".to_owned()),
+            Some(table) if has_unknown(table) => {
+                Some("a virtual host finds its routes by a matcher tree".to_owned())
+            }
+            Some(_) => None,
         }
     }
-    findings.extend(unknown(chain));
-    findings
-}
-
-fn guard_bypassed(route: &Route<'_>) -> Finding {
-    Finding::new(
-        Rule::RouteBypassesGuard,
-        &route.path,
-        "a typed_per_filter_config switches the guard off, or replaces its rules by some that do not demand the verdict",
-        "remove it; to exempt a health check, answer it with a direct_response",
-    )
-}
-
-fn disabled(route: &Route<'_>) -> Finding {
-    Finding::new(
-        Rule::FilterDisabledOnRoute,
-        &route.path,
-        "the filter is disabled here and the guard is not: everything is refused",
-        "remove the typed_per_filter_config of the filter, or enable it there if the chain disables it",
-    )
-}
-
-fn filter_bypassed(route: &Route<'_>) -> Finding {
-    Finding::new(
-        Rule::RouteBypassesFilter,
-        &route.path,
-        "the filter is disabled here, and nothing demands its verdict: everybody gets through",
-        "remove the typed_per_filter_config; to exempt a health check, answer it with a direct_response",
-    )
-}
-
-/// What of the routes is not in the dump, or not understood here.
-pub fn unknown(chain: &Chain) -> Option<Finding> {
-    // The manager's own chain says the same.
-    if chain.upgrade.is_some() {
-        return None;
-    }
-    let by_matcher = |table: &Value| list(table, "/virtual_hosts").iter().any(|host| has(host, "/matcher"));
-    let what = match &chain.routes {
-        None => "the route table is not in the dump (scoped routes, or not loaded yet)",
-        Some(table) if has(table, "/vhds") => "virtual hosts come by VHDS",
-        Some(table) if by_matcher(table) => "a virtual host finds its routes by a matcher tree",
-        Some(_) => return None,
-    };
-    let (unseen, fix) = if chain.plugins.is_empty() {
-        (
-            "whether they lead to the protected service was not examined",
-            "no route leads there without the guard",
-        )
-    } else {
-        ("whether routes override filter or guard was not examined", "no route overrides them")
-    };
-    Some(Finding::new(
-        Rule::RoutesUnknown,
-        &chain.path,
-        format!("{what}: {unseen}"),
-        format!("take the dump again once Envoy has its routes; else see to it yourself that {fix}"),
-    ))
 }

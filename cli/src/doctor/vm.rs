@@ -56,7 +56,7 @@ pub fn check(plugin: &Plugin) -> Vec<Finding> {
         .into_iter()
         .flatten()
         .collect();
-    if let Ok(policy) = &plugin.policy {
+    if let Some(policy) = plugin.policy() {
         findings.extend(credentials(plugin, policy));
     }
     findings
@@ -64,8 +64,8 @@ pub fn check(plugin: &Plugin) -> Vec<Finding> {
 
 fn failure_policy(plugin: &Plugin) -> Option<Finding> {
     let fix = "set failure_policy: FAIL_RELOAD (Istio: failStrategy: FAIL_RELOAD)";
-    let open = truth(&plugin.config, "/fail_open");
-    match text(&plugin.config, "/failure_policy") {
+    let open = truth(plugin.config, "/fail_open");
+    match text(plugin.config, "/failure_policy") {
         "FAIL_RELOAD" if !open => None,
         "FAIL_OPEN" => Some(Finding::new(
             Rule::FailOpen,
@@ -86,7 +86,7 @@ fn failure_policy(plugin: &Plugin) -> Option<Finding> {
 }
 
 fn capabilities(plugin: &Plugin) -> Option<Finding> {
-    // 1.40 calls the place beside vm_config deprecated; older versions know no other.
+    // 1.40 calls the place next to vm_config deprecated; older versions know no other.
     let places = ["/vm_config/capability_restriction_config", "/capability_restriction_config"];
     let lists = places
         .iter()
@@ -115,7 +115,7 @@ fn capabilities(plugin: &Plugin) -> Option<Finding> {
 
 /// Envoy then takes a pause for one of the headers alone, and the body resumes the request.
 fn stop_iteration(plugin: &Plugin) -> Option<Finding> {
-    truth(&plugin.config, "/allow_on_headers_stop_iteration").then(|| {
+    truth(plugin.config, "/allow_on_headers_stop_iteration").then(|| {
         Finding::new(
             Rule::HeadersStopIteration,
             &plugin.path,
@@ -170,8 +170,8 @@ pub fn check_shared(chains: &[Chain], dump: &Dump) -> Vec<Finding> {
     let wasm = || {
         let filters = chains.iter().flat_map(|chain| &chain.filters);
         filters
-            .filter(|filter| type_of(&filter.config) == "Wasm")
-            .filter_map(|filter| filter.config.get("config"))
+            .filter(|filter| type_of(filter.config()) == "Wasm")
+            .filter_map(|filter| filter.config().get("config"))
     };
     let vm = |config: &Value| {
         let part = |pointer: &str| config.pointer(pointer).cloned().unwrap_or_default();
@@ -180,10 +180,10 @@ pub fn check_shared(chains: &[Chain], dump: &Dump) -> Vec<Finding> {
     let environment =
         |config: &Value| config.pointer("/vm_config/environment_variables").cloned().unwrap_or_default();
     let ours = chains.iter().flat_map(|chain| &chain.plugins);
-    ours.filter(|plugin| has(&plugin.config, "/vm_config"))
+    ours.filter(|plugin| has(plugin.config, "/vm_config"))
         .filter(|plugin| {
             wasm().any(|other| {
-                vm(other) == vm(&plugin.config) && environment(other) != environment(&plugin.config)
+                vm(other) == vm(plugin.config) && environment(other) != environment(plugin.config)
             })
         })
         .map(|plugin| {

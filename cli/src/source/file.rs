@@ -29,16 +29,7 @@ impl File {
 
     /// The same, and all files of a directory, such as one with xDS resources.
     pub fn read_all(path: &str) -> Result<Vec<Self>, Usage> {
-        if !Path::new(path).is_dir() {
-            return Self::read(path).map(|file| vec![file]);
-        }
-        let mut files = Vec::new();
-        list(Path::new(path), &mut files)?;
-        files.sort();
-        if files.is_empty() {
-            return Err(Usage::new(format!("{path} holds no .yaml, .yml or .json file")));
-        }
-        files.iter().map(|file| Self::read(&file.to_string_lossy())).collect()
+        paths(path)?.iter().map(|file| Self::read(file)).collect()
     }
 
     pub fn of(path: &str, text: &str) -> Self {
@@ -48,6 +39,20 @@ impl File {
         let documents = json.and_then(|()| yaml::parse(text, dialect));
         Self { path: path.to_owned(), lines, documents, is_undecided: dialect == Dialect::Envoy }
     }
+}
+
+/// The YAML and JSON files of a directory, or what is given if it is none.
+pub fn paths(path: &str) -> Result<Vec<String>, Usage> {
+    if !Path::new(path).is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    list(Path::new(path), &mut files)?;
+    files.sort();
+    if files.is_empty() {
+        return Err(Usage::new(format!("{path} holds no .yaml, .yml or .json file")));
+    }
+    Ok(files.iter().map(|file| file.to_string_lossy().into_owned()).collect())
 }
 
 /// Envoy reads `.json` as JSON and `.yaml` as YAML, even if JSON is in it. Elsewhere the text itself says.

@@ -11,7 +11,7 @@ mod policy;
 mod scalar;
 mod yaml;
 
-pub use file::File;
+pub use file::{File, paths};
 pub use find::{Found, find, recognise};
 pub use node::{Kind, Mark, Node};
 pub use policy::{Problem, doubled, load, select};

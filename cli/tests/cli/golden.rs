@@ -174,7 +174,7 @@ const CASES: &[(&str, i32, &[&str])] = &[
     ("pins-bad-region.txt", 2, &["pins", "--region", "moon-1"]),
     ("pins-no-name.txt", 2, &["pins", "--region", "eusc-de-east-1"]),
     ("doctor-rules.txt", 0, &["doctor", "--rules"]),
-    ("doctor-unreadable.txt", 2, &["doctor", "--config-dump", "no-such-file.json"]),
+    ("doctor-unreadable.txt", 2, &["doctor", "no-such-file.json"]),
 ];
 
 #[test]

@@ -53,8 +53,8 @@ fn every_shell_gets_its_completions_and_editors_their_schema() {
 }
 
 #[test]
-fn credentials_with_invisible_marks_are_named_and_never_shown() {
-    for secret in ["s3cret\n", "s3cret\r\n", "\"s3cret\"", "\u{feff}s3cret", "s3cret "] {
+fn credentials_with_marks_are_named_and_never_shown() {
+    for secret in ["\"s3cret\"", "'s3cret'", "s3cret ", "s3\ncret", "s3\u{feff}cret"] {
         let variables = [("GENESYS_CLIENT_ID", "id"), ("GENESYS_CLIENT_SECRET", secret)];
         let outcome =
             run_with(&["pins", "--region", "us-east-1", "--connect-to", "127.0.0.1:1"], "", &variables);

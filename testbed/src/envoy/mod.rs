@@ -64,6 +64,7 @@ pub struct EnvoyBuilder {
     ready_within: Duration,
     lifetime: Duration,
     hot_restart: bool,
+    keeps_admin: bool,
 }
 
 impl EnvoyBuilder {
@@ -127,11 +128,19 @@ impl EnvoyBuilder {
         self
     }
 
+    /// Leaves the admin interface at the address of the bootstrap.
+    pub fn keep_admin(mut self) -> Self {
+        self.keeps_admin = true;
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(mut self) -> Result<Envoy, Error> {
         let dir = tempfile::Builder::new().prefix("envoy-").tempdir()?;
         let mut config = self.config.take();
-        config["admin"]["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+        if !self.keeps_admin {
+            config["admin"]["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+        }
         let ports = if self.hot_restart { keep_ports(&mut config)? } else { Vec::new() };
         let text = serde_json::to_string_pretty(&config).map_err(io::Error::other)?;
         fs::write(dir.path().join(CONFIG), text)?;
@@ -245,6 +254,7 @@ impl Envoy {
             ready_within: Duration::from_secs(30),
             lifetime: Duration::from_mins(10),
             hot_restart: false,
+            keeps_admin: false,
         }
     }
 
@@ -332,9 +342,9 @@ impl Envoy {
         self.admin_get("/stats/prometheus").await
     }
 
-    /// `/config_dump`
+    /// `/config_dump?include_eds`
     pub async fn config_dump(&self) -> Result<Value, Error> {
-        let text = self.admin_get("/config_dump").await?;
+        let text = self.admin_get("/config_dump?include_eds").await?;
         serde_json::from_str(&text).map_err(|e| self.error(&format!("config_dump: {e}")))
     }
 

@@ -147,7 +147,7 @@ pub fn noting_guard(bootstrap: &mut Value) {
     filters(bootstrap).insert(2, rbac(json!({"rules": {"policies": policies}})));
 }
 
-/// The filter that reads the guard's note denies whatever has none.
+/// The filter that reads the guard's note denies what has none.
 pub fn denied_without_note(bootstrap: &mut Value) {
     let rules = at(&mut filters(bootstrap)[2], "/typed_config/rules");
     rules["action"] = "DENY".into();
@@ -177,7 +177,7 @@ pub fn guard_from_file(bootstrap: &mut Value, world: &World, default: Value) {
     }});
 }
 
-/// A matcher that skips a filter for whoever sends a header.
+/// A matcher that skips a filter for clients that send a header.
 pub fn skippable(filter: &mut Value) {
     let input = typed("envoy.type.matcher.v3.HttpRequestHeaderMatchInput", json!({"header_name": "x-skip"}));
     let skip = typed("envoy.extensions.filters.common.matcher.action.v3.SkipFilter", json!({}));
@@ -233,7 +233,7 @@ pub fn somebody_else(bootstrap: &mut Value) -> Value {
     json!({"match": {"prefix": "/"}, "route": {"cluster": "somebody_else"}})
 }
 
-/// A virtual host of somebody else's beside ours.
+/// A virtual host of others next to ours.
 pub fn other_host(bootstrap: &mut Value) -> &mut Value {
     let route = somebody_else(bootstrap);
     host(bootstrap)["domains"] = json!(["service.example"]);
@@ -340,4 +340,23 @@ pub fn another_environment(bootstrap: &mut Value) {
     let other = manager_of(second_chain(bootstrap, &http_filters));
     let wasm = at(other, "/http_filters/0/typed_config/config/vm_config");
     wasm["environment_variables"]["key_values"] = json!({"OTHER": "x"});
+}
+
+/// A script that does nothing.
+pub fn lua() -> Value {
+    lua_code("function envoy_on_request(h) end")
+}
+
+pub fn lua_code(code: &str) -> Value {
+    let kind = "envoy.extensions.filters.http.lua.v3.Lua";
+    let code = json!({"inline_string": code});
+    json!({"name": "my.lua", "typed_config": typed(kind, json!({"default_source_code": code}))})
+}
+
+/// An HTTP filter that writes filter state.
+pub fn writer(key: &str) -> Value {
+    let format = json!({"text_format_source": {"inline_string": "allow;us-east-1;digicert"}});
+    let value = json!({"object_key": key, "factory_key": "envoy.string", "format_string": format});
+    let kind = "envoy.extensions.filters.http.set_filter_state.v3.Config";
+    json!({"name": "my.writer", "typed_config": typed(kind, json!({"on_request_headers": [value]}))})
 }

@@ -95,3 +95,43 @@ pub fn others_scoped_routes(bootstrap: &mut Value, world: &World) {
     bootstrap["node"] = json!({"id": "doctor", "cluster": "doctor"});
     scope_routes(others(bootstrap), world);
 }
+
+/// A port of loopback that is free.
+pub fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a socket");
+    socket.local_addr().expect("its address").port()
+}
+
+/// Sends the others' requests to the admin interface.
+pub fn others_to_admin(bootstrap: &mut Value) {
+    let port = free_port();
+    bootstrap["admin"]["address"] = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+    let admin = json!({"socket_address": {"address": "localhost", "port_value": port}});
+    let endpoints = json!([{"lb_endpoints": [{"endpoint": {"address": admin}}]}]);
+    let fields =
+        json!({"type": "STRICT_DNS", "load_assignment": {"cluster_name": "admin", "endpoints": endpoints}});
+    another_service(bootstrap, "admin", fields);
+    reroute_others(bootstrap, json!({"cluster": "admin"}));
+}
+
+/// Another listener, in plain text, that leads to ours.
+pub fn hop_in_front(bootstrap: &mut Value, mode: &str) {
+    let port = free_port();
+    at(bootstrap, "/static_resources/listeners/0/address/socket_address")["port_value"] = port.into();
+    let own = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+    let endpoints = json!([{"lb_endpoints": [{"endpoint": {"address": own}}]}]);
+    another_service(
+        bootstrap,
+        "ourselves",
+        json!({"load_assignment": {"cluster_name": "ourselves", "endpoints": endpoints}}),
+    );
+    let mut listener = at(bootstrap, "/static_resources/listeners/0").clone();
+    listener["name"] = "front".into();
+    listener["address"]["socket_address"]["port_value"] = 0.into();
+    remove(at(&mut listener, "/filter_chains/0"), "transport_socket");
+    let manager = manager_of(at(&mut listener, "/filter_chains/0"));
+    manager["http_filters"] = json!([super::changes::router()]);
+    manager["forward_client_cert_details"] = mode.into();
+    *at(manager, "/route_config/virtual_hosts/0/routes/0/route") = json!({"cluster": "ourselves"});
+    list(bootstrap, "/static_resources/listeners").push(listener);
+}

@@ -1,9 +1,14 @@
 //! `doctor` on config dumps of a real Envoy: what is shipped comes out clean, and each rule has an example that breaks it and
 //! one that only looks like that.
 
+mod admin;
 mod changes;
 mod elsewhere;
+mod forms;
+mod holes;
+mod public;
 mod shipped;
+mod size;
 mod table;
 
 use crate::{
@@ -36,8 +41,11 @@ async fn start(
     let module = world.write("empty.wasm", EMPTY_MODULE).expect("a file");
     config::set_module(&mut bootstrap, &module);
     set_others(&mut bootstrap);
+    let shipped = bootstrap["admin"].clone();
     change(&mut bootstrap, world);
-    world.envoy(bootstrap).start().await
+    let keeps_admin = bootstrap["admin"] != shipped;
+    let envoy = world.envoy(bootstrap);
+    if keeps_admin { envoy.keep_admin().start().await } else { envoy.start().await }
 }
 
 /// The others' service, where the file has one: anywhere but where ours is.
@@ -52,7 +60,7 @@ async fn dump(envoy: &Envoy) -> Value {
 }
 
 fn examine(dump: &Value) -> Outcome {
-    run_with(&["doctor", "--config-dump", "-", "--json"], &dump.to_string(), &[])
+    run_with(&["doctor", "-", "--json"], &dump.to_string(), &[])
 }
 
 /// What was found, as `severity[rule]`.
@@ -72,11 +80,11 @@ async fn a_running_envoy_is_examined_by_its_admin_url() {
     let envoy = start(&world, "envoy.yaml", |b, _| drop(changes::filters(b).remove(1))).await;
     let envoy = envoy.expect("Envoy starts");
     let url = format!("http://{}/config_dump", envoy.admin_addr());
-    let outcome = tokio::task::block_in_place(|| run(&["doctor", "--config-dump", &url]));
+    let outcome = tokio::task::block_in_place(|| run(&["doctor", &url]));
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
     assert_shown("doctor", &outcome);
     drop(envoy);
-    let outcome = tokio::task::block_in_place(|| run(&["doctor", "--config-dump", &url]));
+    let outcome = tokio::task::block_in_place(|| run(&["doctor", &url]));
     assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{}", outcome.stderr);
 }
 
@@ -84,11 +92,11 @@ async fn a_running_envoy_is_examined_by_its_admin_url() {
 fn dump_without_our_filter_cannot_be_examined() {
     let listener = json!({"configs": [{"@type": "x.ListenersConfigDump", "static_listeners": [{"listener": {"name": "l"}}]}]});
     for (input, expected) in [
-        ("nonsense".to_owned(), "is not JSON"),
-        ("{}".to_owned(), "no config dump"),
+        ("nonsense: [".to_owned(), "is neither JSON"),
+        ("{}".to_owned(), "no Envoy configuration"),
         (listener.to_string(), "none of 0 HTTP filter chain(s) has this filter"),
     ] {
-        let outcome = run_with(&["doctor", "--config-dump", "-"], &input, &[]);
+        let outcome = run_with(&["doctor", "-"], &input, &[]);
         assert_eq!(outcome.code, 2, "{input}");
         assert!(outcome.stderr.contains(expected), "{input}: {}", outcome.stderr);
     }

@@ -6,6 +6,7 @@ use crate::doctor::changes::{
     capabilities, certificate_in_xfcc, chain, client_cas_from_file, cluster, clusters, filters, forward,
     list, manager, plugin, policy, remove, revocation, route, tls, typed,
 };
+use crate::doctor::elsewhere::hop_in_front;
 use serde_json::json;
 
 pub(super) const ROWS: &[Row] = &[
@@ -26,6 +27,13 @@ pub(super) const ROWS: &[Row] = &[
             }),
         ],
         good: &[explain("one from SDS", client_cas_from_file)],
+    },
+    Row {
+        rule: "client_ca_missing",
+        bad: &[explain("the region's root is not in the list", |b, world| {
+            testbed::config::set_trusted_ca(b, "DownstreamTlsContext", &world.path("api-ca.crt"));
+        })],
+        good: &[explain("all are", |_, _| {})],
     },
     Row {
         rule: "session_resumption",
@@ -104,6 +112,15 @@ pub(super) const ROWS: &[Row] = &[
         ],
     },
     Row {
+        rule: "hop_forgeable",
+        bad: &[of("behind-proxy.yaml", "another listener leads here", |b, _| {
+            hop_in_front(b, "FORWARD_ONLY")
+        })],
+        good: &[of("behind-proxy.yaml", "one that removes the header", |b, _| {
+            hop_in_front(b, "SANITIZE_SET")
+        })],
+    },
+    Row {
         rule: "hop_unverified",
         bad: &[of("behind-proxy.yaml", "a name, and TLS verifies nothing", |b, _| {
             at(tls(b), "/common_tls_context/validation_context")["trust_chain_verification"] =
@@ -150,8 +167,11 @@ pub(super) const ROWS: &[Row] = &[
             explain("plain text to some endpoints", |b, _| {
                 let raw = typed("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", json!({}));
                 let raw = json!({"name": "envoy.transport_sockets.raw_buffer", "typed_config": raw});
-                cluster(b, "genesys_api")["transport_socket_matches"] =
+                let api = cluster(b, "genesys_api");
+                api["transport_socket_matches"] =
                     json!([{"name": "plain", "match": {"plain": true}, "transport_socket": raw}]);
+                at(api, "/load_assignment/endpoints/0/lb_endpoints/0")["metadata"] =
+                    json!({"filter_metadata": {"envoy.transport_socket_match": {"plain": true}}});
             }),
             explain("TLS to some endpoints, and nothing for the rest", |b, _| {
                 let socket = remove(cluster(b, "genesys_api"), "transport_socket");

@@ -121,35 +121,6 @@ pub(super) const ROWS: &[Row] = &[
                     json!({"const_expr": {"bool_value": false}});
             }),
             explain("it logs", |b, _| guard(b)["rules"]["action"] = "LOG".into()),
-            explain("it denies what has no verdict, on some paths", |b, _| {
-                guard(b)["rules"]["action"] = "DENY".into();
-                let without = json!({"not_id": principals(b)[0]});
-                *principals(b) = vec![without];
-                at(guard(b), "/rules/policies/genesys_mtls_allowed")["permissions"] =
-                    json!([{"url_path": {"path": {"prefix": "/private"}}}]);
-            }),
-        ],
-        good: &[
-            explain("it denies what has no verdict", |b, _| {
-                guard(b)["rules"]["action"] = "DENY".into();
-                let without = json!({"not_id": principals(b)[0]});
-                *principals(b) = vec![without];
-            }),
-            explain("rules that are there before it is discovered", |b, world| {
-                let rules = guard(b)["rules"].clone();
-                guard_from_file(b, world, json!({"rules": rules}));
-            }),
-            explain("it asks for a region, and for more", |b, _| {
-                principals(b)[0]["filter_state"]["string_match"] = json!({"prefix": "allow;us-east-1;"});
-                let more = json!({"header": {"name": "x-api-key", "present_match": true}});
-                *principals(b) = vec![json!({"and_ids": {"ids": [principals(b)[0], more]}})];
-            }),
-        ],
-    },
-    Row {
-        rule: "guard_only_shadow",
-        bad: &[
-            explain("it counts", |b, _| shadow_guard(b)),
             explain("another filter writes over its note", |b, _| {
                 noting_guard(b);
                 let all = json!({"permissions": [{"any": true}], "principals": [{"any": true}]});
@@ -181,7 +152,34 @@ pub(super) const ROWS: &[Row] = &[
                 at(&mut filters(b)[2], "/typed_config/rules/policies")["hole"] = json!(
                     {"permissions": [{"url_path": {"path": {"prefix": "/x"}}}], "principals": [{"any": true}]});
             }),
+            explain("it denies what has no verdict, on some paths", |b, _| {
+                guard(b)["rules"]["action"] = "DENY".into();
+                let without = json!({"not_id": principals(b)[0]});
+                *principals(b) = vec![without];
+                at(guard(b), "/rules/policies/genesys_mtls_allowed")["permissions"] =
+                    json!([{"url_path": {"path": {"prefix": "/private"}}}]);
+            }),
         ],
+        good: &[
+            explain("it denies what has no verdict", |b, _| {
+                guard(b)["rules"]["action"] = "DENY".into();
+                let without = json!({"not_id": principals(b)[0]});
+                *principals(b) = vec![without];
+            }),
+            explain("rules that are there before it is discovered", |b, world| {
+                let rules = guard(b)["rules"].clone();
+                guard_from_file(b, world, json!({"rules": rules}));
+            }),
+            explain("it asks for a region, and for more", |b, _| {
+                principals(b)[0]["filter_state"]["string_match"] = json!({"prefix": "allow;us-east-1;"});
+                let more = json!({"header": {"name": "x-api-key", "present_match": true}});
+                *principals(b) = vec![json!({"and_ids": {"ids": [principals(b)[0], more]}})];
+            }),
+        ],
+    },
+    Row {
+        rule: "guard_only_shadow",
+        bad: &[explain("it counts", |b, _| shadow_guard(b))],
         good: &[
             explain("its note is demanded by Istio's own filter", |b, _| noting_guard(b)),
             explain("its own filter denies what has no note", |b, _| {
