@@ -29,8 +29,16 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
     if count(text, b"PRIVATE", b"KEY") > 0 {
         return Err(PemError::PrivateKey);
     }
+    let blocks = blocks(text);
+    read(text, blocks).or_else(|error| match without_marks(text) {
+        Cow::Owned(clean) => read(&clean, blocks),
+        Cow::Borrowed(_) => Err(error),
+    })
+}
+
+fn read(text: &[u8], blocks: usize) -> Result<Vec<Vec<u8>>, PemError> {
     let mut certificates = Vec::new();
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(&without_marks(text)) {
+    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text) {
         match section {
             Ok((SectionKind::Certificate, der)) => certificates.push(der),
             Ok((other, _)) => return Err(PemError::Foreign(format!("{other:?}"))),
@@ -38,7 +46,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
         }
     }
     // The library passes over blocks that do not begin their line, or whose label it does not know.
-    if blocks(text) > certificates.len() {
+    if blocks > certificates.len() {
         return Err(PemError::Unreadable(
             "a block would be passed over; BEGIN and END need lines of their own without indentation, and the label \
              CERTIFICATE",
