@@ -24,7 +24,7 @@ use crate::{
     x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
 use lru::LruCache;
-use std::{cell::Cell, num::NonZeroUsize, rc::Rc, time::Duration};
+use std::{cell::Cell, fmt::Write as _, num::NonZeroUsize, rc::Rc, time::Duration};
 
 /// Certificates of which it is known when they were first seen, or that they were allowed. All of them have a verified
 /// signature or a pin, so an attacker cannot fill this up.
@@ -226,7 +226,7 @@ impl RequestHandler {
 
     /// The region whose news the request is to wait for, if a pin is all that is missing and news are likely.
     fn holds_for(&self, verdict: &Verdict, sources: &TrustSources, io: &mut Io<'_>) -> Option<String> {
-        let region = verdict.needs_pin.as_ref()?;
+        let region = verdict.awaits()?;
         let settings = &self.policy.refresh.on_unknown_certificate;
         let has_room = self.held.len() < settings.max_held && !settings.hold.is_zero();
         let now = io.now().mono;
@@ -265,6 +265,10 @@ impl RequestHandler {
                     self.cache.deny(digest, version, Cached { value: *reason, window });
                 }
                 let mut detail = verdict.detail.clone();
+                if let Some(region) = &verdict.needs_pin {
+                    let next = sources.asks_in(region, io.now().mono).as_secs();
+                    let _ = write!(detail, "; the API is asked again in {next}s");
+                }
                 if self.allowed_before.pop(&certificate.fingerprint).is_some() {
                     self.counters.increment(&format!("turned_away.{reason}"));
                     detail.push_str("; it was allowed before");
@@ -319,7 +323,7 @@ impl RequestHandler {
             return Ok(action);
         }
         let verdict = self.judge(&held.certificate, sources, io);
-        if may_wait && verdict.needs_pin.is_some() {
+        if may_wait && verdict.awaits().is_some() {
             return Err(Box::new(held));
         }
         let (digest, certificate) = (Some(&held.digest), Some(&held.certificate));

@@ -183,6 +183,12 @@ impl TrustSources {
         source.is_some_and(|source| source.refresher.expects_news(deadline, now))
     }
 
+    /// Time until this region's API is asked next.
+    pub fn asks_in(&self, region: &str, now: Monotonic) -> Duration {
+        let source = self.regions.as_ref().and_then(|regions| regions.get(region));
+        source.map_or(Duration::ZERO, |source| source.refresher.next(now).since(now))
+    }
+
     /// Whether a first answer is still awaited.
     pub fn is_starting(&self) -> bool {
         let Some(regions) = &self.regions else { return true };

@@ -184,9 +184,14 @@ impl Refresher {
         let is_regular = match self.record.value.unfinished() {
             // One that takes longer than requests are held is not waited for.
             Some(began) => now <= began + self.policy.refresh.on_unknown_certificate.hold,
-            None => self.due_at(now) <= deadline,
+            None => self.next(now) <= deadline,
         };
         is_regular || self.fetch.is_some() || self.early_at(now) <= deadline
+    }
+
+    /// When the API may be asked next, for a certificate that lacks only its pin.
+    pub fn next(&self, now: Monotonic) -> Monotonic {
+        self.due_at(now).min(self.early_at(now))
     }
 
     /// What the decision may rely on, as of the last sync, tick or response.
