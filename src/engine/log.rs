@@ -5,7 +5,7 @@ use crate::{
     decision::Reason,
     engine::io::Io,
     peer::digest::Digest,
-    pins::{Event, PinChange, PinStatus},
+    pins::{Event, Forecast, PinChange, PinStatus},
     policy::{Authority, CrlSource, Mode, Policy},
     time::{Monotonic, UnixSeconds},
     x509::certificate::ClientCertificate,
@@ -126,8 +126,9 @@ pub fn refresh(io: &mut Io<'_>, policy: &Policy, region: &str, event: &Event) {
             for reason in reasons {
                 *counts.entry(reason.code()).or_default() += 1;
             }
+            let level = if unreadable.is_empty() { Level::Info } else { Level::Warn };
             io.log(
-                Level::Info,
+                level,
                 format!(
                     "not pinned from the API's answer policy={policy} region={region} entities={counts:?} \
                      unreadable={unreadable:?}"
@@ -165,6 +166,29 @@ fn pin(io: &mut Io<'_>, policy: &Policy, region: &str, change: &PinChange) {
         None => (Level::Warn, "pin lapsed, the API stopped naming it".to_owned()),
     };
     io.log(level, format!("{news} {about}"));
+}
+
+/// Certificates that the API names and this policy denies, now or from their first day on.
+pub fn denied_ahead(io: &mut Io<'_>, policy: &Policy, region: &str, news: &[Forecast]) {
+    for forecast in news.iter().take(MAX_PIN_LINES) {
+        let Forecast { authority, status, fingerprint, issuer, not_before, not_after, denied, detail } =
+            forecast;
+        io.log(
+            Level::Warn,
+            format!(
+                "announced certificate will be denied policy={} region={region} authority={} status={} reason={} issuer={:?} \
+                 sha256={} not_before={} not_after={} detail={detail:?}",
+                policy.name,
+                authority.code(),
+                status.code(),
+                denied.map_or("", Reason::code),
+                cut(issuer),
+                fingerprint.map(|of| of.to_string()).unwrap_or_default(),
+                date(*not_before),
+                date(*not_after),
+            ),
+        );
+    }
 }
 
 /// A region whose pins cannot be fetched.

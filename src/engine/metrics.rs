@@ -5,7 +5,7 @@ use crate::{
     decision::Reason,
     engine::{effect::Effect, io::Io},
     http::FailureCode,
-    pins::{PinStatus, Refresher},
+    pins::{Forecast, PinStatus, Refresher},
     policy::{Authority, CrlSource, Mode, Policy, RegionPolicy, RevocationMode},
     time::UnixSeconds,
     x509::fingerprint::Fingerprint,
@@ -32,7 +32,7 @@ impl Counters {
         }
         for reason in Reason::ALL {
             counters.get(&format!("decisions.deny.{reason}"));
-            counters.get(&format!("turned_away.{reason}"));
+            counters.get(&format!("lost_access.{reason}"));
         }
         counters.get("cache_hits");
         counters.get("held_requests");
@@ -100,9 +100,9 @@ pub fn region_gauges(
     policy: &Policy,
     region: &RegionPolicy,
     used: Option<&BTreeMap<Fingerprint, UnixSeconds>>,
-    refresher: Option<&Refresher>,
+    refresher: Option<&mut Refresher>,
 ) {
-    let now = io.now();
+    let (now, verifier) = (io.now(), io.verifier);
     let mut gauge = |name: &str, value| {
         io.gauge(format!("genesys_mtls.{}.{name}.{}", policy.name, region.id), value);
     };
@@ -121,8 +121,16 @@ pub fn region_gauges(
         expiry("pin", &mut used.into_iter().flat_map(BTreeMap::values).copied());
     }
     if let Some(refresher) = refresher {
-        let named = refresher.pins().values().filter(|(status, _)| *status == PinStatus::Named);
-        expiry("api_pin", &mut named.map(|(_, not_after)| *not_after));
+        for (what, authority) in
+            [("api_pin", Authority::Digicert), ("genesys_certificate", Authority::Genesys)]
+        {
+            let named = refresher.forecasts(verifier, now).iter();
+            let named = named.filter(|forecast| forecast.authority == authority);
+            // One that is denied lasts no longer.
+            let mut ends =
+                named.map(|forecast| forecast.denied.map_or(forecast.not_after, |_| UnixSeconds::MIN));
+            expiry(what, &mut ends);
+        }
         for status in PinStatus::ALL {
             let matching = refresher.pins().values().filter(|(of, _)| *of == *status).count();
             gauge(&format!("pins.{}", status.code()), count(matching));
@@ -134,6 +142,22 @@ pub fn region_gauges(
     }
     if let Some(digicert) = &region.digicert {
         gauge("pins.configured", count(digicert.pins.len()));
+    }
+}
+
+/// How many announced certificates will be denied, by reason and authority. They are written when they change, and then
+/// also those that `before` has.
+pub fn denied_ahead(io: &mut Io<'_>, policy: &Policy, region: &str, before: &str, denied: &[Forecast]) {
+    for reason in Forecast::REASONS {
+        for authority in Authority::ALL {
+            let is_it = |of: &&Forecast| of.denied == Some(reason) && of.authority == authority;
+            let (counted, code) =
+                (denied.iter().filter(is_it).count(), format!("{reason}.{}", authority.code()));
+            if counted > 0 || before.contains(&code) {
+                let metric = format!("genesys_mtls.{}.announced_but_denied.{code}.{region}", policy.name);
+                io.gauge(metric, count(counted));
+            }
+        }
     }
 }
 

@@ -270,7 +270,7 @@ impl RequestHandler {
                     let _ = write!(detail, "; the API is asked again in {next}s");
                 }
                 if self.allowed_before.pop(&certificate.fingerprint).is_some() {
-                    self.counters.increment(&format!("turned_away.{reason}"));
+                    self.counters.increment(&format!("lost_access.{reason}"));
                     detail.push_str("; it was allowed before");
                 }
                 self.deny(*reason, &detail, decided, io)

@@ -8,6 +8,7 @@ mod clock;
 mod decisions;
 mod early;
 mod failures;
+mod foretold;
 mod guard;
 mod handover;
 mod hop;

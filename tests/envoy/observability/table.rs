@@ -19,7 +19,7 @@ const fn gauge(name: &'static str, labels: &'static [&'static str]) -> Metric {
 pub const METRICS: &[Metric] = &[
     counter("decisions.allow.<authority>.<region>", &["decision", "authority", "region"]),
     counter("decisions.deny.<reason>", &["decision", "reason"]),
-    counter("turned_away.<reason>", &["reason"]),
+    counter("lost_access.<reason>", &["reason"]),
     counter("cache_hits", &[]),
     counter("held_requests", &[]),
     gauge("enforcing", &[]),
@@ -27,6 +27,7 @@ pub const METRICS: &[Metric] = &[
     gauge("refresh_failures_in_a_row.<region>", &["region"]),
     gauge("trust_age_seconds.<region>", &["region"]),
     gauge("pins.<status>.<region>", &["status", "region"]),
+    gauge("announced_but_denied.<reason>.<authority>.<region>", &["reason", "authority", "region"]),
     gauge("seconds_to_first_expiry.<trusted>.<region>", &["trusted", "region"]),
     gauge("seconds_to_last_expiry.<trusted>.<region>", &["trusted", "region"]),
     counter("crl_unchecked.<authority>.<region>", &["authority", "region"]),
