@@ -145,6 +145,11 @@ pub fn region_gauges(
     }
 }
 
+/// Whether Envoy refuses to verify signatures, so that no certificate of a CA is allowed. Written when it changes.
+pub fn verifier(io: &mut Io<'_>, policy: &Policy, is_away: bool) {
+    io.gauge(format!("genesys_mtls.{}.signature_unavailable", policy.name), u64::from(is_away));
+}
+
 /// How many announced certificates will be denied, by reason and authority. They are written when they change, and then
 /// also those that `before` has.
 pub fn denied_ahead(io: &mut Io<'_>, policy: &Policy, region: &str, before: &str, denied: &[Forecast]) {

@@ -1,7 +1,10 @@
 //! Gauges of the policy and its regions.
 
 use super::*;
-use crate::test_support::{CA_BEGIN, CA_END, DAY, END, US, ca, date};
+use crate::{
+    test_support::{CA_BEGIN, CA_END, DAY, END, US, ca, date},
+    x509::signature::{Hash, SignatureVerifier, VerifierUnavailable},
+};
 
 /// One second later, a tick: it writes the gauges.
 fn gauges(proxy: &mut Proxy, api: Api<'_>) -> Vec<Effect> {
@@ -151,5 +154,35 @@ fn announced_denials_are_gauges_until_they_are_gone() {
         });
         assert_eq!(written, expected, "{what}");
         proxy.pass(2 * HOUR);
+    }
+}
+
+/// It cannot be asked.
+#[derive(Debug)]
+struct Away;
+
+impl SignatureVerifier for Away {
+    fn verify(&self, _: Hash, _: &[u8], _: &[u8], _: &[u8]) -> Result<bool, VerifierUnavailable> {
+        Err(VerifierUnavailable)
+    }
+}
+
+#[test]
+fn signature_unavailable_gauge_lasts_until_the_verifier_works() {
+    let genesys = json!({"genesys": {"ca_certificates": cast().us_ca.pem}});
+    let mut proxy = Proxy::new(&json!({"regions": {"us-east-1": genesys}}), 1);
+    let client = Shown(Some(us_leaf(&cast().us_ca)));
+    for (what, verifier, asks, expected) in [
+        ("away", &Away as &dyn SignatureVerifier, true, ("signature_unavailable", Some(1))),
+        ("it is written when it changes", &Away, true, ("signature_unavailable", None)),
+        ("nothing is asked", &Away, false, ("", None)),
+        ("it works again", VERIFIER, false, ("", Some(0))),
+        ("and goes on", VERIFIER, true, ("allow", None)),
+    ] {
+        proxy.pass(SECOND);
+        let mut io = Io::new(&mut proxy.store, verifier, &proxy.around);
+        proxy.workers[0].on_tick(&mut io);
+        let said = if asks { said(&proxy.workers[0].on_request(1, &client, &mut io)) } else { "" };
+        assert_eq!((said, gauged(&io.effects, "default.signature_unavailable")), expected, "{what}");
     }
 }

@@ -22,6 +22,7 @@ pub const METRICS: &[Metric] = &[
     counter("lost_access.<reason>", &["reason"]),
     counter("cache_hits", &[]),
     counter("held_requests", &[]),
+    gauge("signature_unavailable", &[]),
     gauge("enforcing", &[]),
     counter("refreshes.<result>.<region>", &["result", "region"]),
     gauge("refresh_failures_in_a_row.<region>", &["region"]),
@@ -37,6 +38,9 @@ pub const METRICS: &[Metric] = &[
     gauge("crl_entries.<list>.<authority>.<region>", &["list", "authority", "region"]),
     gauge("vm_memory_peak_bytes.<role>", &["role"]),
 ];
+
+/// Metrics that begin to exist when what they count happens, which an Envoy in order does not let happen.
+pub const RARE: &[&str] = &["signature_unavailable"];
 
 /// Envoy's own metrics that the alerts and the dashboard use.
 pub const ENVOYS: &[&str] =
