@@ -26,6 +26,7 @@ mod reload;
 mod revocation;
 mod rollout;
 mod rotation;
+mod secret;
 mod setup;
 mod shipped;
 mod stage;
