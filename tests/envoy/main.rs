@@ -19,6 +19,7 @@ mod observability;
 mod pace;
 mod peer;
 mod profiles;
+mod readiness;
 mod recipes;
 mod refresh;
 mod regions;
