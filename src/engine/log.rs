@@ -8,7 +8,7 @@ use crate::{
     pins::{Event, Forecast, PinChange, PinStatus},
     policy::{Authority, CrlSource, Mode, Policy},
     time::{Monotonic, UnixSeconds},
-    x509::certificate::ClientCertificate,
+    x509::{ca::IssuerError, certificate::ClientCertificate},
 };
 use log::Level;
 use std::{
@@ -235,8 +235,9 @@ pub fn crl(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher, event: &CrlEvent)
     }
 }
 
-/// What this policy trusts, and until when.
-pub fn announce(io: &mut Io<'_>, policy: &Policy) {
+/// What this policy trusts, and until when. Returns how many CAs cannot be used.
+pub fn announce(io: &mut Io<'_>, policy: &Policy) -> usize {
+    let mut unusable = 0;
     let (name, regions, now) = (&policy.name, policy.regions.len(), io.now().wall);
     io.log(
         Level::Info,
@@ -261,8 +262,20 @@ pub fn announce(io: &mut Io<'_>, policy: &Policy) {
             };
             let until = date(ca.not_after);
             io.log(level, format!("{text} policy={name} region={id} subject={:?} until={until}", ca.name));
+            let text = match ca.check_key(io.verifier) {
+                Err(IssuerError::BadSignature) => {
+                    "this CA's key verifies nothing, not even its own signature:"
+                }
+                Err(IssuerError::UnsupportedAlgorithm) => {
+                    "this CA's own signature has an algorithm that is not verified; certificates so signed are denied:"
+                }
+                _ => continue,
+            };
+            unusable += 1;
+            io.log(Level::Warn, format!("{text} policy={name} region={id} subject={:?}", ca.name));
         }
     }
+    unusable
 }
 
 /// Seconds since 1970 as RFC 3339; as a number where that has no form for them (the formatter refuses, and

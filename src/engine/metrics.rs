@@ -108,12 +108,15 @@ pub fn region_gauges(
     };
     // Until the first of these expires, of those that have not, and until the last one does.
     let mut expiry = |what: &str, ends: &mut dyn Iterator<Item = UnixSeconds>| {
-        let left = |end: UnixSeconds| u64::try_from(end.saturating_sub(now.wall)).unwrap_or(0);
-        let ends: Vec<u64> = ends.map(left).collect();
-        let Some(last) = ends.iter().max() else { return };
-        let first = ends.iter().filter(|left| **left > 0).min().unwrap_or(&0);
-        gauge(&format!("seconds_to_first_expiry.{what}"), *first);
-        gauge(&format!("seconds_to_last_expiry.{what}"), *last);
+        let (mut first, mut last) = (u64::MAX, None);
+        for end in ends {
+            let left = u64::try_from(end.saturating_sub(now.wall)).unwrap_or(0);
+            first = if left > 0 { first.min(left) } else { first };
+            last = last.max(Some(left));
+        }
+        let Some(last) = last else { return };
+        gauge(&format!("seconds_to_first_expiry.{what}"), first.min(last));
+        gauge(&format!("seconds_to_last_expiry.{what}"), last);
     };
     expiry("genesys_ca", &mut region.genesys.iter().map(|ca| ca.not_after));
     if let Some(digicert) = &region.digicert {
@@ -124,6 +127,9 @@ pub fn region_gauges(
         for (what, authority) in
             [("api_pin", Authority::Digicert), ("genesys_certificate", Authority::Genesys)]
         {
+            if region.cas(Authority::Genesys).is_empty() && authority == Authority::Genesys {
+                continue;
+            }
             let named = refresher.forecasts(verifier, now).iter();
             let named = named.filter(|forecast| forecast.authority == authority);
             // One that is denied lasts no longer.
@@ -142,6 +148,13 @@ pub fn region_gauges(
     }
     if let Some(digicert) = &region.digicert {
         gauge("pins.configured", count(digicert.pins.len()));
+    }
+}
+
+/// How many configured CAs have a key that verifies nothing. Written if there are any.
+pub fn authorities(io: &mut Io<'_>, policy: &Policy, unusable: usize) {
+    if unusable > 0 {
+        io.gauge(format!("genesys_mtls.{}.authority_unusable", policy.name), count(unusable));
     }
 }
 

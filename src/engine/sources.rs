@@ -67,7 +67,8 @@ impl TrustSources {
             return;
         }
         if self.says_first(io, "announced") {
-            log::announce(io, &self.policy);
+            let unusable = log::announce(io, &self.policy);
+            metrics::authorities(io, &self.policy, unusable);
         }
         let policy = self.policy.clone();
         let mut regions = BTreeMap::new();
@@ -149,9 +150,10 @@ impl TrustSources {
     fn gather(&mut self, io: &mut Io<'_>) {
         let now = io.now();
         for (id, source) in self.regions.iter_mut().flatten() {
+            let is_answered = source.refresher.has_answer();
             let denied = source.refresher.forecasts(io.verifier, now).iter();
             let denied = denied.filter(|forecast| forecast.denied.is_some());
-            if source.denied.as_ref().is_none_or(|known| !denied.clone().eq(known)) {
+            if is_answered && source.denied.as_ref().is_none_or(|known| !denied.clone().eq(known)) {
                 let denied = denied.cloned().collect();
                 let news = source.news(denied, (&self.policy, id), io);
                 log::denied_ahead(io, &self.policy, id, &news);

@@ -229,6 +229,11 @@ impl Refresher {
         }
     }
 
+    /// Whether the API has said what it names.
+    pub fn has_answer(&self) -> bool {
+        self.record.value.complete.is_some()
+    }
+
     /// Whether no attempt has ended yet.
     pub fn is_starting(&self) -> bool {
         self.record.value.ended().is_none()

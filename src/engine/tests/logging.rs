@@ -265,3 +265,20 @@ fn announced_ca_says_until_when_and_whether_it_has_expired() {
         assert_eq!(about(&effects, "unit-announced"), [(level, line.as_str())], "{what}");
     }
 }
+
+/// Its certificates would be denied without a word on the CA.
+#[test]
+fn configured_ca_whose_key_does_not_work_is_announced_and_counted() {
+    let mut forged = cast().us_ca.der.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let of = |der: &[u8]| json!({"ca_certificates": testbed_pki::pem_block(der)});
+    for (der, expected) in [(&cast().us_ca.der, None), (&forged, Some(1))] {
+        let mut proxy = Proxy::new(&json!({"regions": {"us-east-1": {"genesys": of(der)}}}), 1);
+        let effects = proxy.tick(0, &naming(&[]));
+        assert_eq!(gauged(&effects, "default.authority_unusable"), expected);
+        let log =
+            about(&effects, "this CA's key verifies nothing, not even its own signature: policy=default");
+        let count = usize::from(expected.is_some());
+        assert_eq!(log.iter().filter(|(level, _)| *level == Warn).count(), count, "{log:?}");
+    }
+}

@@ -99,20 +99,22 @@ fn the_one_leaf_among_the_blocks_is_the_pin() {
     assert_eq!(validity.collect::<Vec<_>>(), [(BEGIN, END)]);
 }
 
+/// Says no, and counts how often it was asked.
+#[derive(Debug, Default)]
+struct Counting(AtomicUsize);
+impl SignatureVerifier for Counting {
+    fn verify(&self, _: Hash, _: &[u8], _: &[u8], _: &[u8]) -> Result<bool, VerifierUnavailable> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(false)
+    }
+}
+
 #[test]
 fn an_answer_costs_a_bounded_number_of_signatures() {
     let leaf = digicert_leaf();
     let many = leaf.cert_pem.clone() + &cast().digicert_ca.pem.repeat(MAX_BLOCKS);
     assert_eq!(outcome(&entity(many), demanding()), Err("too_many"));
 
-    #[derive(Debug, Default)]
-    struct Counting(AtomicUsize);
-    impl SignatureVerifier for Counting {
-        fn verify(&self, _: Hash, _: &[u8], _: &[u8], _: &[u8]) -> Result<bool, VerifierUnavailable> {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Ok(false)
-        }
-    }
     let forged = &cast().digicert_impostor;
     let answer: Vec<Entity> =
         (0..100).map(|_| entity(us_leaf(forged).cert_pem + &cast().digicert_ca.pem)).collect();

@@ -23,6 +23,7 @@ pub const METRICS: &[Metric] = &[
     counter("cache_hits", &[]),
     counter("held_requests", &[]),
     gauge("signature_unavailable", &[]),
+    gauge("authority_unusable", &[]),
     gauge("enforcing", &[]),
     counter("refreshes.<result>.<region>", &["result", "region"]),
     gauge("refresh_failures_in_a_row.<region>", &["region"]),
@@ -40,7 +41,7 @@ pub const METRICS: &[Metric] = &[
 ];
 
 /// Metrics that begin to exist when what they count happens, which an Envoy in order does not let happen.
-pub const RARE: &[&str] = &["signature_unavailable"];
+pub const RARE: &[&str] = &["signature_unavailable", "authority_unusable"];
 
 /// Envoy's own metrics that the alerts and the dashboard use.
 pub const ENVOYS: &[&str] =
