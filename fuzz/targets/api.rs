@@ -5,7 +5,7 @@
 use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
     http::HttpResponse,
-    pins::{Client, Criteria, Fetch, Progress, Selection, Upstreams},
+    pins::{Client, Fetch, Forecast, Progress, Reader, Selection, Upstreams},
     policy::Policy,
     time::{Monotonic, Now},
 };
@@ -42,14 +42,8 @@ fuzz_target!(|data: &[u8]| {
                     assert!(failure.detail.len() < 250 && failure.detail.is_ascii(), "{}", failure.detail);
                 }
                 let entities: Vec<_> = halves.into_iter().flatten().flatten().flatten().collect();
-                let criteria = Criteria {
-                    region: &region.id,
-                    region_names: &POLICY.region_names,
-                    names: POLICY.names,
-                    issuers: &[],
-                    verifier: &AwsLcVerifier,
-                    now: NOW,
-                };
+                let reader =
+                    Reader { policy: &POLICY, region: &region.id, verifier: &AwsLcVerifier, now: NOW };
                 // Escapes and line breaks may keep the name from view, but not in the certificate itself.
                 let named = |text: &String| {
                     let blocks =
@@ -58,9 +52,9 @@ fuzz_target!(|data: &[u8]| {
                 };
                 let any = entities.iter().filter_map(|entity| entity.certificate.as_ref()).any(named);
                 let count = entities.len();
-                let selection = Selection::of(result, criteria);
-                assert!(selection.pins.len() <= count);
-                assert!(any || selection.pins.is_empty());
+                let selection = Selection::of(result, reader);
+                assert!(selection.forecasts.len() <= count);
+                assert!(any || !selection.forecasts.iter().any(Forecast::is_pin));
                 return;
             }
         }

@@ -60,7 +60,7 @@ pub struct Verdict {
     /// Within this span of wall-clock time, and for the same policy and trust, the outcome is the same.
     pub window: Window,
     /// The region whose API should be asked about this certificate: it lacks only a pin, and its signature is that of an
-    /// issuer of Genesys Cloud's certificates.
+    /// issuer of Genesys Cloud's certificates. If the reason is `not_pinned`, the last answer did not name it.
     pub needs_pin: Option<String>,
     /// The region and authority whose CRLs do not cover it, where the policy consults CRLs and the issuer is verified.
     pub missing_crl: Option<(String, Authority)>,
@@ -71,6 +71,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// The region whose next answer is worth waiting for.
+    pub fn awaits(&self) -> Option<&String> {
+        self.needs_pin.as_ref().filter(|_| self.outcome != Outcome::Deny(Reason::NotPinned))
+    }
+
     /// How long it may be cached, if it was reached at `now`. A denial that a refresh, a CRL or a working host may end: for
     /// a second, since each request would cost a signature otherwise.
     pub fn cacheable(&self, now: UnixSeconds) -> Window {
@@ -279,9 +284,7 @@ fn check_authority<'a>(
         ApiState::Loaded if verified && !settled => {
             (Reason::TrustUnrefreshed, "not pinned; the certificates API may have news and is being asked")
         }
-        ApiState::Loaded => {
-            return deny(Reason::NotPinned, "the certificates API does not name its fingerprint");
-        }
+        ApiState::Loaded => (Reason::NotPinned, "the certificates API does not name its fingerprint"),
     };
     vouched(Some(Denial { reason, detail: detail.to_owned(), needs_pin: verified }))
 }

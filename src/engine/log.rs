@@ -5,10 +5,10 @@ use crate::{
     decision::Reason,
     engine::io::Io,
     peer::digest::Digest,
-    pins::{Event, PinChange, PinStatus, Refresher},
+    pins::{Event, Forecast, PinChange, PinStatus, Refresher},
     policy::{Authority, CrlSource, Mode, Policy},
     time::{Monotonic, UnixSeconds},
-    x509::certificate::ClientCertificate,
+    x509::{ca::IssuerError, certificate::ClientCertificate},
 };
 use log::Level;
 use std::{
@@ -132,8 +132,9 @@ pub fn refresh(io: &mut Io<'_>, policy: &Policy, region: &str, refresher: &Refre
             for reason in reasons {
                 *counts.entry(reason.code()).or_default() += 1;
             }
+            let level = if unreadable.is_empty() { Level::Info } else { Level::Warn };
             io.log(
-                Level::Info,
+                level,
                 format!(
                     "not pinned from the API's answer policy={policy} region={region} entities={counts:?} \
                      unreadable={unreadable:?}"
@@ -171,6 +172,29 @@ fn pin(io: &mut Io<'_>, policy: &Policy, region: &str, change: &PinChange) {
         None => (Level::Warn, "pin lapsed, the API stopped naming it".to_owned()),
     };
     io.log(level, format!("{news} {about}"));
+}
+
+/// Certificates that the API names and this policy denies, now or from their first day on.
+pub fn denied_ahead(io: &mut Io<'_>, policy: &Policy, region: &str, news: &[Forecast]) {
+    for forecast in news.iter().take(MAX_PIN_LINES) {
+        let Forecast { authority, status, fingerprint, issuer, not_before, not_after, denied, detail } =
+            forecast;
+        io.log(
+            Level::Warn,
+            format!(
+                "announced certificate will be denied policy={} region={region} authority={} status={} reason={} issuer={:?} \
+                 sha256={} not_before={} not_after={} detail={detail:?}",
+                policy.name,
+                authority.code(),
+                status.code(),
+                denied.map_or("", Reason::code),
+                cut(issuer),
+                fingerprint.map(|of| of.to_string()).unwrap_or_default(),
+                date(*not_before),
+                date(*not_after),
+            ),
+        );
+    }
 }
 
 /// A region whose pins cannot be fetched.
@@ -224,8 +248,9 @@ pub fn crl(io: &mut Io<'_>, policy: &Policy, crl: &CrlFetcher, uncovered: Option
     }
 }
 
-/// What this policy trusts, and until when.
-pub fn announce(io: &mut Io<'_>, policy: &Policy) {
+/// What this policy trusts, and until when. Returns how many CAs cannot be used.
+pub fn announce(io: &mut Io<'_>, policy: &Policy) -> usize {
+    let mut unusable = 0;
     let (name, regions, now) = (&policy.name, policy.regions.len(), io.now().wall);
     io.log(
         Level::Info,
@@ -255,8 +280,20 @@ pub fn announce(io: &mut Io<'_>, policy: &Policy) {
                 io.log(Level::Warn, format!("{text} subject={:?}", ca.name));
             }
             io.log(level, format!("{text} policy={name} region={id} subject={:?} until={until}", ca.name));
+            let text = match ca.check_key(io.verifier) {
+                Err(IssuerError::BadSignature) => {
+                    "this CA's key verifies nothing, not even its own signature:"
+                }
+                Err(IssuerError::UnsupportedAlgorithm) => {
+                    "this CA's own signature has an algorithm that is not verified; certificates so signed are denied:"
+                }
+                _ => continue,
+            };
+            unusable += 1;
+            io.log(Level::Warn, format!("{text} policy={name} region={id} subject={:?}", ca.name));
         }
     }
+    unusable
 }
 
 /// Seconds since 1970 as RFC 3339; as a number where that has no form for them (the formatter refuses, and

@@ -5,7 +5,7 @@ use crate::{
     decision::Reason,
     engine::{effect::Effect, io::Io},
     http::FailureCode,
-    pins::{PinStatus, Refresher},
+    pins::{Forecast, PinStatus, Refresher},
     policy::{Authority, CrlSource, Mode, Policy, RegionPolicy, RevocationMode},
     time::UnixSeconds,
     x509::fingerprint::Fingerprint,
@@ -32,7 +32,7 @@ impl Counters {
         }
         for reason in Reason::ALL {
             counters.get(&format!("decisions.deny.{reason}"));
-            counters.get(&format!("turned_away.{reason}"));
+            counters.get(&format!("lost_access.{reason}"));
         }
         counters.get("cache_hits");
         counters.get("held_requests");
@@ -100,20 +100,23 @@ pub fn region_gauges(
     policy: &Policy,
     region: &RegionPolicy,
     used: Option<&BTreeMap<Fingerprint, UnixSeconds>>,
-    refresher: Option<&Refresher>,
+    refresher: Option<&mut Refresher>,
 ) {
-    let now = io.now();
+    let (now, verifier) = (io.now(), io.verifier);
     let mut gauge = |name: &str, value| {
         io.gauge(format!("genesys_mtls.{}.{name}.{}", policy.name, region.id), value);
     };
     // Until the first of these expires, of those that have not, and until the last one does.
     let mut expiry = |what: &str, ends: &mut dyn Iterator<Item = UnixSeconds>| {
-        let left = |end: UnixSeconds| u64::try_from(end.saturating_sub(now.wall)).unwrap_or(0);
-        let ends: Vec<u64> = ends.map(left).collect();
-        let Some(last) = ends.iter().max() else { return };
-        let first = ends.iter().filter(|left| **left > 0).min().unwrap_or(&0);
-        gauge(&format!("seconds_to_first_expiry.{what}"), *first);
-        gauge(&format!("seconds_to_last_expiry.{what}"), *last);
+        let (mut first, mut last) = (u64::MAX, None);
+        for end in ends {
+            let left = u64::try_from(end.saturating_sub(now.wall)).unwrap_or(0);
+            first = if left > 0 { first.min(left) } else { first };
+            last = last.max(Some(left));
+        }
+        let Some(last) = last else { return };
+        gauge(&format!("seconds_to_first_expiry.{what}"), first.min(last));
+        gauge(&format!("seconds_to_last_expiry.{what}"), last);
     };
     expiry("genesys_ca", &mut region.genesys.iter().map(|ca| ca.not_after));
     if let Some(digicert) = &region.digicert {
@@ -121,8 +124,19 @@ pub fn region_gauges(
         expiry("pin", &mut used.into_iter().flat_map(BTreeMap::values).copied());
     }
     if let Some(refresher) = refresher {
-        let named = refresher.pins().values().filter(|(status, _)| *status == PinStatus::Named);
-        expiry("api_pin", &mut named.map(|(_, not_after)| *not_after));
+        for (what, authority) in
+            [("api_pin", Authority::Digicert), ("genesys_certificate", Authority::Genesys)]
+        {
+            if region.cas(Authority::Genesys).is_empty() && authority == Authority::Genesys {
+                continue;
+            }
+            let named = refresher.forecasts(verifier, now).iter();
+            let named = named.filter(|forecast| forecast.authority == authority);
+            // One that is denied lasts no longer.
+            let mut ends =
+                named.map(|forecast| forecast.denied.map_or(forecast.not_after, |_| UnixSeconds::MIN));
+            expiry(what, &mut ends);
+        }
         for status in PinStatus::ALL {
             let matching = refresher.pins().values().filter(|(of, _)| *of == *status).count();
             gauge(&format!("pins.{}", status.code()), count(matching));
@@ -134,6 +148,34 @@ pub fn region_gauges(
     }
     if let Some(digicert) = &region.digicert {
         gauge("pins.configured", count(digicert.pins.len()));
+    }
+}
+
+/// How many configured CAs have a key that verifies nothing. Written if there are any.
+pub fn authorities(io: &mut Io<'_>, policy: &Policy, unusable: usize) {
+    if unusable > 0 {
+        io.gauge(format!("genesys_mtls.{}.authority_unusable", policy.name), count(unusable));
+    }
+}
+
+/// Whether Envoy refuses to verify signatures, so that no certificate of a CA is allowed. Written when it changes.
+pub fn verifier(io: &mut Io<'_>, policy: &Policy, is_away: bool) {
+    io.gauge(format!("genesys_mtls.{}.signature_unavailable", policy.name), u64::from(is_away));
+}
+
+/// How many announced certificates will be denied, by reason and authority. They are written when they change, and then
+/// also those that `before` has.
+pub fn denied_ahead(io: &mut Io<'_>, policy: &Policy, region: &str, before: &str, denied: &[Forecast]) {
+    for reason in Forecast::REASONS {
+        for authority in Authority::ALL {
+            let is_it = |of: &&Forecast| of.denied == Some(reason) && of.authority == authority;
+            let (counted, code) =
+                (denied.iter().filter(is_it).count(), format!("{reason}.{}", authority.code()));
+            if counted > 0 || before.contains(&code) {
+                let metric = format!("genesys_mtls.{}.announced_but_denied.{code}.{region}", policy.name);
+                io.gauge(metric, count(counted));
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
         identity,
         io::Io,
         log::{Denial, DenialLog},
-        metrics::{Counters, add_one},
+        metrics::{self, Counters, add_one},
         sources::TrustSources,
     },
     peer::{
@@ -21,10 +21,10 @@ use crate::{
     },
     policy::{Mode, Policy},
     time::{Clock, Monotonic, UnixSeconds},
-    x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
+    x509::{certificate::ClientCertificate, fingerprint::Fingerprint, signature::self_test},
 };
 use lru::LruCache;
-use std::{cell::Cell, num::NonZeroUsize, rc::Rc, time::Duration};
+use std::{cell::Cell, fmt::Write as _, num::NonZeroUsize, rc::Rc, time::Duration};
 
 /// Certificates of which it is known when they were first seen, or that they were allowed. All of them have a verified
 /// signature or a pin, so an attacker cannot fill this up.
@@ -51,6 +51,8 @@ pub struct RequestHandler {
     first_seen: LruCache<Fingerprint, Monotonic>,
     /// Certificates that this worker allowed: it is worth a line and a count if one of them is denied.
     allowed_before: LruCache<Fingerprint, ()>,
+    /// Whether the verifier could not be asked, and has not passed a test since.
+    is_verifier_away: bool,
     /// The wall clock as of the last tick: a request seen before reads no clock.
     wall: UnixSeconds,
     period: Duration,
@@ -88,6 +90,7 @@ impl RequestHandler {
             denials: DenialLog::default(),
             first_seen: LruCache::new(REMEMBERED),
             allowed_before: LruCache::new(REMEMBERED),
+            is_verifier_away: false,
             wall: 0,
             period: Duration::ZERO,
         }
@@ -200,6 +203,9 @@ impl RequestHandler {
         let first_seen = self.first_seen.peek(&certificate.fingerprint).copied().unwrap_or(now.mono);
         let TrustSources { trust, crls, .. } = sources;
         let verdict = decide(certificate, &self.policy, trust, crls, io.verifier, now.wall, first_seen);
+        if verdict.outcome == Outcome::Deny(Reason::SignatureUnavailable) {
+            self.verifier_is_away(true, io);
+        }
         if verdict.needs_pin.is_some() {
             self.first_seen.put(certificate.fingerprint, first_seen);
         }
@@ -226,7 +232,7 @@ impl RequestHandler {
 
     /// The region whose news the request is to wait for, if a pin is all that is missing and news are likely.
     fn holds_for(&self, verdict: &Verdict, sources: &TrustSources, io: &mut Io<'_>) -> Option<String> {
-        let region = verdict.needs_pin.as_ref()?;
+        let region = verdict.awaits()?;
         let settings = &self.policy.refresh.on_unknown_certificate;
         let has_room = self.held.len() < settings.max_held && !settings.hold.is_zero();
         let now = io.now().mono;
@@ -265,8 +271,12 @@ impl RequestHandler {
                     self.cache.deny(digest, version, Cached { value: *reason, window });
                 }
                 let mut detail = verdict.detail.clone();
+                if let Some(region) = &verdict.needs_pin {
+                    let next = sources.asks_in(region, io.now().mono).as_secs();
+                    let _ = write!(detail, "; the API is asked again in {next}s");
+                }
                 if self.allowed_before.pop(&certificate.fingerprint).is_some() {
-                    self.counters.increment(&format!("turned_away.{reason}"));
+                    self.counters.increment(&format!("lost_access.{reason}"));
                     detail.push_str("; it was allowed before");
                 }
                 self.deny(*reason, &detail, decided, io)
@@ -284,10 +294,20 @@ impl RequestHandler {
         Action::Deny { reason, replies: self.policy.mode == Mode::Enforce }
     }
 
+    fn verifier_is_away(&mut self, is_away: bool, io: &mut Io<'_>) {
+        if self.is_verifier_away != is_away {
+            self.is_verifier_away = is_away;
+            metrics::verifier(io, &self.policy, is_away);
+        }
+    }
+
     /// After each tick and answer: flushes the counters, and looks again at the requests that wait.
     pub fn tick(&mut self, sources: &mut TrustSources, io: &mut Io<'_>) {
         self.wall = io.now().wall;
         self.counters.flush(io);
+        if self.is_verifier_away && self_test(io.verifier) {
+            self.verifier_is_away(false, io);
+        }
         for held in std::mem::take(&mut self.held) {
             let stream = held.stream;
             match self.release(held, sources, io) {
@@ -319,7 +339,7 @@ impl RequestHandler {
             return Ok(action);
         }
         let verdict = self.judge(&held.certificate, sources, io);
-        if may_wait && verdict.needs_pin.is_some() {
+        if may_wait && verdict.awaits().is_some() {
             return Err(Box::new(held));
         }
         let (digest, certificate) = (Some(&held.digest), Some(&held.certificate));

@@ -1,7 +1,7 @@
 //! Where trust comes from: each region's certificates API and the CRLs, driven by ticks and answers.
 
 use crate::{
-    decision::trust::Trust,
+    decision::{Reason, trust::Trust},
     engine::{
         crls::Crls,
         effect::{CallId, Effect},
@@ -9,13 +9,13 @@ use crate::{
         log, metrics,
     },
     http::{Failure, FailureCode, HttpResponse},
-    pins::{Client, Event, Pins, Refresher, Step, credential, pin_changes},
+    pins::{Client, Event, Forecast, Pins, Refresher, Step, credential, pin_changes},
     policy::{Credentials, Policy, Source},
     shared::{Secret, claim},
     time::{Monotonic, UnixSeconds},
     x509::{certificate::ClientCertificate, fingerprint::Fingerprint},
 };
-use std::{collections::BTreeMap, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, rc::Rc, time::Duration};
 
 /// Between two writes of the gauges.
 const GAUGES: Duration = Duration::from_secs(1);
@@ -41,6 +41,8 @@ struct RegionSource {
     refresher: Refresher,
     /// As they were last logged.
     pins: Pins,
+    /// The same of what will be denied; `None` before it was looked at.
+    denied: Option<Vec<Forecast>>,
     /// The version of the refresher's trust that the decision reads.
     version: u64,
 }
@@ -65,7 +67,8 @@ impl TrustSources {
             return;
         }
         if self.says_first(io, "announced") {
-            log::announce(io, &self.policy);
+            let unusable = log::announce(io, &self.policy);
+            metrics::authorities(io, &self.policy, unusable);
         }
         let policy = self.policy.clone();
         let mut regions = BTreeMap::new();
@@ -77,8 +80,12 @@ impl TrustSources {
                         self.crls.set_secret(&region.id, secret.clone());
                     }
                     let refresher = Refresher::new(policy.clone(), region, client, self.worker);
-                    let source =
-                        refresher.map(|refresher| RegionSource { refresher, pins: Pins::new(), version: 0 });
+                    let source = refresher.map(|refresher| RegionSource {
+                        refresher,
+                        pins: Pins::new(),
+                        denied: None,
+                        version: 0,
+                    });
                     regions.extend(source.map(|source| (region.id.clone(), source)));
                 }
                 Err(variable) => {
@@ -142,7 +149,16 @@ impl TrustSources {
 
     /// Gives the decision what is new, under a new version: a verdict could change by it, or at least its reason.
     fn gather(&mut self, io: &mut Io<'_>) {
+        let now = io.now();
         for (id, source) in self.regions.iter_mut().flatten() {
+            let is_answered = source.refresher.has_answer();
+            let denied = source.refresher.forecasts(io.verifier, now).iter();
+            let denied = denied.filter(|forecast| forecast.denied.is_some());
+            if is_answered && source.denied.as_ref().is_none_or(|known| !denied.clone().eq(known)) {
+                let denied = denied.cloned().collect();
+                let news = source.news(denied, (&self.policy, id), io);
+                log::denied_ahead(io, &self.policy, id, &news);
+            }
             if source.version == source.refresher.version() {
                 continue;
             }
@@ -185,6 +201,12 @@ impl TrustSources {
         source.is_some_and(|source| source.refresher.expects_news(deadline, now))
     }
 
+    /// Time until this region's API is asked next.
+    pub fn asks_in(&self, region: &str, now: Monotonic) -> Duration {
+        let source = self.regions.as_ref().and_then(|regions| regions.get(region));
+        source.map_or(Duration::ZERO, |source| source.refresher.next(now).since(now))
+    }
+
     /// Whether a first answer is still awaited.
     pub fn is_starting(&self) -> bool {
         let Some(regions) = &self.regions else { return true };
@@ -200,10 +222,10 @@ impl TrustSources {
         self.crls.leave(io, now);
     }
 
-    fn write_gauges(&self, io: &mut Io<'_>) {
+    fn write_gauges(&mut self, io: &mut Io<'_>) {
         for region in &self.policy.regions {
-            let source = self.regions.as_ref().and_then(|regions| regions.get(&region.id));
-            let refresher = source.map(|source| &source.refresher);
+            let source = self.regions.as_mut().and_then(|regions| regions.get_mut(&region.id));
+            let refresher = source.map(|source| &mut source.refresher);
             metrics::region_gauges(io, &self.policy, region, self.used_pins.get(&region.id), refresher);
         }
         self.crls.write_gauges(io);
@@ -211,6 +233,35 @@ impl TrustSources {
 
     fn region_mut(&mut self, id: &str) -> Option<&mut RegionSource> {
         self.regions.as_mut()?.get_mut(id)
+    }
+}
+
+impl RegionSource {
+    /// Takes over what will be denied. Returns what to log: each worker of the configuration knows it, and one logs it.
+    /// Shared data has what was counted last, perhaps by a worker that is gone.
+    fn news(
+        &mut self,
+        denied: Vec<Forecast>,
+        (policy, region): (&Policy, &str),
+        io: &mut Io<'_>,
+    ) -> Vec<Forecast> {
+        let key = format!("genesys_mtls/{}/denied/{region}", policy.name);
+        let before = io.store.get(&key).0;
+        let known = self.denied.replace(denied.clone()).unwrap_or_default();
+        if before.is_none() && denied.is_empty() {
+            return denied;
+        }
+        let before = String::from_utf8_lossy(&before.unwrap_or_default()).into_owned();
+        let mut all = policy.digest.to_string();
+        for Forecast { authority, status, fingerprint, denied, .. } in &denied {
+            let (reason, authority, status) =
+                (denied.map_or("", Reason::code), authority.code(), status.code());
+            let fingerprint = fingerprint.map(|of| of.to_string()).unwrap_or_default();
+            let _ = write!(all, "\n{reason}.{authority} {status} {fingerprint}");
+        }
+        metrics::denied_ahead(io, policy, region, &before, &denied);
+        let is_first = claim(io.store, &key, all.as_bytes());
+        denied.into_iter().filter(|forecast| is_first && !known.contains(forecast)).collect()
     }
 }
 

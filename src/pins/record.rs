@@ -5,8 +5,9 @@ use crate::{
     decision::trust::{ApiPin, ApiState, ApiTrust},
     http::{Failure, FailureCode},
     pins::{
+        forecast::{ApiStatus, MAX_JUDGED},
         news::{PinStatus, Pins},
-        select::{ApiStatus, Selection},
+        select::Selection,
     },
     policy::{Authority, Policy},
     time::{Monotonic, Now, UnixSeconds},
@@ -32,6 +33,8 @@ const FORGET: Duration = Duration::from_hours(30 * 24);
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub leaves: Vec<Leaf>,
+    /// Certificates named by the last complete answer of which no leaf can be read.
+    pub illegible: Vec<(Authority, ApiStatus)>,
     /// DER of CAs that came along with a leaf that they signed.
     pub hints: Vec<Vec<u8>>,
     /// When the last attempt began. Its worker has died if none ended since.
@@ -101,7 +104,7 @@ impl Record {
             let known = known.map(|at| older.swap_remove(at)).filter(|known| known.absent_since.is_none());
             self.leaves.push(Leaf {
                 fingerprint,
-                der: leaf.certificate.der.to_vec(),
+                der: leaf.der,
                 authority: leaf.authority,
                 status: leaf.status,
                 named_since: known.map_or(now.mono, |known| known.named_since),
@@ -112,6 +115,7 @@ impl Record {
             older.retain_mut(|leaf| now.mono.since(*leaf.absent_since.get_or_insert(now.mono)) < FORGET);
             self.complete = Some(Complete { began, ended: now.mono, is_first: self.complete.is_none() });
             self.partial = None;
+            self.illegible = answer.illegible;
         } else if self.complete.is_none() && !self.leaves.is_empty() {
             self.partial.get_or_insert(now.mono);
         }
@@ -149,6 +153,7 @@ impl Record {
             let Some((last, _)) = last else { break };
             self.leaves.remove(last);
         }
+        self.illegible.truncate(MAX_JUDGED);
         let mut room = MAX_DERS;
         for is_absent in [false, true] {
             for leaf in self.leaves.iter_mut().filter(|leaf| leaf.absent_since.is_some() == is_absent) {

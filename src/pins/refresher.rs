@@ -6,16 +6,17 @@ use crate::{
     pins::{
         early::EarlyRefreshRequest,
         fetch::{Client, Fetch, FetchResult, Progress, Upstreams},
+        forecast::{Forecast, Reader},
         news::{PinStatus, Pins},
         oauth::Token,
         record::{Conclusions, Record},
-        select::{Criteria, Selection, Skipped},
+        select::{Selection, Skipped},
     },
-    policy::{Authority, Policy, RegionPolicy, Source},
+    policy::{Policy, RegionPolicy, Source},
     schedule,
     shared::{CALLBACK, FORM, Lease, Seal, SealedRecord, SharedStore},
     time::{Monotonic, Now},
-    x509::{ca::CaCertificate, fingerprint::Fingerprint, signature::SignatureVerifier},
+    x509::{fingerprint::Fingerprint, signature::SignatureVerifier},
 };
 use std::{rc::Rc, time::Duration};
 
@@ -45,7 +46,6 @@ pub struct Step {
 pub struct Refresher {
     policy: Rc<Policy>,
     source: Source,
-    issuers: Vec<CaCertificate>,
     client: Client,
     lease: Lease,
     pub(super) record: SealedRecord<Record>,
@@ -53,8 +53,8 @@ pub struct Refresher {
     pub(super) token: Option<Token>,
     fetch: Option<Fetch>,
     conclusions: Conclusions,
-    /// Whether the last complete answer has a certificate that can be used; `None` before it was looked at.
-    usable: Option<bool>,
+    /// Of what the API names; `None` before it was looked at.
+    forecasts: Option<Vec<Forecast>>,
     skipped: Event,
     /// Since when this worker knows of a question that no answer has settled.
     open_since: Option<Monotonic>,
@@ -82,14 +82,13 @@ impl Refresher {
             lease: Lease::new(key("lease"), worker, secret)?,
             record: SealedRecord::new(key("record"), secret)?,
             early: SealedRecord::new(key("early"), secret)?,
-            issuers: region.digicert.as_ref()?.issuers.clone(),
             policy,
             source,
             client,
             token: None,
             fetch: None,
             conclusions: Conclusions::default(),
-            usable: None,
+            forecasts: None,
             skipped: Event::Skipped { reasons: Vec::new(), unreadable: Vec::new() },
             open_since: None,
             early_began: None,
@@ -184,9 +183,14 @@ impl Refresher {
         let is_regular = match self.record.value.unfinished() {
             // One that takes longer than requests are held is not waited for.
             Some(began) => now <= began + self.policy.refresh.on_unknown_certificate.hold,
-            None => self.due_at(now) <= deadline,
+            None => self.next(now) <= deadline,
         };
         is_regular || self.fetch.is_some() || self.early_at(now) <= deadline
+    }
+
+    /// When the API may be asked next, for a certificate that lacks only its pin.
+    pub fn next(&self, now: Monotonic) -> Monotonic {
+        self.due_at(now).min(self.early_at(now))
     }
 
     /// What the decision may rely on, as of the last sync, tick or response.
@@ -217,11 +221,17 @@ impl Refresher {
     /// In a row, by this worker's settings.
     pub fn failures(&self) -> u32 {
         let Record { complete, failures, failing, .. } = &self.record.value;
+        let usable = self.forecasts.as_ref().map(|forecasts| forecasts.iter().any(Forecast::is_pin));
         match failing {
-            None | Some(FailureCode::NoUsableCertificate) if self.usable == Some(true) => 0,
-            None if complete.is_some() && self.usable == Some(false) => 1,
+            None | Some(FailureCode::NoUsableCertificate) if usable == Some(true) => 0,
+            None if complete.is_some() && usable == Some(false) => 1,
             _ => *failures,
         }
+    }
+
+    /// Whether the API has said what it names.
+    pub fn has_answer(&self) -> bool {
+        self.record.value.complete.is_some()
     }
 
     /// Whether no attempt has ended yet.
@@ -238,10 +248,8 @@ impl Refresher {
         (Upstreams { source, client, timeout: policy.refresh.timeout }, token)
     }
 
-    fn criteria<'a>(&'a self, verifier: &'a dyn SignatureVerifier, now: Now) -> Criteria<'a> {
-        let Policy { region_names, names, .. } = &*self.policy;
-        let (region, issuers) = (self.source.region.as_str(), self.issuers.as_slice());
-        Criteria { region, region_names, names: *names, issuers, verifier, now: now.wall }
+    fn reader<'a>(&'a self, verifier: &'a dyn SignatureVerifier, now: Now) -> Reader<'a> {
+        Reader { policy: &self.policy, region: &self.source.region, verifier, now: now.wall }
     }
 
     /// Settles a refresh and shares what comes of it.
@@ -259,7 +267,7 @@ impl Refresher {
             self.lease.release(store, now.mono);
             return Step::default();
         }
-        let mut answer = Selection::of(result, self.criteria(verifier, now));
+        let mut answer = Selection::of(result, self.reader(verifier, now));
         let mut events = Vec::new();
         let (reasons, unreadable) =
             (std::mem::take(&mut answer.skipped), std::mem::take(&mut answer.unreadable));
@@ -271,12 +279,15 @@ impl Refresher {
         let (recovered, failing) = (self.failures() > 0, self.record.value.failing);
         let before: Vec<Fingerprint> = self.conclusions.pins.keys().copied().collect();
         let failure = answer.failure.take();
+        let forecasts = answer.is_complete.then(|| std::mem::take(&mut answer.forecasts));
         let record = &mut self.record.value;
         record.note(answer, failure.as_ref(), began, now);
         record.token_until = record.token_until.max(self.token.as_ref().map(|token| token.renew_at));
         self.record.write(store, now.mono);
         self.lease.release(store, now.mono);
         self.conclude(now.mono);
+        // A complete answer names all that the record does.
+        self.forecasts = forecasts;
         self.judge(verifier, now);
         events.push(match failure {
             None => {
@@ -299,22 +310,26 @@ impl Refresher {
         let changed = conclusions.trust != self.conclusions.trust;
         self.version = self.version.wrapping_add(changed.into());
         self.conclusions = conclusions;
-        self.usable = None;
+        self.forecasts = None;
         changed
     }
 
-    /// Looks whether what the API names now can be used by these settings.
+    /// Looks what will become of what the API names, by these settings.
     fn judge(&mut self, verifier: &dyn SignatureVerifier, now: Now) {
-        if self.usable.is_none() {
-            let named = self
-                .record
-                .value
-                .leaves
-                .iter()
-                .filter(|leaf| leaf.absent_since.is_none() && leaf.authority == Authority::Digicert);
-            let criteria = self.criteria(verifier, now);
-            self.usable = Some(criteria.any_usable(named.map(|leaf| leaf.der.as_slice())));
+        if self.forecasts.is_none() {
+            let Record { leaves, illegible, .. } = &self.record.value;
+            let leaves = leaves.iter().filter(|leaf| leaf.absent_since.is_none() && !leaf.der.is_empty());
+            let leaves = leaves
+                .map(|leaf| (Some((leaf.fingerprint, leaf.der.as_slice())), leaf.authority, leaf.status));
+            let illegible = illegible.iter().map(|(authority, status)| (None, *authority, *status));
+            self.forecasts = Some(self.reader(verifier, now).forecasts(leaves.chain(illegible)));
         }
+    }
+
+    /// What will become of the certificates that the API names.
+    pub fn forecasts(&mut self, verifier: &dyn SignatureVerifier, now: Now) -> &[Forecast] {
+        self.judge(verifier, now);
+        self.forecasts.as_deref().unwrap_or_default()
     }
 
     fn is_due(&mut self, verifier: &dyn SignatureVerifier, now: Now) -> bool {

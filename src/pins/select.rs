@@ -1,66 +1,49 @@
-//! What an answer of the API names, and which of it the configuration allows.
+//! What an answer of the API names, and what becomes of it.
 
 use crate::{
     codes::codes,
-    decision::trust::ApiPin,
     http::{Failure, FailureCode},
-    pins::{api::Entity, fetch::FetchResult},
-    policy::{Authority, NameRule, names::RegionNames},
-    time::{Clock, UnixSeconds},
+    pins::{
+        api::Entity,
+        fetch::FetchResult,
+        forecast::{ApiStatus, Forecast, Reader},
+    },
+    policy::Authority,
+    time::Clock,
     x509::{
         ca::{CaCertificate, verify_issuer},
         certificate::{ClientCertificate, MAX_DER},
         fingerprint::Fingerprint,
         pem,
-        signature::SignatureVerifier,
     },
 };
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-/// Signatures verified per answer, all of them in one callback; two new leaves with one issuer are usual.
+/// Signatures verified per answer to find the hints, all of them in one callback; one is usual.
 const MAX_SIGNATURES: u32 = 64;
 /// Leaves that an answer may name. Two are usual.
 const MAX_LEAVES: usize = 1000;
 /// Certificates in one entity: leaf, intermediate and root are usual.
 const MAX_BLOCKS: usize = 8;
 
-/// The list in which the API names a certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ApiStatus {
-    Current,
-    Upcoming,
-}
-
 /// A leaf as the API names it.
 #[derive(Debug)]
 pub struct NamedLeaf {
-    pub certificate: ClientCertificate,
+    pub der: Vec<u8>,
     pub authority: Authority,
     pub status: ApiStatus,
     /// CA certificates in the same entity, in DER.
     issuers: Vec<Vec<u8>>,
 }
 
-/// What a certificate has to be to be used as one region's pin.
-#[derive(Clone, Copy, Debug)]
-pub struct Criteria<'a> {
-    /// The id of the region whose API answered.
-    pub region: &'a str,
-    pub region_names: &'a RegionNames,
-    pub names: NameRule,
-    pub issuers: &'a [CaCertificate],
-    pub verifier: &'a dyn SignatureVerifier,
-    pub now: UnixSeconds,
-}
-
-/// What an answer names, and what of it can be used. The latter is for log, failure and metrics only: `decide` checks each
-/// certificate itself.
+/// What an answer names. The forecasts are for log, failure and metrics only: `decide` checks each certificate itself.
 #[derive(Debug, Default)]
 pub struct Selection {
     pub leaves: BTreeMap<Fingerprint, NamedLeaf>,
-    pub pins: BTreeMap<Fingerprint, ApiPin>,
+    /// Client certificates of an authority of which no leaf can be read.
+    pub illegible: Vec<(Authority, ApiStatus)>,
+    pub forecasts: Vec<Forecast>,
     /// DER of CAs that came along and signed a leaf of the region.
     pub hints: Vec<Vec<u8>>,
     pub skipped: Vec<Skipped>,
@@ -73,7 +56,7 @@ pub struct Selection {
 }
 
 codes! {
-    /// Why an entity is no pin.
+    /// Why an entity is no leaf.
     #[derive(PartialOrd, Ord)]
     pub enum Skipped {
         OtherAuthority = "other_authority",
@@ -81,27 +64,21 @@ codes! {
         NoPem = "no_pem",
         NotOneLeaf = "not_one_leaf",
         Malformed = "malformed",
-        Expired = "expired",
-        WrongName = "wrong_name",
-        WrongIssuer = "wrong_issuer",
-        /// More certificates than are read: see [`MAX_SIGNATURES`], [`MAX_BLOCKS`].
+        /// More certificates than are read: see [`MAX_BLOCKS`].
         TooMany = "too_many",
     }
 }
 
 impl Selection {
-    pub fn of(result: FetchResult, criteria: Criteria<'_>) -> Self {
+    pub fn of(result: FetchResult, reader: Reader<'_>) -> Self {
         let mut this = Self::default();
         for (status, list) in [(ApiStatus::Current, result.current), (ApiStatus::Upcoming, result.upcoming)] {
             match list {
                 Err(failure) => this.failure = this.failure.or(Some(failure)),
                 Ok(list) => {
                     for listed in list {
-                        match listed.map(|entity| named_leaf(&entity, status)) {
-                            Ok(Ok(leaf)) => {
-                                this.leaves.entry(leaf.certificate.fingerprint).or_insert(leaf);
-                            }
-                            Ok(Err(skipped)) => this.skipped.push(skipped),
+                        match listed {
+                            Ok(entity) => this.add(&entity, status),
                             Err(path) => this.unreadable.push(path),
                         }
                     }
@@ -116,88 +93,79 @@ impl Selection {
             return Self { failure: Some(failure), ..Self::default() };
         }
         this.is_complete = this.failure.is_none();
-        let mut budget = MAX_SIGNATURES;
-        for (fingerprint, leaf) in &this.leaves {
-            let usable = criteria.check(&leaf.certificate, leaf.authority, &mut budget);
-            if !matches!(usable, Err(Skipped::OtherAuthority | Skipped::WrongName))
-                && !leaf.issuers.iter().any(|der| this.hints.contains(der))
-            {
-                let signed = |der: &&Vec<u8>| {
-                    let ca = CaCertificate::parse(der);
-                    ca.is_ok_and(|ca| criteria.verify(&leaf.certificate, &[ca], &mut budget).is_ok())
-                };
-                this.hints.extend(leaf.issuers.iter().find(signed).cloned());
-            }
-            match usable {
-                Ok(()) => {
-                    this.pins.insert(*fingerprint, ApiPin::of(&leaf.certificate));
-                }
-                Err(skipped) => this.skipped.push(skipped),
-            }
-        }
-        if this.pins.is_empty() && this.is_complete {
-            let found = Skipped::ALL.iter().filter(|skipped| this.skipped.contains(skipped));
-            let found: Vec<&str> = found.map(|skipped| skipped.code()).collect();
-            let found =
-                if found.is_empty() { "it names no certificate".to_owned() } else { found.join(", ") };
-            let detail = format!("the answer holds no DigiCert client certificate of this region ({found})");
-            this.failure = Some(Failure::new(FailureCode::NoUsableCertificate, detail));
+        this.find_hints(reader);
+        let leaves = this.leaves.iter();
+        let leaves = leaves.map(|(of, leaf)| (Some((*of, leaf.der.as_slice())), leaf.authority, leaf.status));
+        let illegible = this.illegible.iter().map(|(authority, status)| (None, *authority, *status));
+        this.forecasts = reader.forecasts(leaves.chain(illegible));
+        if this.is_complete && !this.forecasts.iter().any(Forecast::is_pin) {
+            this.failure = Some(this.unusable());
         }
         this
     }
+
+    fn add(&mut self, entity: &Entity, status: ApiStatus) {
+        let is = |field: &Option<String>, value: &str| {
+            field.as_deref().is_some_and(|text| text.trim().eq_ignore_ascii_case(value))
+        };
+        let mut authorities = Authority::ALL.into_iter();
+        let authority = authorities.find(|authority| is(&entity.signing_authority, authority.code()));
+        let Some(authority) = authority else { return self.skipped.push(Skipped::OtherAuthority) };
+        if entity.kind.is_some() && !is(&entity.kind, "client") {
+            return self.skipped.push(Skipped::OtherType);
+        }
+        match blocks(entity) {
+            Ok((der, issuers)) => {
+                let leaf = NamedLeaf { der, authority, status, issuers };
+                self.leaves.entry(Fingerprint::of(&leaf.der)).or_insert(leaf);
+            }
+            Err(skipped) => {
+                self.skipped.push(skipped);
+                self.illegible.push((authority, status));
+            }
+        }
+    }
+
+    /// CAs that came along with a leaf of DigiCert's and the region's, and signed it.
+    fn find_hints(&mut self, reader: Reader<'_>) {
+        let (mut budget, names) = (MAX_SIGNATURES, &reader.policy.region_names);
+        for (fingerprint, leaf) in &self.leaves {
+            let is_new = !leaf.issuers.is_empty() && !leaf.issuers.iter().any(|der| self.hints.contains(der));
+            if leaf.authority != Authority::Digicert || !is_new || budget == 0 {
+                continue;
+            }
+            let Ok(certificate) = ClientCertificate::parse_bound(&leaf.der, *fingerprint) else { continue };
+            if names.owner(&certificate, reader.policy.names) != Ok(Some(reader.region)) {
+                continue;
+            }
+            let signed = |der: &&Vec<u8>| {
+                let Some(left) = budget.checked_sub(1) else { return false };
+                budget = left;
+                let clock = &mut Clock::at(reader.now.max(certificate.not_before));
+                CaCertificate::parse(der)
+                    .is_ok_and(|ca| verify_issuer(&[ca], &certificate, reader.verifier, clock).is_ok())
+            };
+            self.hints.extend(leaf.issuers.iter().find(signed).cloned());
+        }
+    }
+
+    fn unusable(&self) -> Failure {
+        let reasons = Forecast::REASONS.iter().filter(|reason| {
+            let digicert = self.forecasts.iter().filter(|forecast| forecast.authority == Authority::Digicert);
+            digicert.filter_map(|forecast| forecast.denied).any(|denied| denied == **reason)
+        });
+        let skipped = Skipped::ALL.iter().filter(|skipped| self.skipped.contains(skipped));
+        let found: Vec<&str> =
+            reasons.map(|reason| reason.code()).chain(skipped.map(|skipped| skipped.code())).collect();
+        let found = if found.is_empty() { "it names none".to_owned() } else { found.join(", ") };
+        let detail =
+            format!("the answer holds no DigiCert client certificate that this policy allows ({found})");
+        Failure::new(FailureCode::NoUsableCertificate, detail)
+    }
 }
 
-impl Criteria<'_> {
-    /// Whether the certificate can be used as a pin. One whose validity has not begun can.
-    fn check(
-        &self,
-        certificate: &ClientCertificate,
-        authority: Authority,
-        budget: &mut u32,
-    ) -> Result<(), Skipped> {
-        if authority != Authority::Digicert {
-            return Err(Skipped::OtherAuthority);
-        }
-        if self.region_names.owner(certificate, self.names) != Ok(Some(self.region)) {
-            return Err(Skipped::WrongName);
-        }
-        if certificate.not_after < self.now {
-            return Err(Skipped::Expired);
-        }
-        if self.issuers.is_empty() { Ok(()) } else { self.verify(certificate, self.issuers, budget) }
-    }
-
-    /// Spends one of the signatures that may still be verified.
-    fn verify(
-        &self,
-        certificate: &ClientCertificate,
-        cas: &[CaCertificate],
-        budget: &mut u32,
-    ) -> Result<(), Skipped> {
-        *budget = budget.checked_sub(1).ok_or(Skipped::TooMany)?;
-        let verified = verify_issuer(cas, certificate, self.verifier, &mut Clock::at(self.now));
-        verified.map(drop).map_err(|_| Skipped::WrongIssuer)
-    }
-
-    /// Whether any of these certificates of DigiCert's, in DER, can be used.
-    pub fn any_usable<'d>(&self, ders: impl IntoIterator<Item = &'d [u8]>) -> bool {
-        let mut budget = MAX_SIGNATURES;
-        ders.into_iter()
-            .filter_map(|der| ClientCertificate::parse(der).ok())
-            .any(|certificate| self.check(&certificate, Authority::Digicert, &mut budget).is_ok())
-    }
-}
-
-fn named_leaf(entity: &Entity, status: ApiStatus) -> Result<NamedLeaf, Skipped> {
-    let is = |field: &Option<String>, value: &str| {
-        field.as_deref().is_some_and(|text| text.trim().eq_ignore_ascii_case(value))
-    };
-    let mut authorities = Authority::ALL.into_iter();
-    let authority = authorities.find(|authority| is(&entity.signing_authority, authority.code()));
-    let authority = authority.ok_or(Skipped::OtherAuthority)?;
-    if entity.kind.is_some() && !is(&entity.kind, "client") {
-        return Err(Skipped::OtherType);
-    }
+/// The one leaf of an entity, and the CAs beside it.
+fn blocks(entity: &Entity) -> Result<(Vec<u8>, Vec<Vec<u8>>), Skipped> {
     let text = entity.certificate.as_deref().ok_or(Skipped::NoPem)?;
     let blocks = pem::certificates(text.as_bytes()).map_err(|_| Skipped::NoPem)?;
     if blocks.len() > MAX_BLOCKS {
@@ -210,9 +178,10 @@ fn named_leaf(entity: &Entity, status: ApiStatus) -> Result<NamedLeaf, Skipped> 
         }
         if is_ca(&der)? { issuers.push(der) } else { leaves.push(der) }
     }
-    let [leaf] = leaves.as_slice() else { return Err(Skipped::NotOneLeaf) };
-    let certificate = ClientCertificate::parse(leaf).map_err(|_| Skipped::Malformed)?;
-    Ok(NamedLeaf { certificate, authority, status, issuers })
+    match <[Vec<u8>; 1]>::try_from(leaves) {
+        Ok([leaf]) => Ok((leaf, issuers)),
+        Err(_) => Err(Skipped::NotOneLeaf),
+    }
 }
 
 fn is_ca(der: &[u8]) -> Result<bool, Skipped> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// The form of all shared values, part of every key. A change of any of them raises it, since workers of an older module
 /// may run at the same time.
-pub const FORM: &str = "4";
+pub const FORM: &str = "5";
 
 /// The longest that a callback takes or comes late: it reads the clock once, so what another worker wrote meanwhile may be
 /// later by as much, and a call's outcome may be reported that long after its timeout.

@@ -7,7 +7,10 @@ use crate::{
         fingerprint::Fingerprint,
         name::{self as distinguished_name, DistinguishedName},
         pem,
-        signature::{RSA_BITS, SignatureVerifier, VerifierUnavailable, is_accepted_key, with_algorithms},
+        signature::{
+            RSA_BITS, SignatureVerifier, VerifierUnavailable, is_accepted_key, is_accepted_signature,
+            with_algorithms,
+        },
     },
 };
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
@@ -18,6 +21,7 @@ use x509_parser::{
     certificate::X509Certificate,
     extensions::{GeneralName, KeyUsage, ParsedExtension},
     prelude::FromDer as _,
+    public_key::PublicKey,
 };
 
 /// A CA certificate that may issue client certificates.
@@ -38,6 +42,16 @@ pub struct CaCertificate {
     pub signs_crls: bool,
     /// What a later release will refuse, in words.
     pub doubt: Option<&'static str>,
+    /// If it is self-signed and leaves a doubt: an RSA key is checked in full when it is parsed.
+    own_signature: Option<OwnSignature>,
+}
+
+/// A CA's signature of its own certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct OwnSignature {
+    algorithm: Vec<u8>,
+    signature: Vec<u8>,
+    message: Vec<u8>,
 }
 
 /// Why a bundle of CA certificates is refused.
@@ -115,6 +129,7 @@ impl CaCertificate {
         parsed.extensions_map().map_err(|_| CaError::Malformed("an extension occurs twice".to_owned()))?;
         let (mut is_ca, mut usage, mut key_id, mut doubt) = (false, None, None, None);
         let mut limits_directory_names = false;
+        let mut authority_key = None;
         for extension in parsed.extensions() {
             match extension.parsed_extension() {
                 ParsedExtension::BasicConstraints(constraints) => is_ca = constraints.ca,
@@ -128,6 +143,9 @@ impl CaCertificate {
                     doubt = Some("it has a critical extension that is not known");
                 }
                 ParsedExtension::SubjectKeyIdentifier(key) => key_id = Some(key.0.to_vec()),
+                ParsedExtension::AuthorityKeyIdentifier(authority) => {
+                    authority_key = authority.key_identifier.as_ref().map(|key| key.0.to_vec());
+                }
                 ParsedExtension::NameConstraints(names) => {
                     let mut limits =
                         names.permitted_subtrees.iter().chain(&names.excluded_subtrees).flatten();
@@ -158,6 +176,7 @@ impl CaCertificate {
             return Err(error(name));
         }
         let anchor = anchor.map_err(|error| CaError::Malformed(error.to_string()))?.to_owned();
+        let has_own_key = authority_key == key_id;
         Ok(Self {
             anchor,
             subject: DistinguishedName::new(parsed.subject()),
@@ -170,6 +189,8 @@ impl CaCertificate {
             ca: Fingerprint::of(&[parsed.subject().as_raw(), parsed.public_key().raw].concat()),
             signs_crls: usage.is_some_and(KeyUsage::crl_sign),
             doubt,
+            // In a rollover the old key may sign the new one, under the same name.
+            own_signature: own_signature(der, &parsed).filter(|_| authority_key.is_none() || has_own_key),
             name,
         })
     }
@@ -182,6 +203,12 @@ impl CaCertificate {
     /// Whether this is the CA's distinguished name (DER).
     pub fn is_named(&self, subject: &[u8]) -> bool {
         DistinguishedName::from_der(subject).is_some_and(|subject| self.subject == subject)
+    }
+
+    /// Whether its key works: it has to verify the CA's own signature, if there is one.
+    pub fn check_key(&self, verifier: &dyn SignatureVerifier) -> Result<(), IssuerError> {
+        let Some(OwnSignature { algorithm, signature, message }) = &self.own_signature else { return Ok(()) };
+        self.verify_signature(verifier, algorithm, signature, message)
     }
 
     /// Whether this CA's key signed the message. `algorithm` is the content of an `AlgorithmIdentifier`.
@@ -257,6 +284,19 @@ pub fn verify_issuer<'a>(
         }
     }
     Err(worst)
+}
+
+fn own_signature(der: &[u8], parsed: &X509Certificate<'_>) -> Option<OwnSignature> {
+    if parsed.subject().as_raw() != parsed.issuer().as_raw() {
+        return None;
+    }
+    let message = parsed.tbs_certificate.as_ref().to_vec();
+    let (_, whole) = Any::from_der(der).ok()?;
+    let (_, algorithm) = Any::from_der(whole.data.get(message.len()..)?).ok()?;
+    let signature = parsed.signature_value.data.to_vec();
+    let is_rsa = parsed.public_key().parsed().is_ok_and(|key| matches!(key, PublicKey::RSA(_)));
+    let is_doubtful = !is_rsa || !is_accepted_signature(algorithm.data);
+    is_doubtful.then(|| OwnSignature { algorithm: algorithm.data.to_vec(), signature, message })
 }
 
 /// An anchor's key: the content of its `AlgorithmIdentifier`, and of its `BIT STRING`.

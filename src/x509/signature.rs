@@ -78,6 +78,11 @@ pub fn with_algorithms<T>(
     if unavailable.load(Ordering::Relaxed) { Err(VerifierUnavailable) } else { Ok(answer) }
 }
 
+/// Whether signatures with this algorithm, the content of its `AlgorithmIdentifier`, are verified.
+pub fn is_accepted_signature(algorithm: &[u8]) -> bool {
+    ACCEPTED.iter().any(|(_, signature, _)| signature.as_ref() == algorithm)
+}
+
 /// Whether a public key is of an accepted kind and size. `algorithm` is the content of its `AlgorithmIdentifier`, `key`
 /// that of its `BIT STRING`. Whether a point lies on its curve only the verifier knows.
 pub fn is_accepted_key(algorithm: &[u8], key: &[u8]) -> bool {

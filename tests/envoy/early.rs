@@ -38,7 +38,7 @@ fn lookalike(ca: &Ca, name: &str) -> Leaf {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unnamed_certificate_is_denied_at_once_and_asked_for() {
     let world = world().await;
-    let policy = unhurried(&world, &json!({"min_interval": "1s", "hold": "20s"}));
+    let policy = unhurried(&world, &json!({"min_interval": "5s", "hold": "20s"}));
     let run = run(world, &policy, |_, _| {}, |envoy| envoy).await;
     run.refreshed().await;
     let pki = &run.world.pki;
@@ -46,19 +46,78 @@ async fn an_unnamed_certificate_is_denied_at_once_and_asked_for() {
     assert_refused("waits for an answer", &get(&run, unknown).await, 403, "not_pinned");
     assert_eq!((held(&run).await, asked(&run.world, Endpoint::Current)), (1, 2));
     for _ in 0..5 {
-        assert_refused("the question is settled", &get(&run, unknown).await, 403, "not_pinned");
+        assert_refused("the API did not name it", &get(&run, unknown).await, 403, "not_pinned");
     }
+    assert_eq!((held(&run).await, asked(&run.world, Endpoint::Current)), (1, 2));
+    let line = run.envoy.wait_for_log("; the API is asked again in ", PATIENCE).await.expect("a log line");
+    assert!(line.contains("reason=not_pinned") && line.contains(&unknown.sha256), "{line}");
+
+    // Another certificate has a question that is not answered yet, and may wait until the API is asked.
     let both = vec![digicert(&run.world, &pki.us.digicert_upcoming), digicert(&run.world, unknown)];
     run.world.genesys.set_entities(REGION, Status::Current, both);
-    assert_refused("whatever the API would say now", &get(&run, unknown).await, 403, "not_pinned");
-    assert_eq!((held(&run).await, asked(&run.world, Endpoint::Current)), (1, 2));
-
-    // Another certificate has a question of its own, and may wait until it is allowed to ask.
     run.assert_in("named by now", &pki.us.digicert_upcoming).await;
     assert_eq!(asked(&run.world, Endpoint::Current), 3);
     run.assert_in("named along with it", unknown).await;
     run.assert_in("named before", &pki.us.digicert).await;
     assert_eq!((held(&run).await, asked(&run.world, Endpoint::Current)), (2, 3));
+}
+
+/// Calls every 200 ms until it is allowed.
+async fn calls_until_allowed(run: &Running, leaf: &Leaf, since: Instant) -> Duration {
+    loop {
+        let response = get(run, leaf).await;
+        if response.status == 200 {
+            return since.elapsed();
+        }
+        assert!([403, 503].contains(&response.status), "{}", response.text());
+        assert!(since.elapsed() < PATIENCE * 2, "two minutes after the API named it: {}", response.text());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_met_too_early_is_allowed_soon_after_it_is_named() {
+    for workers in [1, 4] {
+        let world = world().await;
+        // The regular refresh is an hour away, and no request waits for one.
+        let policy = unhurried(&world, &json!({"min_interval": "1s", "hold": "0s"}));
+        let run = run(world, &policy, |_, _| {}, |envoy| envoy.concurrency(workers)).await;
+        run.refreshed().await;
+        let (retired, new) =
+            (run.world.pki.digicert_lookalike.clone(), run.world.pki.us.digicert_upcoming.clone());
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (settled, done) = (std::sync::atomic::Ordering::SeqCst, &stop);
+        let retired_calls = async {
+            while !done.load(settled) {
+                assert_ne!(get(&run, &retired).await.status, 200, "{workers} workers: it is never named");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let new_calls = async {
+            // The retired one has lengthened the pauses: after 1, 2 and 4 seconds the next is one of 8.
+            let four =
+                |seen: &[Seen]| seen.iter().filter(|seen| seen.endpoint == Endpoint::Current).count() >= 5;
+            run.world.genesys.wait_for("early refreshes", PATIENCE, four).await.expect("it is asked for");
+            // Met before the API names it, in every worker.
+            for _ in 0..4 * workers {
+                assert_ne!(get(&run, &new).await.status, 200, "{workers} workers: not named yet");
+            }
+            let asked_before = asked(&run.world, Endpoint::Current);
+            let names = vec![digicert(&run.world, &new)];
+            run.world.genesys.set_entities(REGION, Status::Current, names);
+            let took = calls_until_allowed(&run, &new, Instant::now()).await;
+            assert!(took < Duration::from_secs(30), "{workers} workers: {took:?}");
+            // Every worker knows it, without another question.
+            let asked_after = asked(&run.world, Endpoint::Current);
+            assert!(asked_after <= asked_before + 3, "{asked_before}, {asked_after}");
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            for _ in 0..4 * workers {
+                assert_eq!(get(&run, &new).await.status, 200, "{workers} workers");
+            }
+            stop.store(true, settled);
+        };
+        tokio::join!(retired_calls, new_calls);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,12 +17,15 @@ Examples:
   genesys-mtls pins --region us-east-1 --format configmap | kubectl apply -f -
 
 Nothing is printed on standard output unless both the current and the upcoming
-certificates could be read, so that a pipe never applies half an answer.
+certificates could be read, so that a pipe never applies half an answer. A
+certificate that would be denied, today or from its first day on, is named on
+standard error. Give --issuers and --genesys-ca as the filter has them.
 
-JSON: {region, certificate_name, pins: [{pin, not_before, not_after}], skipped}
+JSON: {region, certificate_name, pins: [{pin, not_before, not_after}], denied,
+  skipped}
 
-Exit codes: 0 pins found, 1 the API refused, failed, or named no usable
-certificate, 2 usage")]
+Exit codes: 0 pins found, 1 a named certificate would be denied, or the API
+refused, failed, or named no usable one, 2 usage")]
 pub struct Arguments {
     /// A region of the catalogue
     #[arg(long, required_unless_present = "domain")]
@@ -39,6 +42,9 @@ pub struct Arguments {
     /// Demand that pins are signed by one of these CAs (PEM), as digicert.issuers does
     #[arg(long, value_name = "FILE")]
     pub issuers: Option<String>,
+    /// Hold certificates of the Genesys CA against these CAs (PEM), as genesys.ca_certificates does
+    #[arg(long, value_name = "FILE")]
+    pub genesys_ca: Option<String>,
     /// Trust these CAs (PEM) for the API's TLS instead of the system's
     #[arg(long, value_name = "FILE")]
     pub ca_certificates: Option<String>,

@@ -12,13 +12,14 @@ use crate::{
 };
 use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::{
+    config,
     http::{Failure, FailureCode},
-    pins::{Client, Criteria, Fetch, FetchResult, Progress, Selection, Upstreams, credential},
-    policy::{Credentials, NameRule, Source, names::RegionNames},
+    pins::{Client, Fetch, FetchResult, Progress, Reader, Selection, Upstreams, credential},
+    policy::{Credentials, Policy, Source},
     regions,
     shared::Secret,
     time::{Monotonic, Now},
-    x509::ca::CaCertificate,
+    x509::pem,
 };
 use https::Https;
 use serde_json::json;
@@ -30,11 +31,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
         id: variable(&arguments.client_id_env, "id")?,
         secret: Secret::new(variable(&arguments.client_secret_env, "secret")?),
     };
-    let issuers = match &arguments.issuers {
-        None => Vec::new(),
-        Some(path) => CaCertificate::parse_bundle(&output::read(path)?)
-            .map_err(|error| Usage::new(format!("{path}: {error}")))?,
-    };
+    let policy = policy(arguments, &source)?;
     let https = Https::new(
         arguments.ca_certificates.as_deref(),
         arguments.connect_to.as_deref(),
@@ -42,15 +39,13 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     )?;
     let timeout = Duration::from_secs(arguments.timeout);
     let result = converse(&https, Upstreams { source: &source, client: &client, timeout });
-    let criteria = Criteria {
-        region: &source.region,
-        region_names: &RegionNames::new([(source.certificate_name.as_str(), source.region.as_str())]),
-        names: NameRule::default(),
-        issuers: &issuers,
+    let reader = Reader {
+        policy: &policy,
+        region: policy.regions.first().map_or("", |region| &region.id),
         verifier: &AwsLcVerifier,
         now: times::now(),
     };
-    let selection = Selection::of(result, criteria);
+    let selection = Selection::of(result, reader);
     let failure = selection.failure.as_ref();
     if let Some(failure) = failure.filter(|failure| failure.code != FailureCode::NoUsableCertificate) {
         return Ok(failed(&source, failure, &https));
@@ -58,10 +53,40 @@ pub fn run(arguments: &Arguments) -> Result<Report, Usage> {
     for path in &selection.unreadable {
         anstream::eprintln!("warning: the answer of {} is not as specified at {path}", source.region);
     }
+    for denied in selection.forecasts.iter().filter(|forecast| forecast.denied.is_some()) {
+        anstream::eprintln!("warning: {}", format::denied(denied));
+    }
     if failure.is_some() {
         return Ok(none_usable(&source, &selection));
     }
     Ok(format::render(&source, &selection, arguments))
+}
+
+/// The policy of a filter with this region alone.
+fn policy(arguments: &Arguments, source: &Source) -> Result<Policy, Usage> {
+    let pem = |path: &Option<String>| -> Result<Option<String>, Usage> {
+        let Some(path) = path else { return Ok(None) };
+        let pem = output::read(path)?;
+        pem::certificates(&pem).map_err(|error| Usage::new(format!("{path}: {error}")))?;
+        Ok(Some(String::from_utf8_lossy(&pem).into_owned()))
+    };
+    let mut region = json!({
+        "certificate_name": source.certificate_name,
+        "domain": source.api_host.trim_start_matches("api."),
+        "digicert": {"pins": ["api"]},
+    });
+    if let Some(issuers) = pem(&arguments.issuers)? {
+        region["digicert"]["issuers"] = issuers.into();
+    }
+    if let Some(roots) = pem(&arguments.genesys_ca)? {
+        region["genesys"] = json!({"ca_certificates": roots});
+    }
+    let id = source.region.replace('.', "-");
+    let document = json!({"regions": {id: region}}).to_string();
+    config::load(document.as_bytes()).map_err(|errors| {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        Usage::new(errors.join("\n"))
+    })
 }
 
 /// One refresh, with the filter's own state machine; only the calls are made here.
@@ -142,14 +167,19 @@ fn failed(source: &Source, failure: &Failure, https: &Https) -> Report {
 fn none_usable(source: &Source, selection: &Selection) -> Report {
     let skipped = format::skipped(selection);
     anstream::eprintln!(
-        "error: the API of {} names no usable certificate of {} (passed over: {})",
+        "error: the API of {} names no usable certificate of {} (skipped: {})",
         source.region,
         source.certificate_name,
-        if skipped.is_empty() { "nothing".to_owned() } else { skipped.join(", ") }
+        if skipped.is_empty() { "none".to_owned() } else { skipped.join(", ") }
     );
     Report {
         text: String::new(),
-        json: json!({"region": source.region, "error": "no_usable_certificate", "skipped": skipped}),
+        json: json!({
+            "region": source.region,
+            "error": "no_usable_certificate",
+            "skipped": skipped,
+            "denied": format::denials(selection),
+        }),
         good: false,
     }
 }

@@ -4,7 +4,7 @@ use crate::{
     readme::assert_shown,
     run::{Outcome, directory, run, run_with},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use testbed::{
     World,
     genesys::{Credentials, Endpoint, Entity, Fault, ServerIdentity, Status},
@@ -59,7 +59,11 @@ async fn current_and_upcoming_pins_come_in_every_format() {
         serde_json::from_str(parsed["data"]["pins.json"].as_str().expect("text")).expect("JSON");
     let json = ask(&world, &["--json"]).json();
     assert_eq!(inner, json);
-    assert_eq!(json["skipped"][0], "other_authority x1", "the Genesys entity is no pin: {json}");
+    assert_eq!(
+        (&json["skipped"], &json["denied"]),
+        (&json!([]), &json!([])),
+        "the Genesys CA's is no pin: {json}"
+    );
     assert_shown("pins", &text);
     for outcome in [&text, &yaml, &configmap] {
         for pin in &pins {
@@ -173,11 +177,64 @@ async fn demanded_issuers_and_other_domains_are_heeded() {
     let issuers = world.write("issuers.pem", &world.pki.digicert_ca.pem).expect("a file");
     assert_eq!(ask(&world, &["--issuers", issuers.to_str().expect("text")]).code, 0);
     let others = directory("fixtures").join("genesys-root.pem");
-    let outcome = ask(&world, &["--json", "--issuers", others.to_str().expect("text")]);
-    assert_eq!(outcome.json()["skipped"][1], "wrong_issuer x1", "{}", outcome.stdout);
-    let outcome = ask(&world, &["--json", "--certificate-name", "dataactions.other.example"]);
-    assert_eq!(outcome.json()["skipped"][1], "wrong_name x1", "{}", outcome.stdout);
+    for (arguments, reason) in [
+        (["--issuers", others.to_str().expect("text")], "unknown_issuer"),
+        (["--certificate-name", "dataactions.other.example"], "wrong_name"),
+    ] {
+        let outcome = ask(&world, &[&["--json"][..], &arguments].concat());
+        assert_eq!((outcome.code, &outcome.json()["error"]), (1, &json!("no_usable_certificate")));
+        assert_eq!(outcome.json()["denied"][0]["reason"], reason, "{}", outcome.stdout);
+        assert!(outcome.stderr.contains(&format!("would be denied: {reason}")), "{}", outcome.stderr);
+    }
     let outcome =
         ask(&world, &["--domain", "mypurecloud.com", "--certificate-name", US_EAST_1.certificate_name]);
     assert_eq!(outcome.code, 0, "{}", outcome.stderr);
+}
+
+/// As the filter's gauge and log line: weeks before the day on which a caller is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_certificate_that_would_be_denied_is_named() {
+    let world = world().await;
+    let us = &world.pki.us;
+    let next = world.pki.stranger_ca.leaf().key_name("next").name(us.region.certificate_name).issue();
+    let upcoming =
+        vec![Entity::digicert(&next, &world.pki.stranger_ca.der), Entity::genesys(&world.pki.impostor_leaf)];
+    world.genesys.set_entities(REGION, Status::Upcoming, upcoming);
+    let file =
+        |name: &str, pem: &str| world.write(name, pem).expect("a file").to_str().expect("text").to_owned();
+    let (issuers, root) = (file("issuers.pem", &world.pki.digicert_ca.pem), file("root.pem", &us.root.pem));
+    let arguments = ["--issuers", &issuers, "--genesys-ca", &root];
+
+    let text = ask(&world, &arguments);
+    assert_eq!(text.code, 1, "{}", text.stderr);
+    let warnings: Vec<&str> =
+        text.stderr.lines().filter(|line| line.starts_with("warning: upcoming")).collect();
+    assert_eq!(warnings.len(), 2, "{}", text.stderr);
+    assert!(text.stderr.contains(&next.sha256) && text.stderr.contains(&world.pki.impostor_leaf.sha256));
+    assert_eq!(text.stdout.lines().count(), 1, "the pin in use: {}", text.stdout);
+    assert!(text.stdout.contains(&us.digicert.pin()));
+
+    let json = ask(&world, &[&["--json"][..], &arguments].concat());
+    assert_eq!(json.code, 1);
+    let mut denied: Vec<String> = Vec::new();
+    for one in json.json()["denied"].as_array().expect("a list") {
+        let of = |field: &str| one[field].as_str().expect("text").to_owned();
+        assert!(of("not_before") < of("not_after") && !of("issuer").is_empty() && !of("detail").is_empty());
+        denied.push(format!("{} {} {} {}", of("authority"), of("status"), of("reason"), of("sha256")));
+    }
+    denied.sort();
+    let expected = [
+        format!("digicert upcoming unknown_issuer {}", next.sha256),
+        format!("genesys upcoming bad_signature {}", world.pki.impostor_leaf.sha256),
+    ];
+    assert_eq!(denied, expected);
+    // Without the root the Genesys CA's certificates cannot be judged.
+    let json = ask(&world, &["--json", "--issuers", &issuers]);
+    assert_eq!(json.json()["denied"].as_array().map(Vec::len), Some(1));
+    for (flag, usage) in [("--issuers", "no PEM"), ("--genesys-ca", "")] {
+        let path = file("wrong.pem", usage);
+        let outcome = ask(&world, &[flag, &path]);
+        assert_eq!(outcome.code, 2, "{flag}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains("wrong.pem"), "{flag}: {}", outcome.stderr);
+    }
 }

@@ -62,8 +62,8 @@ fn an_unpinned_certificate_waits_for_trust_that_could_name_it() {
         ),
         (Stale, [Issuer::Configured, Issuer::Hinted], &[NEVER, BEFORE, AFTER], TrustStale, asks),
         (Loaded, [Issuer::Configured, Issuer::Hinted], &[NEVER, BEFORE, AT_ONCE], TrustUnrefreshed, asks),
-        // A refresh that began after it was met has settled the question.
-        (Loaded, [Issuer::Configured, Issuer::Hinted], &[AFTER], NotPinned, !asks),
+        // A refresh that began after it was met did not name it: no request waits, but the question stays.
+        (Loaded, [Issuer::Configured, Issuer::Hinted], &[AFTER], NotPinned, asks),
         // Nothing shows that it is more than noise. It may still be Genesys', if nothing is known yet.
         (NotLoaded, [Issuer::Nobody, Issuer::HintedFalsely], &[NEVER, BEFORE, AFTER], TrustNotLoaded, !asks),
         (Stale, [Issuer::Nobody, Issuer::HintedFalsely], &[NEVER, BEFORE, AFTER], TrustStale, !asks),
@@ -77,6 +77,7 @@ fn an_unpinned_certificate_waits_for_trust_that_could_name_it() {
                 let what = format!("{state:?} {issuer:?} refreshed {refreshed:?}");
                 assert_eq!(verdict.outcome, Outcome::Deny(reason), "{what}");
                 assert_eq!(verdict.needs_pin, worth_asking.then(|| "us-east-1".to_owned()), "{what}");
+                assert_eq!(verdict.awaits().is_some(), worth_asking && reason != NotPinned, "{what}");
                 let remembered = verdict.cacheable(NOW);
                 assert_eq!(remembered.until == NOW + 1 && remembered.from == NOW, worth_asking, "{what}");
             }
@@ -184,7 +185,7 @@ fn the_region_to_be_asked_is_the_certificates_own() {
         (verdict.outcome, verdict.needs_pin)
     };
     assert_eq!(asked(US), (Outcome::Deny(TrustNotLoaded), Some("us-east-1".to_owned())));
-    assert_eq!(asked(EU), (Outcome::Deny(NotPinned), None));
+    assert_eq!(asked(EU), (Outcome::Deny(NotPinned), Some("eu-central-1".to_owned())));
 }
 
 /// Before the first tick there is no word on any region.

@@ -106,7 +106,7 @@ fn access_that_is_revoked_is_counted_once() {
     }
     let log = proxy.log();
     assert_eq!(log.iter().filter(|line| line.contains("it was allowed before")).count(), 1, "{log:?}");
-    assert_eq!(counted(&proxy.tick(0, &naming(&[])), "turned_away.expired"), 1);
+    assert_eq!(counted(&proxy.tick(0, &naming(&[])), "lost_access.expired"), 1);
 }
 
 /// A request whose connection has this certificate's digest, and shows another certificate or none.

@@ -1,7 +1,10 @@
 //! Gauges of the policy and its regions.
 
 use super::*;
-use crate::test_support::{CA_BEGIN, CA_END, DAY, END, ca, date};
+use crate::{
+    test_support::{CA_BEGIN, CA_END, DAY, END, US, ca, date},
+    x509::signature::{Hash, SignatureVerifier, VerifierUnavailable},
+};
 
 /// One second later, a tick: it writes the gauges.
 fn gauges(proxy: &mut Proxy, api: Api<'_>) -> Vec<Effect> {
@@ -101,5 +104,85 @@ fn refresh_gauges_follow_the_pins_and_failures_of_the_api() {
             ["pins.named", "pins.kept", "pins.stale", "refresh_failures_in_a_row", "trust_age_seconds"];
         let values = names.map(|name| gauged(&effects, &format!("default.{name}.us-east-1")).unwrap());
         assert_eq!(values, expected, "{what}");
+    }
+}
+
+#[test]
+fn expiry_of_what_the_api_names_counts_what_is_allowed() {
+    let (old, later) = (genuine(), us_leaf(&cast().digicert_impostor));
+    let named = |from, until| leaf(&cast().digicert_ca).name(US).valid(date(from), date(until)).issue();
+    let (ending, future) = (named(CA_BEGIN, NOW + 5000), named(NOW + DAY, END + DAY));
+    let left = u64::try_from(END - NOW).unwrap() - 1;
+    let next = left + u64::try_from(DAY).unwrap();
+    for (what, named, first, last) in [
+        ("all allowed", vec![&old], left, left),
+        ("one that will be denied", vec![&old, &later], left, left),
+        ("the first to end and the last", vec![&old, &ending, &future], 4999, next),
+        ("none that is allowed", vec![&later], 0, 0),
+    ] {
+        let genesys = json!({"regions": {"us-east-1": {"genesys": {"ca_certificates": cast().us_ca.pem}}}});
+        let mut proxy = Proxy::by_api(&genesys, 1);
+        proxy.tick(0, &naming(&named));
+        let effects = gauges(&mut proxy, &naming(&named));
+        let expiry = |of: &str| gauged(&effects, &format!("default.seconds_to_{of}.us-east-1"));
+        assert_eq!(expiry("first_expiry.api_pin"), Some(first), "{what}");
+        assert_eq!(expiry("last_expiry.api_pin"), Some(last), "{what}");
+        assert_eq!(expiry("first_expiry.genesys_certificate"), None, "{what}");
+    }
+}
+
+#[test]
+fn announced_denials_are_gauges_until_they_are_gone() {
+    let (old, forged, other) = (genuine(), us_leaf(&cast().digicert_impostor), us_leaf(&cast().stranger_ca));
+    let mut proxy = Proxy::by_api(&json!({"refresh": {"interval": "1h"}}), 2);
+    let steps: [(&str, Vec<&Leaf>, [Option<u64>; 2]); 5] = [
+        ("all allowed", vec![&old], [None, None]),
+        ("one denied", vec![&old, &forged], [Some(1), None]),
+        ("the same", vec![&old, &forged], [None, None]),
+        ("another", vec![&old, &other], [Some(0), Some(1)]),
+        ("none", vec![&old], [None, Some(0)]),
+    ];
+    for (what, named, expected) in steps {
+        let mut effects = proxy.tick(1, &naming(&named));
+        if what == "another" {
+            // Worker 0 is gone, and another one knows only what is shared.
+            proxy.workers[0] = Proxy::by_api(&json!({"refresh": {"interval": "1h"}}), 1).workers.remove(0);
+        }
+        effects.extend(proxy.tick(0, &naming(&named)));
+        let written = ["bad_signature", "unknown_issuer"].map(|reason| {
+            gauged(&effects, &format!("default.announced_but_denied.{reason}.digicert.us-east-1"))
+        });
+        assert_eq!(written, expected, "{what}");
+        proxy.pass(2 * HOUR);
+    }
+}
+
+/// It cannot be asked.
+#[derive(Debug)]
+struct Away;
+
+impl SignatureVerifier for Away {
+    fn verify(&self, _: Hash, _: &[u8], _: &[u8], _: &[u8]) -> Result<bool, VerifierUnavailable> {
+        Err(VerifierUnavailable)
+    }
+}
+
+#[test]
+fn signature_unavailable_gauge_lasts_until_the_verifier_works() {
+    let genesys = json!({"genesys": {"ca_certificates": cast().us_ca.pem}});
+    let mut proxy = Proxy::new(&json!({"regions": {"us-east-1": genesys}}), 1);
+    let client = Shown(Some(us_leaf(&cast().us_ca)));
+    for (what, verifier, asks, expected) in [
+        ("away", &Away as &dyn SignatureVerifier, true, ("signature_unavailable", Some(1))),
+        ("it is written when it changes", &Away, true, ("signature_unavailable", None)),
+        ("nothing is asked", &Away, false, ("", None)),
+        ("it works again", VERIFIER, false, ("", Some(0))),
+        ("and goes on", VERIFIER, true, ("allow", None)),
+    ] {
+        proxy.pass(SECOND);
+        let mut io = Io::new(&mut proxy.store, verifier, &proxy.around);
+        proxy.workers[0].on_tick(&mut io);
+        let said = if asks { said(&proxy.workers[0].on_request(1, &client, &mut io)) } else { "" };
+        assert_eq!((said, gauged(&io.effects, "default.signature_unavailable")), expected, "{what}");
     }
 }

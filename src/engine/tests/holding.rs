@@ -152,3 +152,39 @@ fn held_request_waits_on_after_a_refresh_that_began_earlier() {
     assert_eq!(released, [(7, "allow")]);
     assert!(tenths <= 3, "{tenths}");
 }
+
+/// It is refused, and asked for in the background until the API names it. Each worker sees that it keeps coming.
+#[test]
+fn denied_certificate_is_asked_for_until_named() {
+    let no_hold = json!({"refresh": {"on_unknown_certificate": {"hold": "0s"}}});
+    for workers in [1, 2] {
+        let (old, new) = (genuine(), genuine());
+        let mut proxy = refreshed(&no_hold, workers, &[&old]);
+        let client = Shown(Some(new.clone()));
+        assert_eq!(said(&proxy.request(0, 7, &client)), "trust_unrefreshed");
+        proxy.pass(SECOND / 10);
+        let mut log = lines(&proxy.tick(0, &naming(&[&old])));
+        let mut asked = Vec::new();
+        for second in 1..=100 {
+            proxy.pass(SECOND);
+            let worker = second % workers;
+            let effects = proxy.tick(worker, &naming(&[&old]));
+            if counted(&effects, "refreshes.ok.us-east-1") > 0 {
+                asked.push(second);
+            }
+            // A worker that meets it later awaits a refresh that begins later.
+            let action = proxy.request(worker, 8, &client);
+            let is_later = worker == 1 && second <= 30;
+            assert_eq!(said(&action), if is_later { "trust_unrefreshed" } else { "not_pinned" }, "{second}");
+            log.extend(proxy.log());
+        }
+        assert_eq!(asked, [30, 90], "{workers}");
+        assert!(log.iter().any(|line| line.contains("; the API is asked again in 29s")), "{log:?}");
+        for worker in 0..workers {
+            proxy.pass(SECOND * 95);
+            proxy.request(worker, 9, &client);
+            proxy.tick(worker, &naming(&[&old, &new]));
+        }
+        assert_eq!(said(&proxy.request(0, 10, &client)), "allow", "{workers}");
+    }
+}

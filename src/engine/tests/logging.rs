@@ -68,52 +68,134 @@ fn refresh_is_counted_each_time_and_logged_on_change() {
     }
 }
 
-#[test]
-fn entities_that_are_no_pins_are_logged_once_with_reasons() {
-    let known = genuine();
-    let by_stranger = us_leaf(&cast().stranger_ca);
-    let entity = |authority: &str, certificate: Value| json!({"signingAuthority": authority, "certificate": certificate});
-    let other = entity("DigiCert", json!(stranger().chain_pem));
-    let answers = |more: &[Value]| {
-        let mut entities = vec![entity("DigiCert", json!(known.chain_pem))];
-        entities.extend_from_slice(more);
-        let page = json!({"entities": entities}).to_string();
-        let login = naming(&[]);
-        move |call: &HttpCall| {
-            let is_login = call.headers.iter().any(|(_, value)| value == "/oauth/token");
-            if is_login { login(call) } else { response(200, page.as_bytes()) }
+/// The API, answering with these entities: authority, status and text.
+fn listing(entities: Vec<Value>) -> impl Fn(&HttpCall) -> HttpResponse {
+    let login = naming(&[]);
+    move |call| {
+        let path = &call.headers[1].1;
+        if path == "/oauth/token" {
+            return login(call);
         }
+        let of_status = |entity: &&Value| path.ends_with(entity["status"].as_str().unwrap());
+        let entities: Vec<&Value> = entities.iter().filter(of_status).collect();
+        response(200, json!({"entities": entities}).to_string().as_bytes())
+    }
+}
+
+fn entity(authority: &str, status: &str, certificate: impl Into<Value>) -> Value {
+    json!({"signingAuthority": authority, "status": status, "certificate": certificate.into()})
+}
+
+#[test]
+fn entities_that_are_no_leaves_are_logged_once_with_reasons() {
+    let known = genuine();
+    let answer = |more: &[Value]| {
+        let usual = [entity("DigiCert", "Current", known.chain_pem.as_str())];
+        listing(usual.iter().chain(more).cloned().collect())
     };
-    let wrong_name = answers(std::slice::from_ref(&other));
-    let several =
-        answers(&[other, entity("DigiCert", json!(by_stranger.chain_pem)), entity("DigiCert", json!(7))]);
-    let none = answers(&[]);
-    let steps: [(&str, Api<'_>, Option<&str>); 5] = [
+    let other = entity("Another", "Current", "");
+    let (one, none) = (answer(std::slice::from_ref(&other)), answer(&[]));
+    let several = answer(&[other, entity("DigiCert", "Current", "no PEM"), entity("DigiCert", "Current", 7)]);
+    let steps: [(&str, Api<'_>, Option<(Level, &str)>); 5] = [
         ("all used", &none, None),
-        ("a wrong name", &wrong_name, Some(r#"entities={"wrong_name": 1} unreadable=[]"#)),
-        ("the same", &wrong_name, None),
+        ("another authority", &one, Some((Info, r#"entities={"other_authority": 1} unreadable=[]"#))),
+        ("the same", &one, None),
         (
             "several",
             &several,
-            Some(
-                r#"entities={"wrong_issuer": 1, "wrong_name": 1} unreadable=["entities[3].certificate", "entities[3].certificate"]"#,
-            ),
+            Some((
+                Warn,
+                r#"entities={"no_pem": 1, "other_authority": 1} unreadable=["entities[3].certificate"]"#,
+            )),
         ),
-        ("all used again", &none, Some("entities={} unreadable=[]")),
+        ("all used again", &none, Some((Info, "entities={} unreadable=[]"))),
     ];
     let mut proxy = Proxy::by_api(&json!({}), 1);
     for (what, api, expected) in steps {
         let effects = proxy.tick(0, api);
-        let expected = expected.map(|expected| {
-            format!(
-                "genesys_mtls: not pinned from the API's answer policy=default region=us-east-1 {expected}"
-            )
+        let expected = expected.map(|(level, text)| {
+            let about = "genesys_mtls: not pinned from the API's answer policy=default region=us-east-1";
+            (level, format!("{about} {text}"))
         });
         let log = about(&effects, "not pinned from");
-        let expected: Vec<_> = expected.iter().map(|line| (Info, line.as_str())).collect();
+        let expected: Vec<_> = expected.iter().map(|(level, line)| (*level, line.as_str())).collect();
         assert_eq!(log, expected, "{what}");
         assert_eq!(counted(&effects, "refreshes.ok.us-east-1"), 1, "{what}");
         proxy.pass(2 * HOUR);
+    }
+}
+
+/// Weeks before the day on which it would be noticed.
+#[test]
+fn announced_certificate_that_will_be_denied_is_logged_once() {
+    let (old, next) = (genuine(), us_leaf(&cast().stranger_ca));
+    let usual = || vec![entity("DigiCert", "Current", old.chain_pem.as_str())];
+    let with = |more: Value| listing(usual().into_iter().chain([more]).collect());
+    let none = listing(usual());
+    let announced = with(entity("DigiCert", "Upcoming", next.chain_pem.as_str()));
+    let both = {
+        let next = entity("DigiCert", "Upcoming", next.chain_pem.as_str());
+        let genesys = entity("Genesys", "Current", us_leaf(&cast().impostor).cert_pem);
+        let illegible = entity("Genesys", "Upcoming", "no PEM");
+        listing(usual().into_iter().chain([next, genesys, illegible]).collect())
+    };
+    let steps: [(&str, Api<'_>, &[&str]); 6] = [
+        ("all allowed", &none, &[]),
+        ("announced", &announced, &["authority=digicert status=upcoming reason=unknown_issuer"]),
+        ("the same", &announced, &[]),
+        (
+            "more",
+            &both,
+            &[
+                "authority=genesys status=current reason=bad_signature",
+                "authority=genesys status=upcoming reason=malformed_certificate",
+            ],
+        ),
+        ("gone", &none, &[]),
+        ("announced again", &announced, &["authority=digicert status=upcoming reason=unknown_issuer"]),
+    ];
+    let genesys = json!({"genesys": {"ca_certificates": cast().us_ca.pem}});
+    let mut proxy = Proxy::by_api(&json!({"regions": {"us-east-1": genesys}}), 2);
+    for (what, api, expected) in steps {
+        let mut effects = proxy.tick(0, api);
+        effects.extend(proxy.tick(1, api));
+        let log = about(&effects, "announced certificate will be denied");
+        assert_eq!(log.len(), expected.len(), "{what}: {log:?}");
+        for expected in expected {
+            let start = "genesys_mtls: announced certificate will be denied policy=default region=us-east-1";
+            let is_it = |(level, line): &&(Level, &str)| {
+                *level == Warn && line.starts_with(&format!("{start} {expected} issuer="))
+            };
+            assert_eq!(log.iter().filter(is_it).count(), 1, "{what}: {log:?}");
+        }
+        if what == "announced" {
+            let rest = format!(
+                "issuer=\"CN=unit-stranger\" sha256={} not_before=2027-01-14T08:00:00Z not_after=2027-04-15T08:00:00Z \
+                 detail=\"no CA configured for us-east-1 has its issuer's name and is valid now; it is pinned, but not signed by \
+                 digicert.issuers\"",
+                next.sha256
+            );
+            assert!(log[0].1.ends_with(&rest), "{log:?}");
+        }
+        proxy.pass(2 * HOUR);
+    }
+}
+
+/// The start-up summary of a new configuration repeats what is known.
+#[test]
+fn new_configuration_says_again_what_will_be_denied() {
+    let announced = listing(vec![
+        entity("DigiCert", "Current", genuine().chain_pem),
+        entity("DigiCert", "Upcoming", us_leaf(&cast().stranger_ca).chain_pem),
+    ]);
+    let mut proxy = Proxy::by_api(&json!({}), 1);
+    assert_eq!(about(&proxy.tick(0, &announced), "will be denied").len(), 1);
+    for (changes, lines) in [(json!({}), 0), (json!({"clock_skew": "1s"}), 1)] {
+        let reloaded = Proxy::by_api(&changes, 1);
+        proxy.workers = reloaded.workers;
+        let effects = proxy.tick(0, &announced);
+        assert_eq!(about(&effects, "will be denied").len(), lines);
+        assert_eq!(about(&effects, "trusts policy=").len(), lines, "it comes with the summary");
     }
 }
 
@@ -181,5 +263,22 @@ fn announced_ca_says_until_when_and_whether_it_has_expired() {
             "genesys_mtls: {text} policy=default region=us-east-1 subject=\"CN=unit-announced\" until={date_text}"
         );
         assert_eq!(about(&effects, "unit-announced"), [(level, line.as_str())], "{what}");
+    }
+}
+
+/// Its certificates would be denied without a word on the CA.
+#[test]
+fn configured_ca_whose_key_does_not_work_is_announced_and_counted() {
+    let mut forged = cast().us_ca.der.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let of = |der: &[u8]| json!({"ca_certificates": testbed_pki::pem_block(der)});
+    for (der, expected) in [(&cast().us_ca.der, None), (&forged, Some(1))] {
+        let mut proxy = Proxy::new(&json!({"regions": {"us-east-1": {"genesys": of(der)}}}), 1);
+        let effects = proxy.tick(0, &naming(&[]));
+        assert_eq!(gauged(&effects, "default.authority_unusable"), expected);
+        let log =
+            about(&effects, "this CA's key verifies nothing, not even its own signature: policy=default");
+        let count = usize::from(expected.is_some());
+        assert_eq!(log.iter().filter(|(level, _)| *level == Warn).count(), count, "{log:?}");
     }
 }

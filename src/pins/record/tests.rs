@@ -45,6 +45,7 @@ fn record() -> impl Strategy<Value = Record> {
             let complete = complete.map(|(began, ended)| Complete { began, ended, is_first: false });
             let (failures, failing) = (3, None);
             Record {
+                illegible: vec![(Authority::Digicert, ApiStatus::Upcoming); leaves.len() + 1],
                 leaves,
                 hints,
                 attempted,
@@ -70,6 +71,7 @@ proptest! {
         prop_assert!(record.leaves.iter().all(|leaf| leaf.der.len() <= MAX_DER && leaf.named_since <= LATEST));
         prop_assert!(record.leaves.iter().all(|leaf| leaf.absent_since <= Some(LATEST)));
         prop_assert!(record.ended() <= Some(LATEST) && record.attempted <= Some(LATEST));
+        prop_assert!(record.illegible.len() <= MAX_JUDGED);
         prop_assert!((0.0..1.0).contains(&record.random));
         let bytes = postcard::to_allocvec(&record).unwrap();
         prop_assert_eq!(postcard::from_bytes::<Record>(&bytes).unwrap(), record);

@@ -291,6 +291,7 @@ fn shared_values_have_this_form() {
             named_since: Monotonic::from_millis(1),
             absent_since: Some(Monotonic::from_millis(2)),
         }],
+        illegible: vec![(Authority::Genesys, ApiStatus::Current)],
         hints: vec![vec![8]],
         attempted: Some(Monotonic::from_millis(3)),
         complete: Some(Complete {
@@ -311,11 +312,11 @@ fn shared_values_have_this_form() {
     assert_eq!(fingerprint, record.leaves[0].fingerprint.as_bytes());
     let last = u8::try_from(FailureCode::ALL.len() - 1).unwrap();
     let expected = [
-        &[1, 7, 1, 1, 1, 1, 2, 1, 1, 8, 1, 3, 1, 4, 5, 1, 1, 6, 1, 7, 8, 1, last, 1, 9][..],
+        &[1, 7, 1, 1, 1, 1, 2, 1, 0, 0, 1, 1, 8, 1, 3, 1, 4, 5, 1, 1, 6, 1, 7, 8, 1, last, 1, 9][..],
         &[0; 8],
         &[1, 10],
     ];
-    assert_eq!((FORM, last, rest), ("4", 35, &expected.concat()[..]));
+    assert_eq!((FORM, last, rest), ("5", 35, &expected.concat()[..]));
     let early = EarlyRefreshRequest {
         asked: Some(Monotonic::from_millis(1)),
         began: Some(Monotonic::from_millis(2)),

@@ -398,3 +398,36 @@ fn pasted_text_around_a_block_does_no_harm() {
     let text = format!("# the root of us-east-1\r\n{}", pem_block(&cast().us_ca.der).replace('\n', "\r\n"));
     assert_eq!(CaCertificate::parse_bundle(text.as_bytes()).unwrap().len(), 1);
 }
+
+/// Of an EC key only the verifier knows whether it works.
+#[test]
+fn own_signature_shows_whether_the_key_works() {
+    let root = ca("unit-own").self_signed();
+    let replaced = |from: &[u8], to: &[u8]| {
+        let mut der = root.der.clone();
+        for at in 0..der.len().saturating_sub(from.len()) {
+            if der[at..].starts_with(from) {
+                der[at..at + to.len()].copy_from_slice(to);
+            }
+        }
+        assert_ne!(der, root.der);
+        der
+    };
+    // ecdsa-with-SHA256, and SHA224, which is not verified.
+    let (sha256, sha224) = (b"\x2a\x86\x48\xce\x3d\x04\x03\x02", b"\x2a\x86\x48\xce\x3d\x04\x03\x01");
+    let mut forged = root.der.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let dn = [("CN", "Rolled over")];
+    let old = ca("unit-old").dn(&dn).self_signed();
+    let by_old = ca("unit-new").dn(&dn).signed_by(&old);
+    for (what, der, expected) in [
+        ("sound", root.der.clone(), Ok(())),
+        ("forged", forged, Err(IssuerError::BadSignature)),
+        ("another algorithm", replaced(sha256, sha224), Err(IssuerError::UnsupportedAlgorithm)),
+        ("an intermediate", cast().digicert_ca.der.clone(), Ok(())),
+        ("signed by its old key", by_old.der.clone(), Ok(())),
+        ("RSA", testbed_pki::Pki::standard().us.root.der.clone(), Ok(())),
+    ] {
+        assert_eq!(CaCertificate::parse(&der).unwrap().check_key(VERIFIER), expected, "{what}");
+    }
+}

@@ -13,12 +13,12 @@ use testbed::{config, paths};
 
 const FOLDER: &str = "envoy/observability";
 
-fn read(file: &str) -> String {
+pub fn read(file: &str) -> String {
     fs::read_to_string(paths::workspace_root().join(file)).expect(file)
 }
 
 /// The rows of the first table after a heading, cell by cell, without code marks.
-fn table_after(text: &str, heading: &str) -> Vec<Vec<String>> {
+pub fn table_after(text: &str, heading: &str) -> Vec<Vec<String>> {
     let (_, after) = text.split_once(&format!("\n{heading}\n")).expect(heading);
     let lines =
         after.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
@@ -59,7 +59,7 @@ fn each_metric_of_the_readme_has_an_alert_on_it() {
     }
 }
 
-fn alerts() -> Vec<Value> {
+pub fn alerts() -> Vec<Value> {
     let rules = config::load_yaml(&paths::workspace_root().join(FOLDER).join("alerts.yaml"));
     let groups = rules["groups"].as_array().expect("groups");
     groups.iter().flat_map(|group| group["rules"].as_array().expect("rules").clone()).collect()

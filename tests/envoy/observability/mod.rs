@@ -2,5 +2,6 @@
 
 mod files;
 mod logs;
+mod losses;
 mod metrics;
 mod table;

@@ -19,14 +19,17 @@ const fn gauge(name: &'static str, labels: &'static [&'static str]) -> Metric {
 pub const METRICS: &[Metric] = &[
     counter("decisions.allow.<authority>.<region>", &["decision", "authority", "region"]),
     counter("decisions.deny.<reason>", &["decision", "reason"]),
-    counter("turned_away.<reason>", &["reason"]),
+    counter("lost_access.<reason>", &["reason"]),
     counter("cache_hits", &[]),
     counter("held_requests", &[]),
+    gauge("signature_unavailable", &[]),
+    gauge("authority_unusable", &[]),
     gauge("enforcing", &[]),
     counter("refreshes.<result>.<region>", &["result", "region"]),
     gauge("refresh_failures_in_a_row.<region>", &["region"]),
     gauge("trust_age_seconds.<region>", &["region"]),
     gauge("pins.<status>.<region>", &["status", "region"]),
+    gauge("announced_but_denied.<reason>.<authority>.<region>", &["reason", "authority", "region"]),
     gauge("seconds_to_first_expiry.<trusted>.<region>", &["trusted", "region"]),
     gauge("seconds_to_last_expiry.<trusted>.<region>", &["trusted", "region"]),
     counter("crl_unchecked.<authority>.<region>", &["authority", "region"]),
@@ -37,6 +40,9 @@ pub const METRICS: &[Metric] = &[
     gauge("crl_covers.<list>.<authority>.<region>", &["list", "authority", "region"]),
     gauge("vm_memory_peak_bytes.<role>", &["role"]),
 ];
+
+/// Metrics that begin to exist when what they count happens, which an Envoy in order does not let happen.
+pub const RARE: &[&str] = &["signature_unavailable", "authority_unusable"];
 
 /// Envoy's own metrics that the alerts and the dashboard use.
 pub const ENVOYS: &[&str] =

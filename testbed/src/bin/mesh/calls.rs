@@ -99,7 +99,7 @@ pub fn missing_metrics(scrape: &str) -> BTreeSet<String> {
         "genesys_mtls_crl_seconds_to_next_update",
         "genesys_mtls_crl_unchecked",
         "genesys_mtls_refresh_failures_in_a_row",
-        "genesys_mtls_turned_away",
+        "genesys_mtls_lost_access",
     ];
     let alerts = config::load_yaml(&paths::workspace_root().join("envoy/observability/alerts.yaml"));
     let rules = alerts["groups"][0]["rules"].as_array().expect("rules");
