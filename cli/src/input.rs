@@ -56,7 +56,7 @@ pub fn text(bytes: &[u8]) -> Option<String> {
 }
 
 /// `localhost:9901/config_dump`
-fn looks_like_a_url(path: &str) -> bool {
+pub fn looks_like_a_url(path: &str) -> bool {
     let host = path.split('/').next().unwrap_or_default();
     let port = host.rsplit_once(':').map(|(_, port)| port);
     port.is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()))

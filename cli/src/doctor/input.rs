@@ -2,6 +2,7 @@
 
 use super::dump::{Dump, list, normalise, text, type_of};
 use crate::{
+    input::looks_like_a_url,
     output::{self, Usage},
     source::{self, Dialect},
 };
@@ -29,7 +30,11 @@ pub fn read(sources: &[String]) -> Result<Vec<Proxy>, Usage> {
     let mut is_used = false;
     for source in sources {
         for name in source::paths(source)? {
-            for mut document in documents(&name, &output::read_text(&name)?)? {
+            let text = output::read_text(&name).map_err(|Usage(why)| match looks_like_a_url(&name) {
+                true => Usage(format!("{why}; a running Envoy is read by --admin {name}")),
+                false => Usage(why),
+            })?;
+            for mut document in documents(&name, &text)? {
                 normalise(&mut document);
                 let before = proxies.len();
                 dumps(&mut document, "", 0, &mut proxies);

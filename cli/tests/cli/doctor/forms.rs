@@ -133,7 +133,7 @@ fn every_shipped_file_is_clean_as_it_is() {
 #[test]
 fn manifests_and_addresses_are_sent_where_they_belong() {
     let manifest = given("apiVersion: v1\nkind: ConfigMap\n");
-    assert!(manifest.code == 2 && manifest.stderr.contains("`check` reads those"), "{}", manifest.stderr);
+    assert!(manifest.code == 2 && manifest.stdout.contains("`check` reads those"), "{}", manifest.stdout);
     let address = run(&["doctor", "localhost:9901"]);
     assert!(address.code == 2 && address.stderr.contains("--admin localhost:9901"), "{}", address.stderr);
 }
