@@ -202,14 +202,14 @@ impl Gateway {
             self.matrix(&format!("state {state}"), expected).await;
         }
         self.report.title("metrics of each alert");
-        let scrape = scrape()?;
+        let metrics = scrape()?;
         for name in [
             "genesys_mtls_enforcing{genesys_policy=\"default\"}",
             "genesys_mtls_decisions{",
             "genesys_reason=\"no_client_certificate\"",
             "genesys_region=\"us-east-1\"",
         ] {
-            self.report.row(format!("the scrape has {name}"), &scrape.contains(name), &true);
+            self.report.row(format!("the scrape has {name}"), &metrics.contains(name), &true);
         }
 
         self.report.title("filter or guard missing");
@@ -229,6 +229,22 @@ impl Gateway {
         }
         self.apply(&values, |_| {})?;
         self.matrix("the right digest again", ENFORCED).await;
+
+        self.report.title("a configuration that Envoy rejects");
+        let mut typo = values.clone();
+        typo["policy"]["regionz"] = json!({});
+        self.apply(&typo, |_| {})?;
+        let counted = settle(true, async || {
+            scrape().is_ok_and(|text| {
+                let name = "envoy_listener_manager_lds_update_rejected{";
+                text.lines().any(|line| line.starts_with(name) && !line.ends_with(" 0"))
+            })
+        });
+        let counted = counted.await;
+        self.report.row("the metric of its alert counts it", &counted, &true);
+        self.matrix("the old configuration serves", ENFORCED).await;
+        self.apply(&values, |_| {})?;
+        self.matrix("the right one again", ENFORCED).await;
 
         self.report.title("TLS profiles, callouts, headers");
         let callout = client(&self.world, pod("own"), 443, "genesys").build();

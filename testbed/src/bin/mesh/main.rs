@@ -3,14 +3,18 @@
 //! Istio: istiod with its admission and injection, on a real Kubernetes API; gateways run by a small kubelet, with the Envoy of the tests. Envoy
 //! Gateway: without Kubernetes. All of it lives in namespaces (network, mounts, processes) that end with this process.
 
+mod alerts;
 mod calls;
 mod common;
 mod control_plane;
+mod delivery;
 mod envoy_gateway;
 mod istio;
 mod kubelet;
 mod kubernetes;
+mod load;
 mod network;
+mod prometheus;
 mod registry;
 mod report;
 mod shared;
@@ -78,7 +82,7 @@ fn missing(name: &str, tools: &[&str]) -> Option<String> {
     }
     let mut commands = vec!["unshare", "ip", "curl", "tar"];
     if name == "istio" {
-        commands.extend(["etcd", "openssl"]);
+        commands.extend(["etcd", "openssl", "prometheus"]);
     }
     commands.into_iter().find(|name| !shell::is_on_path(name)).map(|name| format!("no {name} on PATH"))
 }
