@@ -4,7 +4,7 @@
 #
 #   scripts/mesh.sh helm            helm, for the chart's tests and examples (2 CPU minutes)
 #   scripts/mesh.sh istio           istiod, its agent, its charts, kube-apiserver, kubectl (16 CPU minutes), helm
-#   scripts/mesh.sh envoy-gateway   Envoy Gateway (10 CPU minutes), helm
+#   scripts/mesh.sh envoy-gateway   Envoy Gateway (10 CPU minutes), kube-apiserver, kubectl, helm
 #
 # Exits with 77, and says why, where it cannot: without Go, without a module, or if it takes longer than MESH_BUILD_SECONDS. What is there
 # already is not built again, and a build that was cut off goes on where it was.
@@ -61,10 +61,13 @@ build() {
                 exit "$code"
             }
         done
-        if [[ $1 == istio ]]; then
-            copy "$directory.new" istio.io/istio istio manifests/charts tools/packaging/common
-            copy "$directory.new" sigs.k8s.io/gateway-api gateway-api config/crd
-        fi
+        case $1 in
+            istio)
+                copy "$1" "$directory.new" istio.io/istio istio manifests/charts tools/packaging/common
+                copy "$1" "$directory.new" sigs.k8s.io/gateway-api gateway-api config/crd
+                ;;
+            envoy-gateway) copy "$1" "$directory.new" github.com/envoyproxy/gateway envoy-gateway-crds charts/gateway-helm/charts/crds/crds ;;
+        esac
         mv -T "$directory.new" "$directory"
         say "$1: built in $((SECONDS - begun)) s"
     fi
@@ -74,13 +77,13 @@ build() {
     done
 }
 
-# copy TO MODULE NAME DIRECTORY...: directories of a module's source, to TO/NAME.
+# copy OF TO MODULE NAME DIRECTORY...: directories of a module's source, to TO/NAME.
 copy() {
     local from directory
-    from=$(cd testbed/go/istio && go mod download -json "$2" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' | head -n 1)
-    for directory in "${@:4}"; do
-        mkdir -p "$1/$3/$directory"
-        cp -r --no-preserve=mode "$from/$directory/." "$1/$3/$directory"
+    from=$(cd "testbed/go/$1" && go mod download -json "$3" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' | head -n 1)
+    for directory in "${@:5}"; do
+        mkdir -p "$2/$4/$directory"
+        cp -r --no-preserve=mode "$from/$directory/." "$2/$4/$directory"
     done
 }
 
@@ -110,6 +113,6 @@ mkdir -p "$TOOLS"
 case ${1:-} in
     helm) build helm ;;
     istio) debian; build helm; build istio; kubernetes ;;
-    envoy-gateway) build helm; build envoy-gateway ;;
+    envoy-gateway) debian; build helm; build envoy-gateway; kubernetes ;;
     *) echo "Usage: scripts/mesh.sh helm|istio|envoy-gateway" >&2; exit 2 ;;
 esac

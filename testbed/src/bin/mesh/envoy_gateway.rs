@@ -14,6 +14,7 @@ use crate::{
     calls::{CLOSED, ENFORCED, GUARDED, MISSING, OPEN, ask, client, matrix, settle},
     common::{Failure, tool},
     network::{self, CRL, GENESYS, HERE, HOSTS, pod},
+    policies,
     registry::Registry,
     report::Report,
     shell::{run, sh, start},
@@ -45,7 +46,11 @@ pub async fn run_rows() -> Result<Report, Failure> {
         Ok(mut process) => {
             let ran = gateway.rows().await;
             let _ = process.kill();
-            ran
+            let _ = process.wait();
+            match ran {
+                Ok(()) => gateway.policies().await,
+                Err(error) => Err(error),
+            }
         }
         Err(error) => Err(error),
     };
@@ -184,6 +189,20 @@ impl Gateway {
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "registry-ca", "namespace": NAMESPACE},
                 "data": {"ca.crt": self.world.pki.server_ca.pem}}),
         ])
+    }
+
+    async fn policies(&mut self) -> Result<(), Failure> {
+        let service = |port: u16| {
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "service", "namespace": NAMESPACE},
+            "spec": {"ports": [{"name": "http", "port": port, "protocol": "TCP"}]}})
+        };
+        let mut before = self.surroundings()?;
+        // Envoy Gateway makes its own certificates there.
+        before.retain(|manifest| manifest["metadata"]["name"] != "envoy");
+        before.push(service(8080));
+        let values = self.values()?;
+        let directory = self.world.path("kubernetes");
+        policies::run_rows(&mut self.report, &directory, &values, &before, &self.directory.join("cas")).await
     }
 
     async fn matrix(&mut self, what: &str, expected: [&str; 5]) {
