@@ -265,6 +265,8 @@ impl Gateway {
         self.apply(&values, |_| {})?;
         self.matrix("the right one again", ENFORCED).await;
 
+        self.guard_forms(&values).await?;
+
         self.report.title("TLS profiles, callouts, headers");
         let callout = client(&self.world, pod("own"), 443, "genesys").build();
         let response = callout.get("/.genesys-cloud/us-east-1/api").await?;
@@ -290,6 +292,24 @@ impl Gateway {
             self.matrix(&format!("profile {profile}"), expected).await;
         }
         self.shared_gateway().await
+    }
+
+    /// The guard has a half for a verdict that CEL reads as bytes: it alone denies every caller, for the filter declares it as text.
+    async fn guard_forms(&mut self, values: &Value) -> Result<(), Failure> {
+        self.report.title("the guard's rule, and the half of it for bytes");
+        self.apply(values, |all| {
+            for policy in
+                all.iter_mut().filter(|manifest| manifest["metadata"]["name"] == "genesys-mtls-guard")
+            {
+                let rule = &mut policy["spec"]["authorization"]["rules"][0]["cel"];
+                *rule = rule.as_str().and_then(|rule| rule.split("||").nth(1)).unwrap_or_default().into();
+            }
+        })?;
+        self.matrix("the half for bytes", ["403 guard", "403 guard", ENFORCED[2], ENFORCED[3], ENFORCED[4]])
+            .await;
+        self.apply(values, |_| {})?;
+        self.matrix("the chart's guard", ENFORCED).await;
+        Ok(())
     }
 
     /// A Gateway with a second listener, of another host and without client certificates.
