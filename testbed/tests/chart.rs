@@ -119,6 +119,8 @@ fn values_that_cannot_work_are_rejected_with_the_fix() {
         (set(istio(), "/revocation", json!({"mode": "hard"})), "set revocation.lists"),
         (set(istio(), "/revocation", json!({"mode": "off", "lists": list})), "set revocation.mode"),
         (set(istio(), "/revocation", json!({"mode": "soft", "lists": list})), "has no digicert.issuers"),
+        (set(ready("two-regions"), "/revocation/interval", json!("1 hour")), "does not match"),
+        (set(ready("two-regions"), "/revocation/maxSize", json!(99_999_999)), "maximum"),
         (set(ready("two-regions"), "/revocation/lists/0/region", json!("eu-west-1")), "not among regions"),
         (
             set(ready("two-regions"), "/revocation/lists/0/url", json!("https://crl.example/a")),

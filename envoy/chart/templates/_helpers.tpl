@@ -112,7 +112,10 @@ outbound|{{ $host.port }}||{{ $host.host }}
 {{- $host := get $hosts (urlParse .url).host -}}
 {{- $lists = append $lists (merge (dict "cluster" (include "genesys.crlCluster" (list $root $host))) .) -}}
 {{- end -}}
-{{- $_ := set $policy "revocation" (dict "mode" .Values.revocation.mode "lists" $lists) -}}
+{{- $revocation := dict "mode" .Values.revocation.mode "lists" $lists -}}
+{{- with .Values.revocation.interval }}{{ $_ := set $revocation "interval" . }}{{ end -}}
+{{- with .Values.revocation.maxSize }}{{ $_ := set $revocation "max_size" (int .) }}{{ end -}}
+{{- $_ := set $policy "revocation" $revocation -}}
 {{- end -}}
 {{- $_ := set $policy "mode" (ternary "enforce" "shadow" (eq (include "genesys.enforces" .) "true")) -}}
 {{- $policy | toYaml -}}

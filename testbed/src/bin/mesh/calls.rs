@@ -1,13 +1,12 @@
 //! Callers, and what they are answered, in few words.
 
 use std::{
-    collections::BTreeSet,
     net::Ipv4Addr,
     time::{Duration, Instant},
 };
 
 use http::Request;
-use testbed::{World, client::ClientBuilder, config, paths, pki::Leaf};
+use testbed::{World, client::ClientBuilder, pki::Leaf};
 
 /// Longer than a configuration takes to arrive on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -91,24 +90,4 @@ pub async fn settle<T: PartialEq>(expected: T, ask: impl AsyncFn() -> T) -> T {
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-}
-
-/// Metrics that alerts and dashboard ask for, and a scrape lacks. Some come with an event only.
-pub fn missing_metrics(scrape: &str) -> BTreeSet<String> {
-    const EVENTS: [&str; 4] = [
-        "genesys_mtls_crl_seconds_to_next_update",
-        "genesys_mtls_crl_unchecked",
-        "genesys_mtls_refresh_failures_in_a_row",
-        "genesys_mtls_lost_access",
-    ];
-    let alerts = config::load_yaml(&paths::workspace_root().join("envoy/observability/alerts.yaml"));
-    let rules = alerts["groups"][0]["rules"].as_array().expect("rules");
-    let names = rules
-        .iter()
-        .filter_map(|rule| rule["expr"].as_str())
-        .flat_map(|expression| expression.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
-        .filter(|word| ["genesys_mtls_", "envoy_", "istio_"].iter().any(|prefix| word.starts_with(prefix)))
-        .filter(|word| *word != "envoy_rbac_http_prefix" && !EVENTS.contains(word));
-    let there = |name: &&str| scrape.lines().any(|line| line.starts_with(&format!("{name}{{")));
-    names.filter(|name| !there(name)).map(str::to_owned).collect()
 }

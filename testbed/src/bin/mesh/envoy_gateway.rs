@@ -14,6 +14,7 @@ use crate::{
     calls::{CLOSED, ENFORCED, GUARDED, MISSING, OPEN, ask, client, matrix, settle},
     common::{Failure, tool},
     network::{self, CRL, GENESYS, HERE, HOSTS, pod},
+    policies,
     registry::Registry,
     report::Report,
     shell::{run, sh, start},
@@ -45,7 +46,11 @@ pub async fn run_rows() -> Result<Report, Failure> {
         Ok(mut process) => {
             let ran = gateway.rows().await;
             let _ = process.kill();
-            ran
+            let _ = process.wait();
+            match ran {
+                Ok(()) => gateway.policies().await,
+                Err(error) => Err(error),
+            }
         }
         Err(error) => Err(error),
     };
@@ -186,6 +191,20 @@ impl Gateway {
         ])
     }
 
+    async fn policies(&mut self) -> Result<(), Failure> {
+        let service = |port: u16| {
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "service", "namespace": NAMESPACE},
+            "spec": {"ports": [{"name": "http", "port": port, "protocol": "TCP"}]}})
+        };
+        let mut before = self.surroundings()?;
+        // Envoy Gateway makes its own certificates there.
+        before.retain(|manifest| manifest["metadata"]["name"] != "envoy");
+        before.push(service(8080));
+        let values = self.values()?;
+        let directory = self.world.path("kubernetes");
+        policies::run_rows(&mut self.report, &directory, &values, &before, &self.directory.join("cas")).await
+    }
+
     async fn matrix(&mut self, what: &str, expected: [&str; 5]) {
         let got = matrix(&self.world, pod("own"), expected).await;
         self.report.row(what, &got, &expected.map(str::to_owned));
@@ -202,14 +221,14 @@ impl Gateway {
             self.matrix(&format!("state {state}"), expected).await;
         }
         self.report.title("metrics of each alert");
-        let scrape = scrape()?;
+        let metrics = scrape()?;
         for name in [
             "genesys_mtls_enforcing{genesys_policy=\"default\"}",
             "genesys_mtls_decisions{",
             "genesys_reason=\"no_client_certificate\"",
             "genesys_region=\"us-east-1\"",
         ] {
-            self.report.row(format!("the scrape has {name}"), &scrape.contains(name), &true);
+            self.report.row(format!("the scrape has {name}"), &metrics.contains(name), &true);
         }
 
         self.report.title("filter or guard missing");
@@ -229,6 +248,24 @@ impl Gateway {
         }
         self.apply(&values, |_| {})?;
         self.matrix("the right digest again", ENFORCED).await;
+
+        self.report.title("a configuration that Envoy rejects");
+        let mut typo = values.clone();
+        typo["policy"]["regionz"] = json!({});
+        self.apply(&typo, |_| {})?;
+        let counted = settle(true, async || {
+            scrape().is_ok_and(|text| {
+                let name = "envoy_listener_manager_lds_update_rejected{";
+                text.lines().any(|line| line.starts_with(name) && !line.ends_with(" 0"))
+            })
+        });
+        let counted = counted.await;
+        self.report.row("the metric of its alert counts it", &counted, &true);
+        self.matrix("the old configuration serves", ENFORCED).await;
+        self.apply(&values, |_| {})?;
+        self.matrix("the right one again", ENFORCED).await;
+
+        self.guard_forms(&values).await?;
 
         self.report.title("TLS profiles, callouts, headers");
         let callout = client(&self.world, pod("own"), 443, "genesys").build();
@@ -255,6 +292,24 @@ impl Gateway {
             self.matrix(&format!("profile {profile}"), expected).await;
         }
         self.shared_gateway().await
+    }
+
+    /// The guard has a half for a verdict that CEL reads as bytes: it alone denies every caller, for the filter declares it as text.
+    async fn guard_forms(&mut self, values: &Value) -> Result<(), Failure> {
+        self.report.title("the guard's rule, and the half of it for bytes");
+        self.apply(values, |all| {
+            for policy in
+                all.iter_mut().filter(|manifest| manifest["metadata"]["name"] == "genesys-mtls-guard")
+            {
+                let rule = &mut policy["spec"]["authorization"]["rules"][0]["cel"];
+                *rule = rule.as_str().and_then(|rule| rule.split("||").nth(1)).unwrap_or_default().into();
+            }
+        })?;
+        self.matrix("the half for bytes", ["403 guard", "403 guard", ENFORCED[2], ENFORCED[3], ENFORCED[4]])
+            .await;
+        self.apply(values, |_| {})?;
+        self.matrix("the chart's guard", ENFORCED).await;
+        Ok(())
     }
 
     /// A Gateway with a second listener, of another host and without client certificates.

@@ -80,6 +80,14 @@ impl Pod {
         Ok(started)
     }
 
+    /// As Kubernetes ends a pod: SIGTERM, and 30 seconds.
+    pub fn end(mut self) -> Result<(), Failure> {
+        sh("kill", &format!("-TERM {}", self.process.id()))?;
+        until(&format!("the end of pod {}", self.network), Duration::from_secs(30), || {
+            self.process.try_wait().is_ok_and(|ended| ended.is_some())
+        })
+    }
+
     /// Envoy's and the agent's metrics.
     pub fn metrics(&self) -> Result<String, Failure> {
         sh(

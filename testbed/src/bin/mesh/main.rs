@@ -1,16 +1,21 @@
 //! `make test-istio`, `make test-envoy-gateway`: the chart on a real control plane, with traffic.
 //!
 //! Istio: istiod with its admission and injection, on a real Kubernetes API; gateways run by a small kubelet, with the Envoy of the tests. Envoy
-//! Gateway: without Kubernetes. All of it lives in namespaces (network, mounts, processes) that end with this process.
+//! Gateway: with traffic without Kubernetes, and its statuses on the same API. All of it lives in namespaces (network, mounts, processes) that end with this process.
 
+mod alerts;
 mod calls;
 mod common;
 mod control_plane;
+mod delivery;
 mod envoy_gateway;
 mod istio;
 mod kubelet;
 mod kubernetes;
+mod load;
 mod network;
+mod policies;
+mod prometheus;
 mod registry;
 mod report;
 mod shared;
@@ -33,7 +38,9 @@ fn main() -> ExitCode {
         Some(name) if name == "istio" => {
             (name, &["helm", "kube-apiserver", "kubectl", "pilot-agent", "pilot-discovery"])
         }
-        Some(name) if name == "envoy-gateway" => (name, &["envoy-gateway", "helm"]),
+        Some(name) if name == "envoy-gateway" => {
+            (name, &["envoy-gateway", "helm", "kube-apiserver", "kubectl"])
+        }
         _ => {
             eprintln!("mesh: usage: mesh istio|envoy-gateway");
             return ExitCode::from(2);
@@ -76,9 +83,9 @@ fn missing(name: &str, tools: &[&str]) -> Option<String> {
     if let Some(absent) = tools.iter().find(|name| !tool(name).is_file()) {
         return Some(format!("no {absent}: run scripts/mesh.sh {name}"));
     }
-    let mut commands = vec!["unshare", "ip", "curl", "tar"];
+    let mut commands = vec!["unshare", "ip", "curl", "tar", "etcd", "openssl"];
     if name == "istio" {
-        commands.extend(["etcd", "openssl"]);
+        commands.push("prometheus");
     }
     commands.into_iter().find(|name| !shell::is_on_path(name)).map(|name| format!("no {name} on PATH"))
 }

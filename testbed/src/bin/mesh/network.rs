@@ -11,10 +11,11 @@ pub const GENESYS: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 11);
 pub const CRL: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 13);
 pub const REGISTRY: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 14);
 /// Pods: the network namespace, and its address.
-pub const PODS: [(&str, Ipv4Addr); 3] = [
+pub const PODS: [(&str, Ipv4Addr); 4] = [
     ("own", Ipv4Addr::new(10, 99, 0, 2)),
     ("shared", Ipv4Addr::new(10, 99, 0, 3)),
     ("api", Ipv4Addr::new(10, 99, 0, 4)),
+    ("more", Ipv4Addr::new(10, 99, 0, 5)),
 ];
 
 pub const HOSTS: [(&str, Ipv4Addr); 7] = [

@@ -17,7 +17,7 @@ impl Mesh {
     pub async fn shared_gateway(&mut self) -> Result<(), Failure> {
         self.report.title("one host of a shared gateway");
         let values = self.values("istio-shared")?;
-        self.kubernetes.apply(&shared_gateway(&values)?)?;
+        self.make_shared_gateway()?;
         self.install(&values)?;
         let mut gateway = self.start("istio-ingressgateway", "shared")?;
         self.matrix("state D", "shared", ENFORCED).await;
@@ -58,6 +58,10 @@ impl Mesh {
         )
         .await;
         Ok(())
+    }
+
+    pub fn make_shared_gateway(&self) -> Result<(), Failure> {
+        self.kubernetes.apply(&shared_gateway(&self.values("istio-shared")?)?)
     }
 
     fn other(&self, host: &str) -> testbed::client::ClientBuilder {
