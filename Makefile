@@ -1,20 +1,25 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak upgrade oci dist examples test-istio test-envoy-gateway reproducible lint circles actionlint cargo-deny advisories unit msrv package fmt clean
+.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak upgrade oci dist tool examples test-istio test-envoy-gateway reproducible lint circles actionlint cargo-deny advisories unit msrv package release test-release fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
 # How often `make bench` lets each contender have its turn
 BENCH_SWEEPS ?= 40
+# What `make tool` builds for
+TARGET ?= x86_64-unknown-linux-musl
+# What `make release` sets
+VERSION ?=
 # Which of the supported Envoys `make test-matrix` takes; all, if empty
 VERSIONS ?=
 # Options for the faults, and how long the soak takes
 FAULTS_ARGS ?=
 SOAK_MINUTES ?= 20
-# The module to upgrade from; built from this commit if none is given
+# The module to upgrade from: a file, or a release's image; else built from the last tag, or the last commit before the redesign
 OLD ?=
-OLD_COMMIT ?= 1392991
+OLD_IMAGE ?=
+OLD_COMMIT ?= $(shell git describe --tags --abbrev=0 --match 'v*' HEAD^ 2>/dev/null || echo 1392991)
 # What looks at dependencies
 CARGO_DENY := 0.20.2
 # Options for cargo package: --allow-dirty
@@ -83,15 +88,24 @@ faults: provision wasm ## Break one thing after another under load (some 15 min)
 soak: provision wasm ## Run mixed traffic for SOAK_MINUTES (20), see that nothing grows, and write docs/soak.md
 	@. .tools/env.sh && SOAK_MINUTES=$(SOAK_MINUTES) cargo run --locked -p trials --bin soak
 
-upgrade: provision wasm ## Upgrade under load from an old module (OLD=path, else built from OLD_COMMIT) and back (some 3 min)
-	@. .tools/env.sh && old=$(OLD) && OLD=$${old:-$$(scripts/old-module.sh $(OLD_COMMIT))} && export OLD && \
+upgrade: provision wasm ## Upgrade under load from an old module (OLD=path, OLD_IMAGE=registry/image, else OLD_COMMIT) and back (some 3 min)
+	@. .tools/env.sh && old=$(OLD) && OLD=$${old:-$$(scripts/old-module.sh $(if $(OLD_IMAGE),docker://$(OLD_IMAGE),$(OLD_COMMIT)))} && export OLD && \
 		cargo run --locked -p trials --bin upgrade
 
 oci: wasm ## Pack the module as OCI images for oci:// URLs: target/oci, target/oci.tar (no registry, no daemon)
 	@scripts/oci.sh
 
-dist: ## Make what a release consists of: module, images, tool, schema, manifests, SBOMs, checksums in target/dist
-	@scripts/dist.sh
+tool: ## Build and pack the command-line tool for TARGET, in target/tool
+	@mkdir -p target/tool && scripts/tool.sh $(TARGET) target/tool
+
+dist: ## Make what a release consists of, in target/dist: module, images, chart, tool, SBOMs, checksums (scripts/dist.sh)
+	@DIST_EXTRA=$(DIST_EXTRA) GENESYS_MTLS_IMAGES=$(GENESYS_MTLS_IMAGES) scripts/dist.sh
+
+test-release: ## Use what `make dist` made, from a registry: images, chart, tool, demo, upgrade (skipped without root)
+	@scripts/test-release.sh $(skippable)
+
+release: ## Set the version everywhere, and date the changelog (VERSION=1.2.3)
+	@scripts/release.sh "$(VERSION)"
 
 examples: ## Write envoy/examples, and the chart's copies of other files, from envoy/chart (needs Go, or a helm on PATH)
 	@command -v helm >/dev/null || scripts/mesh.sh helm
