@@ -22,7 +22,8 @@ done
 
 tree=$scratch/genesys-mtls-$version
 mkdir -p "$tree"/{completions,man}
-install -m 755 "$built" LICENSE "$tree/"
+install -m 755 "$built" "$tree/"
+install -m 644 LICENSE "$tree/"
 "$tool" completions bash >"$tree/completions/genesys-mtls"
 "$tool" completions zsh >"$tree/completions/_genesys-mtls"
 "$tool" completions fish >"$tree/completions/genesys-mtls.fish"
