@@ -27,6 +27,7 @@ log: {formatter: json}
 storage: {filesystem: {rootdirectory: $directory/images}}
 http: {addr: "127.0.0.1:0"}
 YAML
+: >"$directory/log"
 docker-registry serve "$directory/config.yml" >"$directory/log" 2>&1 &
 echo $! >"$directory/pid"
 until address=$(sed -n 's/.*"listening on \(127.0.0.1:[0-9]*\)".*/\1/p' "$directory/log") && [[ -n $address ]]; do
