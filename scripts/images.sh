@@ -3,7 +3,7 @@
 #
 #   scripts/images.sh DIRECTORY IMAGE...   envoy, tool, testbed: DIRECTORY/genesys-mtls-<version>-<image>.oci.tar
 #
-# DIRECTORY/stage holds what goes in: the module, and the programs by platform.
+# target/dist-stage holds what goes in, from scripts/dist.sh: the module, and the programs by platform.
 #
 #   ENVOY_IMAGE           the Envoy to add the module to, for both platforms
 #   ENVOY_IMAGE_INSECURE  set: its registry may speak HTTP, as one on this machine does
@@ -30,7 +30,7 @@ for image; do
     archive=$directory/genesys-mtls-$version-$image.oci.tar
     # One after the other: in one call, the order of the platforms is a matter of luck.
     for platform in linux/amd64 linux/arm64; do
-        in_buildah build "${arguments[@]}" --platform "$platform" --target "$image" --manifest "$name" "$directory/stage" \
+        in_buildah build "${arguments[@]}" --platform "$platform" --target "$image" --manifest "$name" target/dist-stage \
             >"$storage/log" 2>&1 || { tail -n 20 "$storage/log" >&2; exit 1; }
     done
     in_buildah manifest push --quiet --all "$name" "oci:$storage/$image:$version"
