@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, env, error::Error, fmt::Write as _, fs, path::Path, process::Command};
 
-/// Genesys Cloud's regions known to this release. A row lost or doubled by an edit stops the build.
+/// The number of Genesys Cloud's regions in this release. The build fails if an edit loses or repeats a row.
 const REGIONS: usize = 18;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The short commit, marked when the tree differs from it; nothing outside a git checkout.
+/// The short commit, marked if the tree differs from it; empty outside a git checkout.
 fn git_commit() -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok()?;

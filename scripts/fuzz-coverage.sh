@@ -25,7 +25,7 @@ for bin in "${LLVM_BIN:-}" "$(rustc "+$TOOLCHAIN" --print sysroot)/lib/rustlib/$
 done
 [[ -n $bin ]] || skip "there is no llvm-cov of LLVM $llvm (rustup component add llvm-tools --toolchain $TOOLCHAIN)"
 
-# A target of its own, so that build scripts and macros are not instrumented.
+# A separate target, so that build scripts and macros are not instrumented.
 RUSTFLAGS="-C instrument-coverage" cargo "+$TOOLCHAIN" build --quiet --locked --release --bins --target "$host" \
     --manifest-path fuzz/Cargo.toml --target-dir "$OUT/coverage"
 mapfile -t targets < <(sed -n 's|^path = "targets/\(.*\)\.rs"$|\1|p' fuzz/Cargo.toml)

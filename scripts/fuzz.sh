@@ -5,7 +5,7 @@
 # is installed if it is missing. Without the first two it says so and ends with code 77, which the callers count as skipped.
 #
 #   FUZZ_SECONDS=20   for each target
-#   FUZZ_RUNS=-1      ... or so many executions, whichever comes first
+#   FUZZ_RUNS=-1      ... or so many executions, if they end earlier
 #   FUZZ_JOBS=1       targets at a time
 #   FUZZ_TOOLCHAIN=nightly
 #
@@ -48,8 +48,8 @@ say "seeds"
 cargo "+$TOOLCHAIN" run --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir "$OUT/build" \
     --example seeds -- "$OUT/corpus" >/dev/null
 
-# Safe Rust throughout (`unsafe` is denied), so no sanitizer: twice the executions. Overflows are caught, and no crate is
-# told that it is being fuzzed, or some would leave out what makes them hard to fuzz, and hard to fool.
+# All code is safe Rust (`unsafe` is denied), so there is no sanitizer, and twice the executions. Overflows are caught. No crate
+# learns that it is being fuzzed: some would leave out checks that make them hard to fuzz and hard to deceive.
 say "targets"
 build=(cargo "+$TOOLCHAIN" fuzz build --release --debug-assertions --sanitizer none --no-cfg-fuzzing
     --target-dir "$OUT/build")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Mutation testing: cargo-mutants makes one change after the other in the files that .cargo/mutants.toml names, and the unit tests have to
-# notice each. Fails if one goes unnoticed, or makes the tests run for ever.
+# notice each. Fails if one goes unnoticed, or keeps the tests from ending.
 #
 #   scripts/mutants.sh                    all of them; writes docs/assurance.md
 #   scripts/mutants.sh --re src/x509/name.rs   some (arguments of cargo-mutants)
@@ -45,7 +45,7 @@ fi
 status=0
 mkdir -p target
 nice -n 10 cargo mutants --jobs 1 --package genesys-mtls-filter --output "$OUT" "$@" || status=$?
-# 2 and 3 are cargo-mutants' codes for results that are not all good; whatever else is not 0 is no result.
+# 2 and 3 are cargo-mutants' codes for results that are not all good; any other code but 0 is no result.
 [[ $status -eq 0 || $status -eq 2 || $status -eq 3 ]] || exit "$status"
 [[ $# -gt 0 ]] || report "$OUT/mutants.out"
 exit "$status"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Packs the module as OCI images for `oci://` URLs, without a registry or a daemon: an OCI image layout in target/oci (or the
-# directory given) with two tags, and the same as one archive beside it, target/oci.tar.
+# directory given) with two tags, and the same as one archive next to it, target/oci.tar.
 #
 #   <version>            a plain image: one tar+gzip layer that holds plugin.wasm. For Istio and Envoy Gateway.
 #   <version>-artifact   an artifact: the module itself as a layer of type application/vnd.module.wasm.content.layer.v1+wasm

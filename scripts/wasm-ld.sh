@@ -3,7 +3,7 @@
 # Envoy enters the VM for each that is exported, and rustc offers no way to leave one out.
 set -euo pipefail
 
-# proxy_on_delete has to stay: without it the SDK would keep every request's context for ever.
+# proxy_on_delete has to stay: without it the SDK would never free the context of a request.
 readonly UNUSED='^proxy_on_(done|log|queue_ready|new_connection|downstream_data|downstream_connection_close|upstream_data|upstream_connection_close|request_body|request_trailers|response_headers|response_body|response_trailers|grpc_[a-z_]+|foreign_function)$'
 
 arguments=()

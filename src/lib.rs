@@ -37,6 +37,8 @@
     )
 )]
 
+#[cfg(any(target_arch = "wasm32", test))]
+mod abi;
 mod codes;
 pub mod config;
 pub mod crl;

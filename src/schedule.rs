@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_left_alone_as_long_as_it_asks_but_at_most_for_one_interval() {
+    fn retry_after_is_honoured_for_at_most_one_interval() {
         let year = Some(Duration::from_hours(365 * 24));
         let minute = Some(Duration::from_mins(1));
         assert_eq!(backoff(1, BOUNDS, 10, 0.0, minute, HOUR), Duration::from_mins(1));

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-/// What stands in backquotes and looks like a file or directory of tests.
+/// What is in backquotes and looks like a file or directory of tests.
 fn named(text: &str) -> Vec<String> {
     let quoted = text.split('`').skip(1).step_by(2);
     let is_path =
@@ -32,7 +32,7 @@ fn each_attacker_of_the_threat_model_has_a_test_that_exists() {
         let names = named(shown_by);
         assert!(!names.is_empty(), "no test is named for: {attacker}");
         for name in names {
-            // A bare name stands for the file of that name beside the one named before it.
+            // A bare name is a file next to those of tests/envoy or src.
             let places = [name.clone(), format!("tests/envoy/{name}"), format!("src/{name}")];
             let found = places.iter().map(|place| root.join(place)).find(|path| path.exists());
             let path = found.unwrap_or_else(|| panic!("{attacker}: there is no {name}"));

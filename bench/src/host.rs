@@ -83,7 +83,7 @@ pub fn answer(name: &str, guest: &mut Guest<'_, '_>) -> Option<i32> {
             let (key, value) = (guest.bytes(0), guest.bytes(2));
             let cas = guest.number(4);
             let shared = &mut guest.script().shared;
-            // Whatever number is named, a key that is missing is made.
+            // A missing key is created with any version number.
             let known = shared.get(&key).map_or(0, |(_, version)| *version);
             if known != 0 && cas != 0 && cas != u64::from(known) {
                 return Some(CAS_MISMATCH);

@@ -38,7 +38,7 @@ impl Compiled {
     pub fn read(path: &Path) -> Self {
         let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut config = Config::default();
-        // Lazy translation would be charged to whatever runs first.
+        // Lazy translation would be charged to the first call.
         config.consume_fuel(true).compilation_mode(CompilationMode::Eager);
         let engine = Engine::new(&config);
         let module =

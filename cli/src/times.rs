@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_with_any_offset_and_dates_begin_at_midnight_utc() {
+    fn times_have_any_offset_and_dates_begin_at_midnight_utc() {
         let cases = [
             ("1970-01-01", Some(0)),
             ("2026-01-31T12:00:00Z", Some(1_769_860_800)),

@@ -96,7 +96,7 @@ fn certificates() -> Vec<Vec<u8>> {
     seeds
 }
 
-/// The same certificate with an RSA key. Nobody has its other half, and nobody needs it.
+/// The same certificate with an RSA key. The private key does not exist and is not needed.
 fn with_rsa_key(ca: &[u8]) -> Vec<u8> {
     let modulus = [&[0, 0xc5][..], &[0x5a; 254], &[0x5b]].concat();
     let key = der::element(0x30, &[der::element(2, &modulus), der::element(2, &[1, 0, 1])].concat());

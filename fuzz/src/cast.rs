@@ -39,15 +39,15 @@ pub struct Cast {
 pub struct Leaf {
     pub what: &'static str,
     pub der: Vec<u8>,
-    /// The region whose client it is by its name, its form and its time, whoever signed it.
+    /// The region of which it is a client by its name, form and validity, no matter which CA signed it.
     pub region: Option<&'static str>,
-    /// Signed by the DigiCert CA itself, not by somebody of its name.
+    /// Signed by the DigiCert CA itself, not by another CA of that name.
     pub by_digicert: bool,
     /// As headers carry it: percent-encoded, plain PEM, escaped for JSON, percent-encoded to the last byte.
     forms: [String; 4],
 }
 
-/// The first of the leaves are the clients that belong in.
+/// The first two leaves are the clients that are allowed.
 pub const US_BY_GENESYS: usize = 0;
 pub const US_BY_DIGICERT: usize = 1;
 
@@ -58,10 +58,10 @@ impl Cast {
         let digicert = Ca::new("digicert", &[("O", "Fixture DigiCert Inc"), ("CN", "Client CA G2")]);
         let impostor = Ca::new("impostor", &[("C", "US"), ("CN", "Genesys us-east-1")]);
         let digicert_impostor = Ca::new("other", &[("O", "Fixture DigiCert Inc"), ("CN", "Client CA G2")]);
-        let stranger = Ca::new("stranger", &[("CN", "Somebody's CA")]);
+        let stranger = Ca::new("stranger", &[("CN", "Stranger's CA")]);
         let mut leaves = Vec::new();
         let mut add = |what, by: &Ca, region, names: &[&str], change: &dyn Fn(&mut CertificateParams)| {
-            let mut params = params(what, &[("CN", names.first().copied().unwrap_or("nobody"))]);
+            let mut params = params(what, &[("CN", names.first().copied().unwrap_or("no name"))]);
             let san = |name: &&str| SanType::DnsName((*name).try_into().unwrap());
             params.subject_alt_names = names.iter().map(san).collect();
             params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -90,8 +90,8 @@ impl Cast {
         add("us and eu by the Genesys CA", &us_ca, None, &[US, EU], &as_is);
         add("a wildcard by DigiCert", &digicert, None, &["*.prod.us-east-1.mypurecloud.com"], &as_is);
         add("us under another domain", &digicert, None, &[&format!("{US}.evil.example")], &as_is);
-        add("somebody by DigiCert", &digicert, None, &["mail.example"], &as_is);
-        add("somebody, us by CN", &digicert, None, &[US], &|params| {
+        add("a person by DigiCert", &digicert, None, &["mail.example"], &as_is);
+        add("a person, us by CN", &digicert, None, &[US], &|params| {
             params.subject_alt_names = vec![SanType::DnsName("mail.example".try_into().unwrap())];
         });
         add("us by DigiCert, expired", &digicert, None, &[US], &|params| {

@@ -14,7 +14,7 @@ pub fn signed(der: &[u8]) -> Option<&[u8]> {
     Some(split(content(der))?.0)
 }
 
-/// A certificate or list of this content, with a true signature whatever the content is.
+/// A certificate or CRL of this content, with a valid signature over any content.
 pub fn sign(signature: impl FnOnce(&[u8]) -> Vec<u8>, signed: &[u8]) -> Vec<u8> {
     let signature = signature(signed);
     let bits = element(3, &[&[0], &signature[..]].concat());

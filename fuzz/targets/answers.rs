@@ -1,8 +1,8 @@
-//! No API answer can let in a certificate that does not carry the answering region's name, nor, with issuers configured,
-//! one that they did not sign.
+//! No API answer allows a certificate without the name of the answering region. With issuers configured, none allows a
+//! certificate that they did not sign.
 //!
-//! The input is a story: what the APIs of two regions answer, one refresh after another. Answers are made of the cast's
-//! certificates, whole or damaged, and of noise. They go the whole way: conversation, selection, record, trust, decision.
+//! The input is what the APIs of two regions answer, one refresh after another. Answers hold the cast's certificates, whole
+//! or damaged, and noise. They go the whole way: conversation, selection, record, trust, decision.
 #![no_main]
 
 use arbitrary::Arbitrary;
@@ -222,7 +222,7 @@ fuzz_target!(|story: Story| {
             assert_eq!(leaf.region, Some(asked.region.id.as_str()), "{}", leaf.what);
         }
         if story.issuers {
-            let leaf = same_statement(caller).expect("what somebody signed");
+            let leaf = same_statement(caller).expect("a CA signed it");
             assert!(leaf.by_digicert, "{}", leaf.what);
         }
     }

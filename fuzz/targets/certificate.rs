@@ -1,5 +1,5 @@
-//! No certificate gets in but those that an authority signed for the region, whatever its bytes; and no CA's key makes the
-//! check of a signature end otherwise than with an answer.
+//! Only certificates that an authority signed for the region are allowed, and any other bytes are denied. The check of a
+//! signature always ends with an answer, for any CA key.
 #![no_main]
 
 use aws_lc_verifier::AwsLcVerifier;
@@ -35,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
                 assert!(leaves.iter().any(|known| known.der == leaf.der), "{}", leaf.what);
             }
         }
-        // Whatever it says, truly signed by the region's CA: it still has to carry the name.
+        // Any content, signed by the region's CA: the certificate still needs the region's name.
         1 => {
             let signed = der::sign(|message| CAST.us_ca.key().signature(message), bytes);
             if let Outcome::Allow { .. } = outcome(&signed, &POLICY, &Trust::default()) {

@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(comparable(load(json.as_bytes())), comparable(load(&protobuf)), "{json}");
 });
 
-/// The document with numbers that both forms can hold; none if it is nested deeper than anybody's configuration.
+/// The document with numbers that both forms can hold; none if it is nested deeper than any real configuration.
 fn object(members: Map<String, Value>, depth: usize) -> Option<Map<String, Value>> {
     members.into_iter().map(|(name, member)| Some((name, value(member, depth + 1)?))).collect()
 }

@@ -1,7 +1,7 @@
-//! No header value can turn a deny into an allow, nor pass one certificate off as another: whatever a header says, the
-//! verdict is that of the connection's own certificate, or there is none to judge.
+//! No header value turns a deny into an allow, or passes one certificate off as another: with any header, the verdict is
+//! that of the connection's own certificate, or there is no certificate to judge.
 //!
-//! The first two bytes choose the connection and where the header stands; the rest is the header in shorthand.
+//! The first two bytes choose the connection and the place of the header; the rest is the header in shorthand.
 #![no_main]
 
 use genesys_mtls_filter::{
@@ -19,7 +19,7 @@ use std::sync::LazyLock;
 
 static POLICY: LazyLock<Policy> = LazyLock::new(us_only);
 
-/// Verdicts without any header: only the clients that belong in are let in.
+/// Verdicts without any header: only the genuine clients are allowed.
 static OWN: LazyLock<Vec<Outcome>> = LazyLock::new(|| {
     let outcomes = CAST.leaves.iter().map(|leaf| outcome(&leaf.der, &POLICY, &Trust::default()));
     let outcomes: Vec<Outcome> = outcomes.collect();
@@ -34,8 +34,8 @@ fuzz_target!(|data: &[u8]| {
     let [connection, place, shorthand @ ..] = data else { return };
     let number = usize::from(*connection) % (CAST.leaves.len() + 1);
     let Some(leaf) = CAST.leaves.get(number) else {
-        // A certificate that nobody knows.
-        let stranger = Fingerprint::of(b"somebody");
+        // An unknown certificate.
+        let stranger = Fingerprint::of(b"stranger");
         assert!(bind(&stranger, [Shown::Xfcc(written_out(shorthand))]).is_err());
         return;
     };

@@ -1,3 +1,5 @@
+//! A configuration becomes the policy that the README describes, with the documented defaults.
+
 use super::*;
 use crate::config::checks::duration;
 use crate::policy::{Credentials, Mode, NameRule, Peer, PeerSource, TrustedPeer};
@@ -60,7 +62,7 @@ fn everything() -> Value {
 }
 
 #[test]
-fn what_is_not_said_has_the_documented_default() {
+fn missing_setting_has_the_documented_default() {
     let policy = policy(&us_only(&merged(&genesys(), &by_api())));
     assert_eq!(
         (policy.name.as_str(), policy.names, policy.mode),
@@ -106,7 +108,7 @@ fn what_is_not_said_has_the_documented_default() {
 }
 
 #[test]
-fn what_is_said_arrives_in_the_policy() {
+fn setting_arrives_in_the_policy() {
     let policy = policy(&everything());
     assert_eq!((policy.name.as_str(), policy.names, policy.mode), ("edge_1", NameRule::San, Mode::Shadow));
     assert_eq!((policy.clock_skew, policy.identity_header.as_deref()), (5, Some("x-genesys")));
@@ -156,7 +158,7 @@ fn regions_may_share_a_template_but_not_a_cluster() {
 
 /// The proxy tries a configuration in a throw-away VM, and again at every restart: the answer must not depend on when.
 #[test]
-fn whether_a_configuration_is_valid_does_not_depend_on_the_clock() {
+fn validity_of_a_configuration_does_not_depend_on_time() {
     let past = ca("unit-past").valid(date(0), date(DAY)).self_signed();
     let future = ca("unit-future").valid(date(NOW + 9000 * DAY), date(NOW + 9999 * DAY)).self_signed();
     for ca in [past, future] {

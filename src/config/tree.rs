@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_struct_is_read_whatever_the_length_of_its_first_entry() {
+    fn struct_is_read_with_a_first_entry_of_any_length() {
         let mut lengths = Vec::new();
         for extra in 0..260 {
             let header = format!("x-{}", "a".repeat(extra));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_neither_an_object_nor_a_struct_is_refused_as_json() {
+    fn text_that_is_neither_object_nor_struct_is_rejected_as_json() {
         for (bytes, message) in
             [("7", "invalid type: number"), ("\n2", "invalid type: number"), ("{", "not valid JSON")]
         {

@@ -1,3 +1,5 @@
+//! Workers follow a CA's newest CRL through shared data, and no write of another module undoes a revocation.
+
 mod damage;
 mod order;
 mod workers;

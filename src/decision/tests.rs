@@ -102,7 +102,7 @@ fn news_of_another_worker_may_turn_what_they_are_about() {
 }
 
 #[test]
-fn what_the_parser_refuses_has_the_reasons_of_row_3() {
+fn certificate_that_does_not_parse_has_a_reason_of_row_3() {
     for (error, reason) in [
         (CertificateError::Malformed("x".to_owned()), Reason::MalformedCertificate),
         (CertificateError::NotAClient("x"), Reason::NotAClientCertificate),

@@ -1,8 +1,8 @@
 //! The filter as Envoy sees it: a [`Plugin`] per configuration and worker, a [`Stream`] per request. Both feed the engine
 //! and carry out what it answers.
 //!
-//! All state hangs off the plugin. A VM outlives reloads and may serve several policies, so a `static` would let one policy
-//! see another's verdicts. Only handles of metrics are the VM's: `host::metrics`.
+//! The plugin owns all state. A VM outlives reloads and may serve several policies, so a `static` would let one policy
+//! see another's verdicts. Only the handles of metrics belong to the VM: `host::metrics`.
 
 mod running;
 mod stream;
@@ -25,18 +25,14 @@ proxy_wasm::main! {{
 /// One configuration in one worker.
 #[derive(Default)]
 struct Plugin {
-    /// Nothing until a configuration was accepted: its requests are denied.
+    /// `None` until a configuration was accepted: requests are denied until then.
     running: Option<Rc<Running>>,
 }
 
 impl RootContext for Plugin {
-    /// Parses, and sees that Envoy verifies signatures. Envoy tries a configuration in a throw-away VM first, and skips the
-    /// filter in a worker that then disagrees: nothing is done here that could fail in a worker alone.
+    /// Parses, and checks that Envoy verifies signatures. Envoy tries a configuration in a temporary VM first. If a worker then
+    /// rejects it, Envoy skips the filter in that worker, so nothing here may fail in a worker alone.
     fn on_configure(&mut self, size: usize) -> bool {
-        let Some(bytes) = host::configuration(size) else {
-            error!("genesys_mtls: the configuration of {size} bytes is too large");
-            return false;
-        };
         if !self_test(&host::EnvoyVerifier) {
             error!(
                 "genesys_mtls: Envoy verifies no signatures for this module: capability_restriction_config has to allow \
@@ -44,10 +40,9 @@ impl RootContext for Plugin {
             );
             return false;
         }
-        match config::load(bytes) {
+        match config::load(host::configuration(size)) {
             Ok(policy) => {
-                let before = self.running.replace(Rc::new(Running::new(policy)));
-                if let Some(before) = before {
+                if let Some(before) = self.running.replace(Rc::new(Running::new(policy))) {
                     before.end();
                 }
                 true
@@ -84,8 +79,8 @@ impl Context for Plugin {
     }
 }
 
-/// Envoy deletes the context when its configuration ends; asking for `on_done` as well would have it enter the VM once more
-/// for every request. It goes on ticking a deleted context as long as the VM lives, unless the period is zero.
+/// Envoy deletes the context when its configuration ends. With `on_done` it would also enter the VM once more for every
+/// request. Envoy keeps ticking a deleted context as long as the VM lives, unless the period is zero.
 impl Drop for Plugin {
     fn drop(&mut self) {
         if let Some(running) = &self.running {

@@ -1,4 +1,4 @@
-//! A configuration at work: the engine, and the effects that it asks for.
+//! A configuration in use: the engine, and the effects that it asks for.
 
 use crate::{
     engine::{
@@ -19,7 +19,7 @@ pub struct Running {
     /// The verdict's property; Envoy keeps it as filter state `wasm.<this>`, which the guard reads.
     verdict_key: String,
     engine: RefCell<Engine>,
-    /// Which conversation the answer with this token belongs to, and how much of it is read.
+    /// The conversation to which the answer with this token belongs, and how much of its body is read.
     calls: RefCell<Vec<(u32, CallId, usize)>>,
 }
 
@@ -46,7 +46,7 @@ impl Running {
         running
     }
 
-    /// Hands an event to the engine. What comes of it is yet to be carried out.
+    /// Hands an event to the engine. The caller carries out the resulting effects.
     fn event<T>(&self, event: impl FnOnce(&mut Engine, &mut Io<'_>) -> T) -> (T, Vec<Effect>) {
         let mut store = SharedData;
         let mut io = Io::new(&mut store, &EnvoyVerifier, &HostEnvironment);
@@ -107,7 +107,7 @@ impl Running {
         }
     }
 
-    /// Carries out what the engine asks for. Requests are released last: from then on host calls concern a request.
+    /// Carries out what the engine asks for. Requests are released last, since host calls then apply to a request.
     fn carry_out(&self, mut effects: Vec<Effect>) {
         let mut released = Vec::new();
         while !effects.is_empty() {
@@ -135,10 +135,10 @@ impl Running {
         }
     }
 
-    /// Makes a call. One that cannot even begin is never answered, so its failure is the answer.
+    /// Makes a call. Envoy never answers a call that could not start, so its failure is the answer.
     fn call(&self, id: &CallId, call: &HttpCall) -> Result<(), Failure> {
         let token = host::dispatch(call).map_err(|status| call.not_dispatched(&status))?;
-        // The answer to a call that was given up must not pass for the next one's.
+        // The answer to a cancelled call must not be taken for the answer to the next one.
         let mut calls = self.calls.borrow_mut();
         calls.retain(|(_, of, _)| of != id);
         calls.push((token, id.clone(), call.max_body));

@@ -4,9 +4,8 @@ use proxy_wasm::{hostcalls, types::MetricType};
 use std::{cell::RefCell, collections::BTreeMap};
 
 thread_local! {
-    /// Handles by name. Envoy makes a new one whenever a metric is defined, though there is one of that name, and keeps it as long as the VM
-    /// lives: defined at every use, they would take all its memory in the end. A handle is the same for all plugins of a VM, so nothing of
-    /// one policy gets to another by it; and names are as many as regions, reasons and lists.
+    /// Handles by name. Envoy makes a new handle at each definition and keeps it as long as the VM lives, so each metric is defined once.
+    /// A handle is the same for all plugins of a VM, so it carries nothing from one policy to another.
     static HANDLES: RefCell<BTreeMap<String, u32>> = const { RefCell::new(BTreeMap::new()) };
 }
 
@@ -24,7 +23,7 @@ fn handle(kind: MetricType, name: &str) -> Option<u32> {
 /// Adds to a counter, which exists from then on.
 pub fn count(name: &str, by: u64) {
     let by = i64::try_from(by).unwrap_or(i64::MAX);
-    // The host takes an increment of zero for an error.
+    // The host treats an increment of zero as an error.
     if let Some(counter) = handle(MetricType::Counter, name)
         && by > 0
     {
@@ -38,7 +37,7 @@ pub fn gauge(name: &str, value: u64) {
     }
 }
 
-/// Raises a gauge to a value; one that is higher stays. For what all VMs measure and the highest of is asked for.
+/// Raises a gauge to a value; a higher value stays. For gauges that show the highest value of all VMs.
 pub fn raise_gauge(name: &str, value: u64) {
     if let Some(gauge) = handle(MetricType::Gauge, name)
         && hostcalls::get_metric(gauge).is_ok_and(|known| known < value)

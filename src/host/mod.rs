@@ -1,15 +1,17 @@
 //! Everything the filter asks of Envoy. No other module makes a host call, and none of these can panic: the SDK's
-//! trait helpers unwrap, its `hostcalls` return results, and its text getters die on bytes that are not UTF-8. The one
-//! exception is in nobody's hands but the operator's: most `hostcalls` stop where a capability list refuses the call.
+//! trait helpers unwrap, its `hostcalls` return results, and its text getters panic on bytes that are not UTF-8. The one
+//! exception depends on the operator: most `hostcalls` panic if a capability list lacks the call.
 
 mod metrics;
 mod raw;
 mod signature;
 
 pub use metrics::{count, gauge, raise_gauge};
+pub use raw::set_filter_state;
 pub use signature::EnvoyVerifier;
 
 use crate::{
+    abi,
     config::MAX_CONFIGURATION,
     engine::{io::Environment, reply::Reply},
     http::{HttpCall, HttpResponse},
@@ -24,18 +26,15 @@ use proxy_wasm::{
 use std::time::Duration;
 use talc::wasm::{WasmDynamicTalc, new_wasm_dynamic_allocator};
 
-/// Made for one thread and small pieces: with the standard library's allocator, allocating would be half of what a
-/// request that was decided before executes.
+/// For one thread and small allocations: with the standard library's allocator, allocation would be half of the
+/// instructions of a request with a cached verdict.
 #[global_allocator]
 static ALLOCATOR: WasmDynamicTalc = new_wasm_dynamic_allocator();
 
-/// The configuration of this plugin; nothing if it is larger than any that is read.
-pub fn configuration(size: usize) -> Option<Vec<u8>> {
-    if size > MAX_CONFIGURATION {
-        return None;
-    }
-    let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size).ok()?;
-    Some(bytes.unwrap_or_default())
+/// The configuration of this plugin, read only to just beyond the largest accepted size.
+pub fn configuration(size: usize) -> Vec<u8> {
+    let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size.min(MAX_CONFIGURATION + 1));
+    bytes.ok().flatten().unwrap_or_default()
 }
 
 /// A random number, from the host's randomness through the standard library's hash seeds.
@@ -44,23 +43,17 @@ pub fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
 
-/// Declares the verdict's property as text, so that CEL rules can read it. A host that cannot do so leaves it readable to
-/// everything else.
+/// Declares the verdict's property as text, so that CEL rules can read it. If the host cannot, everything but CEL still
+/// reads it.
 pub fn declare_string(name: &str) {
-    // envoy.source.extensions.common.wasm.DeclarePropertyArguments: 1 is the name, 3 the type, 1 means String.
-    let Ok(length) = u8::try_from(name.len()) else { return };
-    let arguments = [&[0x0a, length], name.as_bytes(), &[0x18, 1]].concat();
-    let _ = hostcalls::call_foreign_function("declare_property", Some(&arguments));
+    if let Some(arguments) = abi::declare_string(name) {
+        let _ = hostcalls::call_foreign_function("declare_property", Some(&arguments));
+    }
 }
 
 pub fn set_tick(period: Duration) {
-    // A host that cannot tick leaves the filter without refresh, which shows in its metrics.
+    // Without ticks the filter never refreshes, which shows in its metrics.
     let _ = hostcalls::set_tick_period(period);
-}
-
-/// Writes filter state `wasm.<name>` of the request.
-pub fn set_filter_state(name: &str, value: &str) -> bool {
-    raw::set_property(name, value.as_bytes())
 }
 
 /// Replaces all copies of a request header by one.
@@ -75,10 +68,15 @@ pub fn remove_request_header(name: &str) {
 
 /// Answers the request. False if that failed: the request must then go on, without a verdict, to the guard.
 pub fn reply(reply: &Reply) -> bool {
-    raw::send_local_response(reply.status, &reply.details, &serialize(&reply.headers), reply.body.as_bytes())
+    raw::send_local_response(
+        reply.status,
+        &reply.details,
+        &abi::header_map(&reply.headers),
+        reply.body.as_bytes(),
+    )
 }
 
-/// Makes the following calls concern another request, one that is held.
+/// Makes the following calls apply to another request, one that is held.
 pub fn enter_request(context: u32) -> bool {
     hostcalls::set_effective_context(context).is_ok()
 }
@@ -96,9 +94,9 @@ pub fn dispatch(call: &HttpCall) -> Result<u32, String> {
         .map_err(|status| format!("{status:?}"))
 }
 
-/// The answer to a call, its body left out where it is larger than `max_body`.
+/// The answer to a call, without its body if that is larger than `max_body`.
 pub fn response(headers: usize, body_size: usize, max_body: usize) -> HttpResponse {
-    // No headers means that the connection was reset; asking for them then would be an error.
+    // Without headers the connection was reset; reading them would be an error.
     let header = |name| match headers {
         0 => None,
         _ => hostcalls::get_map_value_bytes(MapType::HttpCallResponseHeaders, name).ok().flatten(),
@@ -163,19 +161,4 @@ impl SharedStore for SharedData {
     fn set(&mut self, key: &str, value: &[u8], cas: Option<u32>) -> bool {
         hostcalls::set_shared_data(key, Some(value), cas).is_ok()
     }
-}
-
-/// The ABI's form of a header map: count, sizes, then names and values, each ended by a zero byte.
-fn serialize(headers: &[(&str, &str)]) -> Vec<u8> {
-    let size = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-    let mut bytes = size(headers.len()).to_vec();
-    for (name, value) in headers {
-        bytes.extend(size(name.len()));
-        bytes.extend(size(value.len()));
-    }
-    for text in headers.iter().flat_map(|(name, value)| [name, value]) {
-        bytes.extend(text.as_bytes());
-        bytes.push(0);
-    }
-    bytes
 }

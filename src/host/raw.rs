@@ -1,4 +1,4 @@
-//! Host calls that the SDK lacks, and the two that every request pays for: the SDK's own allocate a copy of each argument.
+//! Host calls that the SDK lacks, and the two that every request makes: the SDK's versions copy each argument.
 //! The only module with `unsafe`: each block hands the host pointers and lengths of
 //! slices and integers that outlive the call, as the proxy-wasm ABI 0.2.1 and WASI preview 1 define them.
 #![allow(unsafe_code)]
@@ -17,12 +17,7 @@ unsafe extern "C" {
         headers_size: usize,
         grpc_status: i32,
     ) -> u32;
-    fn proxy_get_property(
-        path: *const u8,
-        path_size: usize,
-        value: *mut *mut u8,
-        value_size: *mut usize,
-    ) -> u32;
+    fn proxy_get_property(path: *const u8, size: usize, value: *mut *mut u8, value_size: *mut usize) -> u32;
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
 }
 
@@ -35,7 +30,7 @@ unsafe extern "C" {
 #[derive(Clone, Copy)]
 pub enum Clock {
     Realtime = 0,
-    /// One origin for all VMs of a process, unlike `std::time::Instant`, which shows no number to share.
+    /// One origin for all VMs of a process, unlike `std::time::Instant`, which has no number to share.
     Monotonic = 1,
 }
 
@@ -46,7 +41,7 @@ pub fn clock(clock: Clock) -> Duration {
     if status == 0 { Duration::from_nanos(nanoseconds) } else { Duration::ZERO }
 }
 
-/// Answers the request. The SDK's own call cannot give the response-code details that access logs show.
+/// Answers the request. The SDK's call cannot set the response-code details that access logs show.
 ///
 /// `headers` is in the ABI's serialized form. The gRPC status (-1) is left for Envoy to derive from the HTTP status.
 pub fn send_local_response(status: u16, details: &str, headers: &[u8], body: &[u8]) -> bool {
@@ -76,6 +71,7 @@ pub fn property(path: &str) -> Option<Vec<u8>> {
     Some(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(value, size)) }.into_vec())
 }
 
-pub fn set_property(path: &str, value: &[u8]) -> bool {
-    unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) == 0 }
+/// Writes filter state `wasm.<name>` of the current request. False if Envoy refused.
+pub fn set_filter_state(name: &str, value: &str) -> bool {
+    unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) == 0 }
 }

@@ -18,10 +18,10 @@ impl SignatureVerifier for EnvoyVerifier {
         signature: &[u8],
         message: &[u8],
     ) -> Result<bool, VerifierUnavailable> {
-        match hostcalls::call_foreign_function(FUNCTION, Some(&request(hash, public_key, signature, message)))
-        {
+        let request = request(hash, public_key, signature, message);
+        match hostcalls::call_foreign_function(FUNCTION, Some(&request)) {
             Ok(answer) => Ok(answer.is_some_and(|answer| is_yes(&answer))),
-            // So says Envoy 1.40 of a key that cannot be read; older ones say no.
+            // Envoy 1.40 returns this for a key that it cannot read; older versions answer no.
             Err(Status::BadArgument) => Ok(false),
             Err(_) => Err(VerifierUnavailable),
         }

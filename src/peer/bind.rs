@@ -156,7 +156,7 @@ mod tests {
 
     /// Envoy writes the caller's `Hash` always, its `Cert` only if it is told to.
     #[test]
-    fn a_trusted_hop_that_shows_a_hash_other_than_its_certificates_sha256_is_in_doubt() {
+    fn hop_whose_hash_is_not_its_certificates_sha256_is_denied() {
         let (one, own) = (encoded(b"one"), Fingerprint::of(b"one"));
         let other = Fingerprint::of(b"other");
         let (fine, doubt) = (Ok(b"one".to_vec()), Err(PeerError::Mismatch));
@@ -271,7 +271,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_a_caller_adds_to_a_hops_header_he_shows_his_own_certificate_or_none(
+        fn caller_cannot_add_a_certificate_to_the_hops_header(
             before in any_header(), after in any_header(), own in sample::select(certificates()), json in any::<bool>(),
         ) {
             let element = if json {

@@ -77,7 +77,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn every_cert_value_is_a_candidate_wherever_it_seems_to_stand() {
+    fn cert_value_is_a_candidate_at_any_place() {
         let cases: &[(&str, &[&str])] = &[
             ("", &[]),
             ("By=spiffe://a;Hash=00;Subject=\"CN=x\"", &[]),
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_hash_value_is_a_sha256_in_whatever_spelling_or_none() {
+    fn hash_value_is_a_sha256_in_any_spelling_or_none() {
         let digest = "ab".repeat(32);
         let colons = ["AB"; 32].join(":");
         let longer = "ab".repeat(64);

@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_end_the_conversation_where_more_calls_could_not_help() {
+    fn failure_stops_the_calls_that_cannot_succeed() {
         type Half = Result<usize, &'static str>;
         type Case<'a> = (&'a [(u16, &'a str)], Half, Half);
         let cases: &[Case<'_>] = &[

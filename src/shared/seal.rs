@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_untouched_message_of_the_same_secret_and_purpose_opens() {
+    fn message_opens_only_unchanged_with_its_secret_and_purpose() {
         let secret = Secret::new("s3cret".to_owned());
         let seal = |secret: Option<&Secret>, context| Seal::new(secret, context).unwrap();
         let sealed = seal(Some(&secret), "lease").seal(b"message");

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_has_its_abbreviation_and_what_is_no_text_says_so() {
+    fn known_attributes_are_abbreviated_and_non_text_is_marked() {
         let attributes: [(u8, u8, &[u8]); 4] = [
             (6, PRINTABLE, b"US"),
             (3, UTF8, "Zürich".as_bytes()),

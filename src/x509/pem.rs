@@ -86,7 +86,7 @@ mod tests {
     const BLOCK: &str = "-----BEGIN CERTIFICATE-----\nAQID\n-----END CERTIFICATE-----";
 
     #[test]
-    fn blocks_are_read_whatever_the_line_ends_and_the_text_between_them() {
+    fn blocks_are_read_with_any_line_ends_and_text_between() {
         for text in [
             BLOCK.to_owned(),
             BLOCK.replace('\n', "\r\n"),
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unreadable_is_told_apart() {
+    fn unreadable_texts_are_distinguished() {
         for (text, expected) in [
             ("-----BEGIN CERTIFICATE-----\nAQID\n", "no END line"),
             ("-----BEGIN CERTIFICATE--\nAQID\n", "five dashes"),
@@ -180,7 +180,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn of_any_text_each_block_becomes_a_certificate_or_the_whole_is_refused(
+        fn text_is_rejected_unless_each_block_is_a_certificate(
             pieces in collection::vec(
                 prop_oneof![
                     sample::select(&[BLOCK, "\n", "-----BEGIN ", "-----END ", "CERTIFICATE", "-----", "AQID", "PRIVATE KEY"][..])

@@ -82,7 +82,7 @@ pub fn clusters(bootstrap: &Value) -> Vec<(String, bool)> {
         .collect()
 }
 
-/// Points a static cluster at an address: one static endpoint, whatever it resolved before. TLS stays as it is.
+/// Points a static cluster at an address: one static endpoint replaces those it had. TLS stays as it is.
 ///
 /// # Panics
 /// If there is no such cluster.

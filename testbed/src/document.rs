@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_stands_between_the_marks_is_replaced() {
+    fn text_between_the_marks_is_replaced() {
         let old = "a\n<!-- x -->\nold\n<!-- /x -->\nb\n";
         let new = "a\n<!-- x -->\n\nnew\n\n<!-- /x -->\nb\n";
         assert_eq!(between(old, "x", "new\n").as_deref(), Some(new));

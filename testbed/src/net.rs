@@ -1,4 +1,4 @@
-//! A port that can stop and start listening without anybody else getting it.
+//! A port that can stop and start listening without losing it to another process.
 
 use std::{
     io,

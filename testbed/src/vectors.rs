@@ -1,5 +1,5 @@
-//! Certificates and signatures of others, which `scripts/provision.sh vectors` downloads: NIST's PKITS, and whatever the
-//! authors of pyca/cryptography met. Nothing of it is part of this repository.
+//! Certificates and signatures of others, which `scripts/provision.sh vectors` downloads: NIST's PKITS, and those that
+//! pyca/cryptography tests. None of them is part of this repository.
 
 use crate::paths::workspace_root;
 use std::{

@@ -60,7 +60,7 @@ impl World {
     }
 
     /// The directory for files: `server.crt`, `server.key`, `client-ca.crt` (all authorities that sign Genesys clients),
-    /// `api-ca.crt` (signs the API and login hosts), and whatever a test adds.
+    /// `api-ca.crt` (signs the API and login hosts), and the files that a test adds.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }

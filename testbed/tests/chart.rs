@@ -1,4 +1,5 @@
-//! `envoy/chart`, rendered by helm. Without a helm these tests say that they are skipped.
+//! `envoy/chart`, rendered by helm, gives the shipped examples, and rejects values that cannot work. Without helm these
+//! tests are skipped, and say so.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -87,7 +88,7 @@ fn copies_in_the_chart_equal_their_originals() {
 }
 
 #[test]
-fn what_cannot_work_is_refused_with_the_cure() {
+fn values_that_cannot_work_are_rejected_with_the_fix() {
     let Some(helm) = helm() else { return };
     let ready = |name: &str| set(values(name), "/rollout", json!("D"));
     let pem = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n";

@@ -1,4 +1,4 @@
-//! The forge's workflows never run here; what they take for granted is checked.
+//! The workflows of the forge never run here: these tests check that the versions, targets and images they name exist.
 
 use std::{collections::BTreeSet, fs};
 

@@ -1,4 +1,4 @@
-//! The launcher, client and upstream around a real Envoy.
+//! The testbed's launcher, client and upstream work with a real Envoy.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -115,7 +115,7 @@ async fn mutual_tls_to_the_upstream() {
     assert_eq!(world.upstream.count(), 1);
     assert_eq!(world.upstream.last(), Some(json));
 
-    // Other SNI than Host, and no certificate: this listener takes anybody.
+    // Other SNI than Host, and no certificate: this listener requires none.
     let fronting = world.client(ingress).sni("other.example").host_header("wanted.example").build();
     assert_eq!(fronting.get("/").await.unwrap().json()["authority"], "wanted.example");
     assert_eq!(world.client(ingress).no_sni().build().get("/direct").await.unwrap().status, 200);
@@ -172,7 +172,7 @@ async fn refusals_in_the_handshake_show_their_alert() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_resume_if_told_to() {
+async fn sessions_resume_if_requested() {
     let Scene { world, envoy: _envoy, ingress } = Scene::start(false).await;
     for versions in [TlsVersions::Tls12, TlsVersions::Tls13] {
         let builder = world.client(ingress).identity(&world.pki.us.genesys).versions(versions);
@@ -307,7 +307,7 @@ async fn envoy_verifies_the_stand_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_shipped_configurations_fit_and_their_guard_denies_without_the_filter() {
+async fn shipped_configurations_fit_and_their_guard_denies_alone() {
     for (file, strict) in [("envoy/envoy.yaml", false), ("envoy/strict.yaml", true)] {
         let world = World::start().await.unwrap();
         let mut bootstrap = config::load_yaml(&testbed::paths::workspace_root().join(file));

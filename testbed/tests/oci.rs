@@ -1,4 +1,4 @@
-//! The images that `make oci` packs, taken apart layer by layer as Istio does.
+//! The images that `make oci` packs hold the module where Istio looks for it, and the same module gives the same images.
 
 use std::{
     collections::BTreeSet,
@@ -36,7 +36,7 @@ impl Layout {
         serde_json::from_slice(&fs::read(self.directory.join(file)).expect(file)).expect("JSON")
     }
 
-    /// What a descriptor points at, checked as whoever pulls it does.
+    /// The blob that a descriptor names, checked as a client that pulls it does.
     fn blob(&self, descriptor: &Value, media_type: &str, seen: &mut BTreeSet<String>) -> Vec<u8> {
         assert_eq!(descriptor["mediaType"], media_type);
         let digest = descriptor["digest"]
@@ -133,7 +133,7 @@ fn both_images_hold_the_module_where_istio_looks_for_it() {
 }
 
 #[test]
-fn the_same_module_gives_the_same_images_and_the_archive_holds_the_layout() {
+fn same_module_gives_the_same_images_and_archive_layout() {
     let scratch = tempfile::tempdir().expect("a directory");
     let [one, two] = ["one", "two"].map(|name| Layout::pack(scratch.path().join(name)));
     let read = |name: &str| fs::read(scratch.path().join(name)).expect(name);

@@ -1,4 +1,4 @@
-//! The stand-in of Genesys Cloud, through the testbed's own client.
+//! The stand-in of Genesys Cloud answers the testbed's client as Genesys Cloud does, and shows the faults that a test sets.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! Whatever the collection holds, certificate or not, through every parser that a caller, an API or a list's host can
-//! reach: a typed answer, never a panic, and nobody is let in.
+//! Every parser that a caller, the API or a CRL's host can reach gives a typed answer to each file of a collection of odd
+//! certificates, and never panics. None of them is allowed.
 
 use aws_lc_verifier::AwsLcVerifier;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -48,7 +48,7 @@ impl Answers {
     }
 }
 
-/// Whatever could be DER: files, the content of PEM blocks in them, and every long SEQUENCE inside, which is how PKCS #7,
+/// All that could be DER: files, the content of their PEM blocks, and every long SEQUENCE inside, which is how PKCS #7,
 /// PKCS #12, OCSP answers and cross certificate pairs hold certificates. Each of them once.
 fn sequences(files: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let blocks = files.iter().flat_map(|file| blocks(file));
@@ -65,7 +65,7 @@ fn sequences(files: &[Vec<u8>]) -> Vec<Vec<u8>> {
     whole.into_iter().chain(inside).filter(|bytes| seen.insert(Fingerprint::of(bytes))).collect()
 }
 
-/// What the blocks of a PEM file hold, whatever their label.
+/// The content of the blocks of a PEM file, with any label.
 fn blocks(file: &[u8]) -> Vec<Vec<u8>> {
     let text = String::from_utf8_lossy(file);
     let bodies = text.split("-----BEGIN ").skip(1);
@@ -88,7 +88,7 @@ fn decision(certificate: &ClientCertificate, policy: &mut Policy) -> String {
     policy.region_names = super::names(policy);
     let at = certificate.not_after;
     match decide(certificate, policy, &Trust::default(), &(), &AwsLcVerifier, at, Monotonic::ZERO).outcome {
-        Outcome::Allow { .. } => panic!("let in: {}", certificate.summary().subject),
+        Outcome::Allow { .. } => panic!("allowed: {}", certificate.summary().subject),
         Outcome::Deny(reason) => reason.to_string(),
     }
 }
@@ -101,7 +101,7 @@ fn list(answers: &mut Answers, der: &[u8], authorities: &[CaCertificate]) {
 }
 
 #[test]
-fn whatever_the_collection_holds_has_a_typed_answer() {
+fn each_odd_certificate_has_a_typed_answer() {
     let Some(directory) = vectors::directory() else { return };
     let kinds = ["x509", "pkcs7", "pkcs12", "asymmetric"];
     let paths = kinds.iter().flat_map(|kind| vectors::files(&directory.join(kind)));
@@ -146,8 +146,8 @@ fn whatever_the_collection_holds_has_a_typed_answer() {
                 Err(PemError::Unreadable(_)) => "unreadable",
             },
         );
-        // Nobody's digest: a match would be a collision of SHA-256.
-        let nobody = Fingerprint::of(b"nobody");
+        // The digest of no certificate: a match would be a collision of SHA-256.
+        let nobody = Fingerprint::of(b"no certificate");
         let header = [b"Cert=\"", &file[..file.len().min(60_000)], b"\""].concat();
         let shown = [Shown::Pem(file.clone()), Shown::Xfcc(header.clone())];
         answers.note("XFCC, bound to a digest", Reason::from(bind(&nobody, shown).unwrap_err()).to_string());

@@ -1,4 +1,4 @@
-//! Answers that are odd and yet good: each refresh succeeds, and pins what there is to pin.
+//! Answers of the API that are odd but usable: each refresh succeeds, and pins the certificates that it can.
 
 use crate::{
     pace::{REGION, fast, more, outcomes, run},
@@ -39,12 +39,12 @@ fn rows(world: &World) -> Vec<(&'static str, Oddity, bool)> {
         ("no lifetime to speak of", Lifetime(Some(json!(0.5))), false),
         ("1,000 entities", Pages(vec![crowd.collect()]), true),
         (
-            "unknown values beside a good one",
+            "unknown values next to a good one",
             Pages(vec![vec![usual().with("type", "Server").with("signingAuthority", "Acme"), new()]]),
             true,
         ),
         (
-            "missing fields beside a good one",
+            "missing fields next to a good one",
             Pages(vec![vec![usual().without("certificate"), new().without("type").without("status")]]),
             true,
         ),
@@ -86,7 +86,7 @@ async fn odd_answers_are_read_for_what_they_hold() {
         genesys.set_entities(REGION, Status::Current, vec![digicert(&run.world, &us.digicert)]);
         more(&run, "ok", 2).await;
     }
-    // A thousand pins that come and go are not told one by one.
+    // A thousand pins that come and go are not logged one by one.
     assert!(run.envoy.count_in_log("more pins changed") >= 1);
     assert!(run.envoy.count_in_log("sha256=") < 100);
 }

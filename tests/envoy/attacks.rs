@@ -1,4 +1,5 @@
-//! Ways around the filter: odd requests, routes that answer by themselves, other names, listeners set up by halves.
+//! No stranger gets around the filter: not with odd requests, by routes that answer by themselves, other names, or
+//! half-configured listeners.
 
 use crate::{
     setup::{assert_refused, world},
@@ -192,7 +193,7 @@ fn cluster(name: &str, addr: SocketAddr) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_internal_redirect_is_decided_again_and_keeps_nobody_out() {
+async fn internal_redirect_is_decided_again_and_denies_no_client() {
     let world = world().await;
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     for source in ["auto", "xfcc"] {
@@ -221,12 +222,12 @@ async fn an_internal_redirect_is_decided_again_and_keeps_nobody_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_listener_set_up_by_halves_refuses() {
+async fn half_configured_listener_denies() {
     let world = world().await;
     let policy = by_ca(&world);
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     for required in [true, false] {
-        // Without a validation context Envoy asks nobody for a certificate, required or not.
+        // Without a validation context Envoy requests no certificate, required or not.
         doors.add(&format!("required_{required}"), &policy, |door| {
             door.tls()["require_client_certificate"] = required.into();
             door.tls()["common_tls_context"].as_object_mut().expect("an object").remove("validation_context");
@@ -256,7 +257,7 @@ async fn a_listener_set_up_by_halves_refuses() {
     let pki = &stage.world.pki;
     for door in ["required_true", "required_false"] {
         for leaf in [&pki.us.genesys, &pki.stranger] {
-            stage.assert_out(door, "whoever", leaf, "no_client_certificate").await;
+            stage.assert_out(door, "any client", leaf, "no_client_certificate").await;
         }
     }
     let plain = testbed::Client::plain(stage.addr("no_tls")).build().get("/").await.expect("an answer");
@@ -270,7 +271,7 @@ async fn a_listener_set_up_by_halves_refuses() {
         assert_guarded("the filter is off", &get("/filter", leaf).await);
         assert_eq!(get("/both", leaf).await.status, 200);
     }
-    // Nor is the guard one where a matcher stands beside its rules.
+    // A guard with a matcher ignores its rules, and so guards nothing.
     stage.assert_in("matcher", "a stranger", &pki.stranger).await;
     assert_eq!(get("/", &pki.us.genesys).await.status, 200);
     assert_refused("another route", &get("/", &pki.stranger).await, 403, "wrong_name");
@@ -283,7 +284,7 @@ fn two_chains(world: &World, doors: &mut Doors, name: &str, scoped: bool, change
         let rule = door.guard()["rules"].clone();
         door.virtual_host()["domains"] = json!(["service.example"]);
         if scoped {
-            // The rule moves to the virtual host; each chain has a guard without rules of its own.
+            // The rule moves to the virtual host; each chain has a guard without rules.
             door.guard().as_object_mut().expect("an object").remove("rules");
             let per_route = json!({
                 "@type": "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute",
@@ -307,7 +308,7 @@ fn two_chains(world: &World, doors: &mut Doors, name: &str, scoped: bool, change
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn our_host_under_another_server_name_is_refused_where_the_rule_is_the_virtual_hosts() {
+async fn host_under_another_sni_is_denied_by_the_virtual_host_rule() {
     let world = world().await;
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     two_chains(&world, &mut doors, "scoped", true, |_| {});
@@ -339,7 +340,7 @@ async fn our_host_under_another_server_name_is_refused_where_the_rule_is_the_vir
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upgrade_with_filters_of_its_own_meets_no_guard_but_its_own() {
+async fn upgrade_with_its_own_filters_needs_its_own_guard() {
     const TYPE: &str = "websocket";
     let world = world().await;
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");

@@ -1,4 +1,4 @@
-//! How long the API's word counts: pins it stopped naming, pins for later, pins grown old; and what it cannot touch.
+//! How long an answer of the API counts: for pins that it stopped naming, pins for later and stale pins. Explicit pins stay.
 
 use crate::{
     pace::{PATIENCE, REGION, fast},
@@ -35,7 +35,7 @@ async fn assert_stale(stage: &Stage, door: &str, leaf: &Leaf) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_apis_word_counts_within_its_bounds_and_leaves_explicit_pins_alone() {
+async fn api_answer_counts_within_bounds_and_keeps_explicit_pins() {
     let world = world().await;
     let us = world.pki.us.clone();
     let (old, new) = (us.digicert.clone(), us.digicert_upcoming.clone());
@@ -85,7 +85,7 @@ async fn the_apis_word_counts_within_its_bounds_and_leaves_explicit_pins_alone()
     refreshed(&stage, "drops", 2).await;
     assert_eq!(stage.envoy.count_in_log("changed=true"), changes);
 
-    // What the API stops naming goes when its time is over, and not where the configuration names it.
+    // A pin that the API stops naming goes when `keep_removed` is over, unless the configuration names it.
     name(Status::Current, &[&new]);
     name(Status::Upcoming, &[&ahead]);
     for door in ["keeps", "drops", "explicit"] {
@@ -99,7 +99,7 @@ async fn the_apis_word_counts_within_its_bounds_and_leaves_explicit_pins_alone()
         .wait_for_log("pin lapsed, the API stopped naming it policy=drops", PATIENCE)
         .await
         .expect("a line");
-    // Whichever worker serves it has noticed by its next tick.
+    // Any worker has noticed by its next tick.
     gauge(&stage, "drops", "pins.kept", |n| n == 0).await;
     let response = stage.get_as("drops", &old).await;
     assert!([403, 503].contains(&response.status), "kept for long enough: {}", response.text());
@@ -107,7 +107,7 @@ async fn the_apis_word_counts_within_its_bounds_and_leaves_explicit_pins_alone()
     stage.assert_in("explicit", "pinned by the configuration", &old).await;
     stage.assert_in("keeps", "kept for long", &old).await;
 
-    // Kept or not, nothing outlives its end, and what lay ahead is in by now: without another fetch where there was one.
+    // No pin outlives its certificate, and the future one is valid by now, without another fetch.
     let pinned_once = ["once", "keeps", "drops", "explicit"];
     for door in pinned_once {
         let deadline = tokio::time::Instant::now() + PATIENCE;
@@ -126,7 +126,7 @@ async fn the_apis_word_counts_within_its_bounds_and_leaves_explicit_pins_alone()
     let once = stage.envoy.stat(&format!("wasmcustom.genesys_mtls.once.refreshes.ok.{REGION}")).await;
     assert_eq!(once.expect("statistics"), 1);
 
-    // An outage: trust grows stale where that was asked for, and only what came from the API.
+    // An outage: with `max_staleness` the API's pins become stale, and explicit pins do not.
     stage.world.genesys.stop().await;
     assert_stale(&stage, "explicit", &new).await;
     stage.assert_in("explicit", "pinned by the configuration", &old).await;

@@ -1,5 +1,5 @@
 //! The shipped capability list (`envoy/xds/genesys_mtls.yaml`) with each of its entries left out in turn: nothing passes
-//! that should not, and what breaks stands in `docs/capabilities.md`.
+//! that should not, and what breaks is in `docs/capabilities.md`.
 
 use crate::{
     setup::{assert_refused, digicert, with, world},
@@ -18,10 +18,10 @@ use testbed::{
 };
 use tokio::time::Instant;
 
-/// For what comes with a refresh: far longer than it takes, since a row where it never comes waits for all of it.
+/// Far longer than a refresh takes. A row without a refresh waits for all of it.
 const FOR_A_REFRESH: Duration = Duration::from_secs(15);
 
-/// What Envoy answers in a VM's stead.
+/// What Envoy answers in place of a VM.
 const CRASHED: &str = "503 by Envoy";
 
 /// The capabilities that the shipped file allows.
@@ -35,7 +35,7 @@ fn shipped() -> Vec<String> {
     found
 }
 
-/// What became of a request, in a few words.
+/// The outcome of a request, in a few words.
 fn in_short(response: &Response) -> String {
     if response.status == 200 {
         let named = echoed(&response.json(), "x-genesys-cloud-client").len() == 1;
@@ -64,7 +64,7 @@ async fn ask(stage: &Stage, door: &str, leaf: Option<&Leaf>) -> String {
         .map_or_else(|error| error.to_string(), |response| in_short(&response))
 }
 
-/// The same, again and again until it is let in or time is up.
+/// The same, repeated until it is allowed or time is up.
 async fn ask_until_in(stage: &Stage, door: &str, leaf: &Leaf) -> String {
     let deadline = Instant::now() + FOR_A_REFRESH;
     loop {
@@ -99,7 +99,7 @@ async fn without_any_one_capability_nothing_passes_that_should_not() {
                 .map(|capability| (capability.clone(), json!({})))
                 .collect();
             door.plugin()["capability_restriction_config"] = json!({"allowed_capabilities": allowed});
-            // A VM of its own for each, and a name for its statistics.
+            // Each has its own VM, and a name for its statistics.
             door.plugin()["name"] = name.as_str().into();
             door.plugin()["vm_config"]["vm_id"] = name.as_str().into();
             // Longer than requests are held; the shipped bound takes a minute to show.
@@ -165,7 +165,7 @@ async fn without_any_one_capability_nothing_passes_that_should_not() {
         let seen = match (first[number].clone(), held) {
             (Some([by_ca, pinned, stranger, nobody]), Some(held)) => {
                 let seen = [by_ca, pinned, held, stranger, nobody];
-                // Who is served until the crash, and who just after it, is a matter of luck.
+                // Which requests are served until the crash, and which after it, is random.
                 if crashed[number] || seen.iter().any(|seen| seen == CRASHED) {
                     std::array::from_fn(|_| "VM crashes".to_owned())
                 } else {
@@ -179,7 +179,7 @@ async fn without_any_one_capability_nothing_passes_that_should_not() {
     let whole = &table[0].seen;
     assert_eq!(whole[..3], ["200", "200", "200"].map(str::to_owned), "nothing left out");
     assert_eq!(whole[3..], ["403 `wrong_name`", "403 `no_client_certificate`"].map(str::to_owned));
-    // The document is of the newest Envoy; others may crash elsewhere, and let nobody in either.
+    // The document describes the newest Envoy. Others may crash elsewhere, and allow no request either.
     if envoy::version() >= (1, 40) {
         compare(&document(&stage, &table));
     }
@@ -229,9 +229,9 @@ fn compare(text: &str) {
     assert!(golden == text, "docs/capabilities.md is out of date: UPDATE_GOLDEN=1 writes it anew\n{text}");
 }
 
-/// Nothing tells a worker then what time it is, so it has to look by itself.
+/// Without ticks a worker has to read the clock by itself.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_ticks_a_certificate_that_expires_is_refused_within_a_thousand_requests() {
+async fn expiry_without_ticks_is_noticed_within_1024_requests() {
     let world = world().await;
     let clock = WallClock::new(world.dir()).expect("a clock");
     let allowed: Map<String, Value> = shipped()

@@ -1,4 +1,4 @@
-//! The decision on certificates that have come through a real handshake: keys, names, uses, times, authorities.
+//! The decision on certificates that have passed a real handshake, by key, name, usage, validity and authority.
 
 use crate::{
     setup::{PATIENCE, assert_refused, with, without, world},
@@ -32,7 +32,7 @@ fn bundle<'c>(cas: impl IntoIterator<Item = &'c Ca>) -> Value {
 
 async fn check(stage: &Stage, door: &str, cases: Vec<(&str, Leaf, &str)>) {
     for (what, leaf, expected) in cases {
-        // The second time it is remembered.
+        // The second time the verdict is cached.
         for round in 1..=2 {
             let what = format!("{door}: {what}, round {round}");
             let response = stage.client(door).identity(&leaf).build().get("/").await;
@@ -47,7 +47,7 @@ async fn check(stage: &Stage, door: &str, cases: Vec<(&str, Leaf, &str)>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn authorities_vouch_by_signature_in_their_time_and_for_their_region_only() {
+async fn authorities_vouch_while_valid_and_for_their_region_only() {
     let world = world().await;
     let (us, eu) = (world.pki.us.clone(), world.pki.eu.clone());
     let kinds = KINDS.map(|kind| {
@@ -67,7 +67,7 @@ async fn authorities_vouch_by_signature_in_their_time_and_for_their_region_only(
     let trusted = kinds.iter().chain([&us.root, &old, &new, &expired, &future]).chain(&twins);
     let policy = json!({"regions": {
         us.region.id: {"genesys": bundle(trusted), "digicert": {"pins": [us.digicert.pin()]}},
-        // A pin of another region's certificate is a pin for a name that it does not carry.
+        // A pin in the wrong region does not help: the certificate does not have that region's name.
         eu.region.id: {"genesys": bundle([&eu.root]), "digicert": {"pins": [us.digicert_upcoming.pin(), us.digicert.pin()]}},
     }});
     let by_ca = without(policy.clone(), &format!("/regions/{}/digicert", us.region.id));
@@ -196,7 +196,7 @@ async fn names_uses_and_times_count_as_they_are_written() {
         ),
         ("emailProtection alone", new().ekus(&[Eku::EmailProtection]).issue(), no_client),
         ("serverAuth alone", new().ekus(&[Eku::ServerAuth]).issue(), no_client),
-        ("a use nobody knows", new().ekus(&[Eku::Other(unknown.to_vec())]).issue(), no_client),
+        ("an unknown use", new().ekus(&[Eku::Other(unknown.to_vec())]).issue(), no_client),
         ("a CA", new().is_ca(true).issue(), no_client),
         ("no key usage", new().key_usages(&[]).issue(), "in"),
         // Without digitalSignature the handshake fails already.

@@ -1,4 +1,4 @@
-//! Early refreshes: who is worth one, how many there are, and what becomes of requests that wait for them.
+//! Early refreshes: which certificates cause one, how many there are, and how the requests that wait for them end.
 
 use crate::{
     pace::{PATIENCE, REGION, run, seen, unhurried},
@@ -29,14 +29,14 @@ async fn held(run: &Running) -> u64 {
     run.envoy.stat(&stat("default", "held_requests")).await.expect("statistics")
 }
 
-/// A certificate with the region's name that this CA issued to whoever asked for it.
+/// A certificate with the region's name that this CA issued to an attacker.
 fn lookalike(ca: &Ca, name: &str) -> Leaf {
     let both = [Eku::ClientAuth, Eku::EmailProtection];
     ca.leaf().key(KeyType::P256).key_name("lookalike").name(name).ekus(&both).issue()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_completed_refresh_did_not_cure_is_denied_at_once_until_trust_changes() {
+async fn an_unnamed_certificate_is_denied_at_once_and_asked_for() {
     let world = world().await;
     let policy = unhurried(&world, &json!({"min_interval": "1s", "hold": "20s"}));
     let run = run(world, &policy, |_, _| {}, |envoy| envoy).await;
@@ -62,7 +62,7 @@ async fn what_a_completed_refresh_did_not_cure_is_denied_at_once_until_trust_cha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_waits_in_vain_is_told_so_when_the_hold_is_over_and_gets_in_later() {
+async fn caller_held_in_vain_gets_503_and_is_allowed_later() {
     let world = world().await;
     let policy = unhurried(&world, &json!({"min_interval": "1s", "hold": "1s"}));
     let policy = with(policy, "/refresh/timeout", json!("2s"));
@@ -96,11 +96,11 @@ async fn whoever_waits_in_vain_is_told_so_when_the_hold_is_over_and_gets_in_late
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_self_made_certificates_causes_no_fetch_and_holds_nothing() {
+async fn flood_of_self_made_certificates_causes_no_fetch_or_hold() {
     let world = world().await;
     let pki = world.pki.clone();
     let with_issuers = unhurried(&world, &json!({"min_interval": "1s"}));
-    // Without them, the issuing certificate that came along with the pins tells likely certificates from noise.
+    // Without `issuers`, the CA that the API sent with the pins distinguishes likely certificates from noise.
     let with_hints = with(with_issuers.clone(), "/regions/us-east-1/digicert", json!({"pins": ["api"]}));
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     for (name, policy) in [("issuers", &with_issuers), ("hints", &with_hints)] {
@@ -137,7 +137,7 @@ async fn a_flood_of_self_made_certificates_causes_no_fetch_and_holds_nothing() {
         }
         assert_eq!(stage.envoy.stat(&stat(door, "held_requests")).await.expect("statistics"), 0, "{door}");
     }
-    // Were one of them worth a fetch, it would have begun before this one, which is.
+    // If one of them caused a fetch, it would have begun before the fetch of this certificate.
     stage.world.genesys.set_entities(
         REGION,
         Status::Current,
@@ -151,7 +151,7 @@ async fn a_flood_of_self_made_certificates_causes_no_fetch_and_holds_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_certificates_by_the_right_issuer_is_held_and_asked_for_within_bounds() {
+async fn flood_by_the_right_issuer_is_held_and_fetched_in_bounds() {
     let world = world().await;
     let interval = Duration::from_secs(1);
     let settings = json!({"min_interval": "1s", "hold": "20s", "max_held": 5});
@@ -182,7 +182,7 @@ async fn a_flood_of_certificates_by_the_right_issuer_is_held_and_asked_for_withi
     while let Some(response) = flood.join_next().await {
         assert_refused("waited", &response.expect("an answer"), 403, "not_pinned");
     }
-    // One after the other, each with a question of its own, until three more have been put.
+    // One after the other, each with its own question, until three more were asked.
     let mut callers = JoinSet::new();
     for _ in 0..3 {
         let clients: Vec<_> = (0..40).map(|_| client()).collect();
@@ -206,7 +206,7 @@ async fn a_flood_of_certificates_by_the_right_issuer_is_held_and_asked_for_withi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn held_requests_outlive_their_neighbours_bodies_http2_and_a_reload() {
+async fn held_requests_survive_cancelled_neighbours_and_a_reload() {
     let world = world().await;
     let policy = unhurried(&world, &json!({"hold": "20s"}));
     let mut run = Reloading::start_with(world, &policy, |envoy| envoy.concurrency(4)).await;

@@ -1,5 +1,4 @@
-//! Everything that can go wrong with a refresh: the trust there was stays, an operator learns of it once, and it heals
-//! by itself.
+//! All failures of a refresh: existing trust stays, the log reports the failure once, and the next good answer ends it.
 
 use crate::{
     pace::{API, LOGIN, REGION, fast, logged, more, outcomes, run},
@@ -12,11 +11,11 @@ use testbed::{
     genesys::{Credentials, Endpoint, Entity, Fault, ServerIdentity, Status},
 };
 
-/// Proxies that work through the rows side by side, each with a world of its own.
+/// Proxies that work through the rows in parallel, each with its own world.
 const LANES: usize = 6;
 const MIB: usize = 1024 * 1024;
 
-/// What is wrong, and how it is put right again.
+/// The fault, and how it ends.
 enum Trouble {
     Answer(Endpoint, Fault),
     Certificate(&'static str, ServerIdentity),

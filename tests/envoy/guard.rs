@@ -1,4 +1,4 @@
-//! Nothing passes where the filter did not let it pass: not if Envoy skips it, not if it crashes, not if it is missing.
+//! No request reaches the service that the filter did not allow: not if Envoy skips the filter, and not if it crashes.
 
 use crate::{
     setup::{PATIENCE, assert_refused, with, world},
@@ -22,7 +22,7 @@ async fn guarded(stage: &Stage, door: &str, at_least: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_passes_where_envoy_skips_the_filter() {
+async fn request_is_denied_where_envoy_skips_the_filter() {
     let world = world().await;
     let policy = by_ca(&world);
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
@@ -45,7 +45,7 @@ async fn nothing_passes_where_envoy_skips_the_filter() {
             assert_guarded(&format!("{door}: {who}"), &stage.get_as(door, leaf).await);
         }
         let nobody = stage.client(door).build().get("/").await.expect("an answer");
-        assert_guarded(&format!("{door}: nobody"), &nobody);
+        assert_guarded(&format!("{door}: no certificate"), &nobody);
         assert_eq!(guarded(&stage, door, 3).await, 3, "{door}: what the alert counts");
     }
     assert_eq!(world.upstream.count(), 0);
@@ -54,14 +54,14 @@ async fn nothing_passes_where_envoy_skips_the_filter() {
     stage.assert_out("working", "a stranger", &world.pki.stranger, "wrong_name").await;
     assert_eq!(guarded(&stage, "working", 0).await, 0);
     assert_eq!(world.upstream.count(), 1);
-    // Why there is a guard: `FAIL_RELOAD` notwithstanding, Envoy lets everybody through.
+    // Why there is a guard: in spite of `FAIL_RELOAD`, Envoy lets every request through.
     for door in ["RefusedByWorkers_unguarded", "CrashesInWorkers_unguarded"] {
         assert_eq!(stage.get_as(door, &world.pki.stranger).await.status, 200, "{door}: no longer skipped?");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_passes_a_filter_that_crashes_and_service_comes_back() {
+async fn crashed_filter_denies_until_it_is_restarted() {
     let world = world().await;
     let policy = by_ca(&world);
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
@@ -77,7 +77,7 @@ async fn nothing_passes_a_filter_that_crashes_and_service_comes_back() {
     for _ in 0..4 {
         assert_eq!(genuine(&stage, "CrashesAtRequests").await.status, 503);
     }
-    // The request that waits when the VM dies is nobody's any more: the bound on streams ends it.
+    // No VM owns the request that waits when its VM dies: the bound on streams ends it.
     let held = genuine(&stage, "CrashesWhileHolding").await;
     assert!([408, 503, 504].contains(&held.status), "{}: {}", held.status, held.text());
     assert_eq!(stage.world.upstream.count(), 0);
@@ -116,7 +116,7 @@ fn chain(door: &mut Door, second: &Value, order: [usize; 4]) {
 const ORDERS: [[usize; 4]; 3] = [[0, 1, 2, 3], [0, 2, 1, 3], [2, 3, 0, 1]];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_policies_in_a_row_each_has_to_let_in() {
+async fn policies_in_a_row_must_all_allow() {
     let world = world().await;
     let eu = &world.pki.eu;
     let named = |policy: Value, name: &str| with(policy, "/name", json!(name));
@@ -158,19 +158,19 @@ async fn of_two_policies_in_a_row_each_has_to_let_in() {
             assert_eq!(get(&door, &pki.us.genesys).await.status, 200, "{door}");
         }
         assert_refused(
-            "one lets in, the other not",
+            "one allows, the other denies",
             &get(&format!("disjoint{n}"), &pki.us.genesys).await,
             403,
             "wrong_region",
         );
         assert_refused(
-            "one lets in, the other not",
+            "one allows, the other denies",
             &get(&format!("disjoint{n}"), &pki.eu.genesys).await,
             403,
             "wrong_region",
         );
         assert_refused(
-            "one lets in, the other not",
+            "one allows, the other denies",
             &get(&format!("wider{n}"), &pki.eu.genesys).await,
             403,
             "wrong_region",
@@ -181,7 +181,7 @@ async fn of_two_policies_in_a_row_each_has_to_let_in() {
         }
         assert_eq!(stage.world.upstream.count(), served);
     }
-    // Why each policy has a key of its own: with one, the verdict of the working policy opens the guard of the skipped.
+    // Why each policy has its own key: with one key, the verdict of the working policy opens the guard of the skipped one.
     for n in 0..2 {
         assert_eq!(get(&format!("one_key{n}"), &pki.us.genesys).await.status, 200, "one_key{n}");
     }

@@ -1,4 +1,4 @@
-//! What one worker knows outlives it: its death, an update of its listener, and whatever else lives in its VM's memory.
+//! The knowledge of one worker survives its death, an update of its listener, and other modules that use its shared data.
 
 use crate::{
     pace::{PATIENCE, REGION, fast, run, seen, unhurried},
@@ -38,7 +38,7 @@ fn stat(policy: &str, what: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_dies_while_it_fetches_is_replaced_when_its_lease_is_over() {
+async fn worker_that_dies_in_a_fetch_is_replaced_after_its_lease() {
     let world = world().await;
     let policy = with(fast(&world), "/refresh/interval", json!("1h"));
     let module =
@@ -48,7 +48,7 @@ async fn a_worker_that_dies_while_it_fetches_is_replaced_when_its_lease_is_over(
         config::set_module(bootstrap, &file);
     };
     let run = run(world, &policy, change, |envoy| envoy.concurrency(4)).await;
-    // The first to get a token dies of it. It would have been the one to ask for certificates.
+    // The first worker that gets a token crashes. It would have asked for the certificates.
     run.envoy.wait_for_log("proxy_on_http_call_response", PATIENCE).await.expect("a crash");
     run.refreshed().await;
     let tokens = seen(&run.world, Endpoint::Token);
@@ -70,7 +70,7 @@ async fn a_worker_that_dies_while_it_fetches_is_replaced_when_its_lease_is_over(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_update_of_the_listener_keeps_the_pins_and_their_age_and_asks_for_nothing() {
+async fn listener_update_keeps_pins_and_their_age_without_a_fetch() {
     let world = world().await;
     let policy = with(fast(&world), "/refresh/interval", json!("1h"));
     let file = world.path("listeners.json");
@@ -90,7 +90,7 @@ async fn an_update_of_the_listener_keeps_the_pins_and_their_age_and_asks_for_not
     let mut open = client.connect().await.expect("a handshake");
     assert_eq!(open.get("/").await.expect("an answer").status, 200);
 
-    // From here on nobody could ask.
+    // From here on no worker could ask.
     stage.world.genesys.stop().await;
     for n in 1..=3 {
         let policy = with(policy.clone(), "/clock_skew", json!(format!("{n}s")));
@@ -109,7 +109,7 @@ async fn an_update_of_the_listener_keeps_the_pins_and_their_age_and_asks_for_not
         stage.assert_out("ingress", &format!("update {n}"), &stage.world.pki.stranger, "wrong_name").await;
         let response = open.get("/").await.expect("an answer");
         assert_eq!(response.status, 200, "update {n}, an open connection");
-        // It is not cut off, but may be asked to leave.
+        // The connection is not closed, but Envoy may ask the client to close it.
         if response.headers.get("connection").is_some_and(|value| value == "close") {
             open =
                 stage.client("ingress").identity(&us.digicert).build().connect().await.expect("a handshake");
@@ -208,7 +208,7 @@ fn key(shared: &MemoryStore, ending: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_foreign_module_and_other_policies_of_the_same_vm_id_change_nothing_but_their_own() {
+async fn foreign_module_and_policies_change_only_their_own_data() {
     let world = world().await;
     let pki = world.pki.clone();
     // One early refresh in all, so that nothing but damage can cause another.
@@ -261,7 +261,7 @@ async fn a_foreign_module_and_other_policies_of_the_same_vm_id_change_nothing_bu
         stage.envoy.wait_for_stat(&ok, |n| n >= 1, PATIENCE).await.expect("a refresh succeeds");
     }
 
-    // The API forgets a certificate. One policy does so at once; the other has not asked, and its pins are its own.
+    // The API stops naming a certificate. One policy drops it at once; the other has not asked, and keeps its own pins.
     let new = vec![digicert(&stage.world, &pki.us.digicert_upcoming)];
     stage.world.genesys.set_entities(REGION, Status::Current, new);
     let kept = stat("quick", "refreshes.ok");
@@ -273,7 +273,7 @@ async fn a_foreign_module_and_other_policies_of_the_same_vm_id_change_nothing_bu
     stage.assert_in("abroad", "by its CA", &pki.eu.genesys).await;
     assert_eq!(refreshes(&stage).await, 1, "two policies, two schedules");
 
-    // The one early refresh, which also brings home the API's new word.
+    // The one early refresh, which also brings the API's new answer.
     assert_ne!(stage.get_as("slow", &pki.digicert_lookalike).await.status, 200);
     stage
         .envoy

@@ -1,5 +1,5 @@
-//! A fronting proxy that terminates Genesys Cloud's connection: believed only if it is that proxy, and only in what it
-//! says beyond doubt.
+//! A fronting proxy that terminates Genesys Cloud's connection: its header is believed only if it is that proxy, and only if
+//! the header is unambiguous.
 
 mod real;
 
@@ -37,7 +37,7 @@ async fn say(connection: &mut Connection, lines: &[(&str, &str)]) -> Response {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_hop_is_recognised_and_each_certificate_it_forwards_is_decided_on_its_own() {
+async fn hop_is_recognised_and_each_forwarded_certificate_decided() {
     let world = world().await;
     let (current, next) = (hop(&world).issue(), hop(&world).issue());
     let pinned = json!({"sha256": [current.sha256, next.sha256]});
@@ -69,7 +69,7 @@ async fn the_hop_is_recognised_and_each_certificate_it_forwards_is_decided_on_it
             for me in [&current, &next] {
                 let mut connection =
                     stage.client(&door).identity(me).build().connect().await.expect("a handshake");
-                // Twice each, so that the second time it is remembered.
+                // Twice each: the second time the verdict is cached.
                 for round in 1..=2 {
                     for (leaf, expected) in [
                         (&pki.us.genesys, None),
@@ -115,7 +115,7 @@ async fn the_hop_is_recognised_and_each_certificate_it_forwards_is_decided_on_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_but_the_hop_is_believed_and_the_hop_only_without_a_doubt() {
+async fn only_the_hop_is_believed_and_only_if_unambiguous() {
     let world = world().await;
     let known = hop(&world).issue();
     let mut doors = Doors::of(&world, "envoy/strict.yaml");
@@ -186,12 +186,12 @@ async fn nobody_but_the_hop_is_believed_and_the_hop_only_without_a_doubt() {
             ),
             ("a SAN", &[&format!("{other};URI={}", injections(&pki.us.genesys)[0])], mismatch),
             (
-                "a SAN beside an unreadable one",
+                "a SAN next to an unreadable one",
                 &[&format!("Cert=\"%00\";URI={}", injections(&pki.us.genesys)[1])],
                 mismatch,
             ),
             (
-                "a SAN beside one too large",
+                "a SAN next to one too large",
                 &[&format!("{};URI={}", cert(&large), injections(&pki.us.genesys)[1])],
                 mismatch,
             ),
@@ -241,7 +241,7 @@ fn hop_called(world: &World, name: &str) -> Leaf {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_the_forwarding_modes_only_those_that_leave_the_hops_header_alone_let_anybody_in() {
+async fn only_forwarding_modes_that_keep_the_hops_header_allow() {
     let world = world().await;
     let me = hop(&world).issue();
     let mut doors = Doors::of(&world, "envoy/behind-proxy.yaml");
@@ -280,7 +280,7 @@ async fn of_the_forwarding_modes_only_those_that_leave_the_hops_header_alone_let
             assert_refused(&what, &response, 403, expected);
             let line = format!("denied policy={door} mode=enforce reason={expected}");
             let line = stage.envoy.wait_for_log(&line, PATIENCE).await.expect("the denial is logged");
-            // Where the hop itself is judged, its digest says so.
+            // If the decision is about the hop itself, the digest is the hop's.
             let hint = if *expected == "wrong_name" { &me.sha256 } else { "FORWARD_ONLY" };
             assert!(line.contains(hint), "{what}: {line}");
         }

@@ -1,4 +1,5 @@
-//! HTTP/2 and gRPC as an attacker would write them: frame by frame, with headers that no library would send.
+//! HTTP/2 and gRPC as an attacker would write them: frame by frame, with headers that no library would send. No
+//! stranger reaches the service.
 
 use crate::{
     peer::cert,
@@ -87,7 +88,7 @@ async fn reaching(stage: &Stage, leaf: Option<&Leaf>, request: &[u8]) -> usize {
     let before = stage.world.upstream.count();
     let client = stage.client("ingress").http2();
     let client = leaf.map_or(client.clone(), |leaf| client.identity(leaf)).build();
-    // That the connection is cut is an answer, too.
+    // A closed connection is an answer, too.
     let _ = client.raw(request, QUIET).await;
     stage.world.upstream.count() - before
 }
@@ -120,7 +121,7 @@ async fn no_odd_http2_request_takes_a_stranger_to_the_service() {
     let grpc = || vec![header("content-type", "application/grpc"), header("te", "trailers")];
     let tunnel = vec![header(":method", "CONNECT"), header(":authority", "service.example:443")];
     let websocket = and(vec![header(":protocol", "websocket")], request("CONNECT", "/chat"));
-    // What is sent, and whether it takes Genesys Cloud to the service.
+    // The request, and whether Genesys Cloud reaches the service with it.
     let cases: Vec<(&str, Vec<Header>, &[u8], bool)> = vec![
         ("plain", get(), nothing, true),
         ("gRPC", and(request("POST", "/package.Service/Method"), grpc()), b"\0\0\0\0\0", true),
@@ -157,10 +158,10 @@ async fn no_odd_http2_request_takes_a_stranger_to_the_service() {
     let mut wrong = Vec::new();
     for (what, headers, body, passes) in &cases {
         let request = bytes(headers, body);
-        for (who, leaf) in [("a stranger", Some(&pki.stranger)), ("nobody", None)] {
+        for (who, leaf) in [("a stranger", Some(&pki.stranger)), ("no certificate", None)] {
             assert_eq!(reaching(&stage, leaf, &request).await, 0, "{what}: {who}");
         }
-        // The same from Genesys Cloud: what is refused above is well-formed enough to be let in.
+        // The same from Genesys Cloud: what is denied above is well-formed enough to be allowed.
         let reached = reaching(&stage, Some(&pki.us.genesys), &request).await;
         if reached != usize::from(*passes) {
             wrong.push(format!("{what}: {reached} of Genesys Cloud's requests reach the service"));

@@ -65,7 +65,7 @@ fn secret(file: &Path, value: &str) -> Value {
     json!({"name": "genesys", "sds_config": {"path_config_source": {"path": file}, "resource_api_version": "V3"}})
 }
 
-/// A token as whoever keeps the file up to date would fetch it.
+/// A token as the process that updates the file would fetch it.
 async fn token(world: &World) -> String {
     let client = world.genesys.credentials(REGION);
     let basic = STANDARD.encode(format!("{}:{}", client.client_id, client.client_secret));
@@ -79,7 +79,7 @@ async fn token(world: &World) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_envoy_adds_from_a_secret_serves_and_is_followed_when_it_changes() {
+async fn injected_token_is_used_and_followed_when_it_changes() {
     let world = world().await;
     let policy = policy(&world);
     let file = world.path("token.json");
@@ -94,7 +94,7 @@ async fn a_token_that_envoy_adds_from_a_secret_serves_and_is_followed_when_it_ch
     run.assert_in("pinned", &pki.us.digicert).await;
     run.assert_out("another's", &pki.email, 403, "wrong_name").await;
 
-    // The token ends before its time: the filter has none to renew, and says so until somebody writes another.
+    // The token ends before its time: the filter has none to renew, and reports a failure until the file has a new one.
     run.world.genesys.revoke_tokens(REGION);
     more(&run, "api_unauthorized", 2).await;
     run.assert_in("the last known good", &pki.us.digicert).await;
@@ -122,10 +122,10 @@ async fn a_token_that_envoy_adds_from_a_secret_serves_and_is_followed_when_it_ch
     }
 }
 
-/// Why the OAuth2 kind of that filter is no way to Genesys Cloud: its login host wants the client as Basic credentials,
-/// and Envoy puts it into the form, whatever `auth_type` says. Should a later Envoy do better, this test tells.
+/// Why the OAuth2 kind of that filter does not work with Genesys Cloud: its login host requires Basic credentials, and
+/// Envoy sends them in the form with any `auth_type`. This test fails if a later Envoy does better.
 #[tokio::test(flavor = "multi_thread")]
-async fn envoys_own_oauth2_client_does_not_speak_genesys_clouds_form_of_the_token_call() {
+async fn envoys_oauth2_client_cannot_log_in_to_genesys_cloud() {
     let world = world().await;
     let policy = policy(&world);
     let client = world.genesys.credentials(REGION);
@@ -144,7 +144,7 @@ async fn envoys_own_oauth2_client_does_not_speak_genesys_clouds_form_of_the_toke
         .wait_answered(Some(REGION), Endpoint::Token, 1, PATIENCE)
         .await
         .expect("Envoy asks for a token");
-    // Without a token Envoy answers the filter's call at once, itself.
+    // Without a token Envoy itself answers the filter's call at once.
     reaches(&run, "dispatch_failed", 1).await;
     run.envoy.wait_for_log("a filter on it has no credentials to add", PATIENCE).await.expect("a line");
     let call = seen(&run.world, Endpoint::Token).remove(0);

@@ -1,4 +1,4 @@
-//! The examples under `envoy/examples` for Istio, as a gateway's Envoy gets them.
+//! The examples under `envoy/examples` for Istio, as a gateway's Envoy gets them, allow Genesys Cloud and deny all others.
 
 use crate::setup::{PATIENCE, assert_refused, with, world};
 use genesys_mtls_filter::{config::load, regions::REGIONS};
@@ -90,7 +90,7 @@ fn without_plugin(bootstrap: &mut Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_either_guard_genesys_clients_get_in_and_others_learn_why_not() {
+async fn genesys_clients_pass_either_guard_and_others_learn_why_not() {
     for directory in GUARDED {
         let run = gateway(world().await, directory, |_| {}).await;
         run.refreshed().await;
@@ -122,7 +122,7 @@ async fn strict_profile_denies_strangers_in_the_handshake() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_plugin_either_guard_refuses_everybody() {
+async fn guard_without_the_plugin_denies_every_request() {
     for directory in GUARDED {
         let run = gateway(world().await, directory, without_plugin).await;
         assert_eq!(run.status(&run.world.pki.us.genesys).await, 403, "{directory}");
@@ -131,7 +131,7 @@ async fn without_the_plugin_either_guard_refuses_everybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_other_policy_outvotes_the_one_on_the_guards_note() {
+async fn policy_on_the_guards_note_is_the_only_one_that_counts() {
     let allow_all = json!({"kind": "AuthorizationPolicy", "metadata": {"name": "allow-all"},
                            "spec": {"action": "ALLOW", "rules": [{}]}});
     let manifests = [example("istio-authorization-policy/enforce"), vec![allow_all]].concat();
@@ -144,7 +144,7 @@ async fn no_other_policy_outvotes_the_one_on_the_guards_note() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_says_of_itself_does_not_reach_the_service() {
+async fn identity_claimed_by_a_client_does_not_reach_the_service() {
     let run = gateway(world().await, "istio/enforce", |_| {}).await;
     let client = run.world.client(run.addr).identity(&run.world.pki.us.genesys).build();
     let forged =
@@ -312,7 +312,7 @@ async fn a_policy_that_only_watches_needs_a_guard_that_only_watches() {
     let bootstrap = istio::gateway(&manifests, &world);
     let envoy = world.envoy(bootstrap).start().await.expect("Envoy starts");
     let addr = envoy.listener_addr(istio::LISTENER);
-    // The half-switched state is the safe one: the plugin answers nobody, the guard still refuses.
+    // The half-switched state is the safe one: the plugin answers no request, and the guard still denies.
     let refused =
         world.client(addr).identity(&world.pki.eu.genesys).build().get("/").await.expect("an answer");
     assert_eq!((refused.status, refused.text().as_str()), (403, "RBAC: access denied"));

@@ -1,4 +1,4 @@
-//! Where the peer's certificate comes from, and that only the one of the TLS connection ever counts.
+//! The peer's certificate is found in each place that Envoy offers, and only the one of the TLS connection counts.
 
 use crate::{
     setup::{PATIENCE, assert_refused, with, world},
@@ -34,7 +34,7 @@ fn from_source(world: &World, name: &str, source: &str) -> Value {
     with(policy, "/name", json!(name))
 }
 
-/// Percent-encoded PEM, as it stands in headers.
+/// Percent-encoded PEM, as headers carry it.
 pub fn encoded(leaf: &Leaf) -> String {
     utf8_percent_encode(&leaf.cert_pem, NON_ALPHANUMERIC).to_string()
 }
@@ -43,12 +43,12 @@ pub fn cert(leaf: &Leaf) -> String {
     format!("Hash={};Cert=\"{}\"", leaf.sha256, encoded(leaf))
 }
 
-/// A certificate of Genesys' that no verdict is remembered of yet.
+/// A certificate of Genesys, for which no verdict is cached yet.
 pub fn genuine(world: &World) -> LeafBuilder<'_> {
     world.pki.us.root.leaf().key_name("genesys").name(world.pki.us.region.certificate_name)
 }
 
-/// A certificate of somebody else's that no verdict is remembered of yet.
+/// A stranger's certificate, for which no verdict is cached yet.
 pub fn stranger(world: &World) -> LeafBuilder<'_> {
     world.pki.stranger_ca.leaf().key_name("stranger").name("client.stranger.example")
 }
@@ -73,7 +73,7 @@ fn assert_outcome(what: &str, response: &Response, expected: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_source_shows_the_certificate_and_a_missing_one_is_explained() {
+async fn certificate_is_found_in_each_source_or_explained_if_missing() {
     let world = world().await;
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     let default_key = "genesys_mtls.peer_certificate";
@@ -108,7 +108,7 @@ async fn each_source_shows_the_certificate_and_a_missing_one_is_explained() {
         unseen.push(("attribute", "Envoy shows the certificate in no attribute (needs 1.39)"));
     }
 
-    // Set up by halves: the certificate is there, but not where the policy looks.
+    // Half configured: the certificate is there, but not where the policy looks.
     doors.add("state_absent", &policy("state_absent", "filter_state"), |_| {});
     doors.add("state_elsewhere", &policy("state_elsewhere", "filter_state"), |door| {
         door.keep_certificate_under("own")
@@ -136,12 +136,12 @@ async fn each_source_shows_the_certificate_and_a_missing_one_is_explained() {
         assert_refused(door, &ask(&stage, door, None, &[]).await, 403, "no_client_certificate");
         let line = format!("denied policy={door} mode=enforce reason=certificate_unavailable");
         let line = stage.envoy.wait_for_log(&line, PATIENCE).await.expect("the denial is logged");
-        assert!(line.contains(hint), "{door} is told what to do: {line}");
+        assert!(line.contains(hint), "{door}: the line says what to do: {line}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_header_changes_nobody_in_any_forwarding_mode() {
+async fn header_changes_no_verdict_in_any_forwarding_mode() {
     let world = world().await;
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     let details = json!({"cert": true, "subject": true, "uri": true, "dns": true});
@@ -173,10 +173,10 @@ async fn a_header_changes_nobody_in_any_forwarding_mode() {
             (false, true) => forged,
             (false, false) => "certificate_unavailable",
         };
-        // Without the attribute, `auto` has the header alone to go by.
+        // Without the attribute, `auto` has only the header.
         let by_auto =
             |own: &'static str, by_header: &'static str| if has_attribute() { own } else { by_header };
-        // Each case has a fresh certificate, since a remembered verdict asks for no bytes.
+        // Each case has a fresh certificate, since a cached verdict reads no header.
         let forged = cert(known);
         for (what, lines) in [
             ("the genuine Cert", vec![forged.as_bytes()]),
@@ -196,9 +196,9 @@ async fn a_header_changes_nobody_in_any_forwarding_mode() {
             );
         }
         let nobody = ask(&stage, &xfcc, None, &[forged.as_bytes()]).await;
-        assert_outcome(&format!("{mode}: nobody with the genuine Cert"), &nobody, "no_client_certificate");
+        assert_outcome(&format!("{mode}: genuine header alone"), &nobody, "no_client_certificate");
         let nobody = ask(&stage, &auto, None, &[forged.as_bytes()]).await;
-        assert_outcome(&format!("{mode}: nobody with the genuine Cert"), &nobody, "no_client_certificate");
+        assert_outcome(&format!("{mode}: genuine header alone"), &nobody, "no_client_certificate");
 
         let foreign = cert(&other);
         for (what, lines, from_header) in [
@@ -254,7 +254,7 @@ pub fn injections(forged: &Leaf) -> [String; 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_name_that_spells_out_header_fields_changes_nobody() {
+async fn name_that_spells_out_header_fields_changes_no_verdict() {
     let world = world().await;
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     let details = json!({"cert": true, "subject": true, "uri": true, "dns": true});
@@ -306,7 +306,7 @@ async fn a_name_that_spells_out_header_fields_changes_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn headers_of_any_size_cost_little_and_change_nobody() {
+async fn headers_of_any_size_cost_little_and_change_no_verdict() {
     let world = world().await;
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     for source in ["auto", "xfcc"] {
@@ -340,11 +340,11 @@ async fn headers_of_any_size_cost_little_and_change_nobody() {
             assert_outcome(&what, &ask(&stage, "auto", Some(&other), &lines).await, by_auto.1);
             assert_outcome(&what, &ask(&stage, "xfcc", Some(&ours), &lines).await, genuine_by_header);
             assert_outcome(&what, &ask(&stage, "xfcc", Some(&other), &lines).await, stranger);
-            // They take milliseconds on an idle machine; with the square of the size it was half a minute.
+            // They take milliseconds on an idle machine; quadratic work would take half a minute.
             assert!(began.elapsed() < PATIENCE, "{what}: four requests took {:?}", began.elapsed());
         }
     }
-    // Envoy's own bound, where nobody raised it.
+    // Envoy's default bound.
     let ours = genuine(world).issue();
     let response = ask(&stage, "small", Some(&ours), &[fill("x", too_long).as_bytes()]).await;
     assert_eq!(response.status, 431, "{}", response.text());

@@ -1,4 +1,4 @@
-//! The two shipped profiles as their users get them: TLS, streams, headers, logs and gRPC.
+//! The two shipped profiles do what they promise about TLS, streams, headers, logs and gRPC.
 
 use crate::{
     setup::{PATIENCE, assert_refused, with, world},
@@ -33,7 +33,7 @@ fn the_profiles_differ_in_tls_only_and_both_bound_their_streams() {
         let seconds = connections["stream_idle_timeout"].as_str().and_then(|text| text.strip_suffix('s'));
         let seconds: u32 =
             seconds.and_then(|seconds| seconds.parse().ok()).expect("stream_idle_timeout in seconds");
-        assert!((1..=300).contains(&seconds), "a request that nobody wakes ends after {seconds} s");
+        assert!((1..=300).contains(&seconds), "a request that no worker resumes ends after {seconds} s");
         assert_eq!(connections["http_filters"][0]["typed_config"]["config"]["failure_policy"], "FAIL_RELOAD");
         (file, context)
     });
@@ -54,14 +54,14 @@ async fn strict_ends_strangers_in_the_handshake_and_resumes_nothing() {
             ("a stranger", Some(&pki.stranger)),
             ("an impostor", Some(&pki.impostor_leaf)),
             ("expired", Some(&pki.us.genesys_expired)),
-            ("nobody", None),
+            ("no certificate", None),
         ] {
             let client = stage.client("ingress").versions(versions);
             let client = leaf.map_or(client.clone(), |leaf| client.identity(leaf)).build();
             let error = client.get("/").await.expect_err(who);
             assert!(matches!(error, Error::Alert(_)), "{versions:?}: {who}: {error}");
         }
-        // The chain alone identifies nobody.
+        // The chain alone identifies no client.
         for (who, leaf, reason) in [
             ("a customer of DigiCert's", &pki.email, "wrong_name"),
             ("another region", &pki.eu.genesys, "wrong_region"),
@@ -84,7 +84,7 @@ async fn strict_ends_strangers_in_the_handshake_and_resumes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_that_expires_is_denied_on_its_open_connection_and_its_resumed_sessions() {
+async fn expired_certificate_is_denied_on_open_and_resumed_sessions() {
     let world = world().await;
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     doors.add("ingress", &with(by_ca(&world), "/clock_skew", json!("0s")), |_| {});
@@ -129,7 +129,7 @@ async fn the_identity_header_is_the_filters_alone() {
     let policy = by_ca(&world);
     doors.add("identified", &with(policy.clone(), "/identity", json!({})), |_| {});
     doors.add("plain", &policy, |_| {});
-    // Without Envoy's own removal, the filter's has to do.
+    // Without Envoy's removal of the header, the filter removes it.
     doors.add("unstripped", &with(policy.clone(), "/identity", json!({})), |door| {
         door.hcm().as_object_mut().expect("an object").remove("early_header_mutation_extensions");
     });
@@ -183,7 +183,7 @@ async fn the_identity_header_is_the_filters_alone() {
             let client = if http2 { client.http2() } else { client }.build();
             let mut connection = client.connect().await.expect("a handshake");
             for headers in &forged {
-                // Twice, since the second time it is remembered.
+                // Twice, since the second time the verdict is cached.
                 for _ in 0..2 {
                     let response = connection.send(post("/", headers)).await.expect("an answer");
                     let seen = echoed(&response.json(), IDENTITY);
@@ -207,7 +207,7 @@ async fn the_identity_header_is_the_filters_alone() {
         }
         assert_eq!(stage.world.upstream.count(), served);
     }
-    // Whoever is refused in shadow mode reaches the service, and carries no name.
+    // In shadow mode a denied client reaches the service, without a name.
     let client = stage.client("shadow").identity(&stage.world.pki.stranger).build();
     let response = client.send(post("/", &[(IDENTITY, "forged")])).await.expect("an answer");
     assert_eq!((response.status, echoed(&response.json(), IDENTITY).len()), (200, 0));
@@ -251,7 +251,7 @@ async fn every_denial_says_why_to_http_to_grpc_and_to_the_access_log() {
             let client = stage.client("ingress");
             let client = leaf.map_or(client.clone(), |leaf| client.identity(leaf));
             let client = if http2 { client.http2() } else { client }.build();
-            // The second time it is remembered, as far as such a verdict may be.
+            // The second time the verdict is cached, if such a verdict may be.
             for round in 1..=2 {
                 let id = format!("{status}-{code}-{http2}-{round}");
                 let request =
@@ -287,7 +287,7 @@ async fn every_denial_says_why_to_http_to_grpc_and_to_the_access_log() {
         if code.is_empty() {
             assert!(response.header("grpc-status").is_none(), "the service answers: {response:?}");
         } else {
-            assert_eq!(response.status, 200, "{code}: gRPC has a status of its own");
+            assert_eq!(response.status, 200, "{code}: gRPC has its own status");
             assert_eq!(response.header("grpc-status"), Some(grpc_status), "{code}: {response:?}");
             assert_eq!(response.header("content-type"), Some("application/grpc"), "{code}: {response:?}");
             assert!(response.header("grpc-message").is_some_and(|text| text.contains(code)), "{response:?}");

@@ -28,7 +28,7 @@ async fn raw(client: &Client, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_route_can_ask_for_more_than_the_guard_and_a_refusal_there_is_no_alarm() {
+async fn route_can_require_more_than_the_guard_without_an_alarm() {
     let world = world().await;
     let (us, eu) = (world.pki.us.clone(), world.pki.eu.clone());
     let mut policy = by_ca(&world);
@@ -67,7 +67,7 @@ async fn a_route_can_ask_for_more_than_the_guard_and_a_refusal_there_is_no_alarm
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_capability_list_is_the_shipped_one_and_leaves_the_filter_all_it_needs() {
+async fn capability_list_is_the_shipped_one_and_is_sufficient() {
     const FIELD: &str = "capability_restriction_config";
     let [list] = snippets("Fewer rights for the module").try_into().expect("one snippet");
     let mut shipped = config::load_yaml(&paths::workspace_root().join("envoy/xds/genesys_mtls.yaml"));
@@ -112,7 +112,7 @@ async fn nothing_but_the_health_check(stage: &Stage, client: &Client, refused: u
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_checks_are_answered_without_a_certificate_and_open_nothing_else() {
+async fn health_checks_need_no_certificate_and_open_no_other_path() {
     let world = world().await;
     let [filter, listener] = snippets("Health checks").try_into().expect("two snippets");
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
@@ -123,14 +123,14 @@ async fn health_checks_are_answered_without_a_certificate_and_open_nothing_else(
     let stage = doors.open(world).await;
     nothing_but_the_health_check(&stage, &stage.client("ingress").build(), 403).await;
     nothing_but_the_health_check(&stage, &Client::plain(stage.addr("health")).build(), 404).await;
-    // The verdict is the filter's, whatever the path: the exemption ends with the answer.
+    // The filter's verdict does not depend on the path: the exemption ends with the answer.
     let stranger = stage.client("ingress").identity(&stage.world.pki.stranger).build();
     assert_eq!(stranger.get("/healthz").await.expect("an answer").status, 200);
     assert_eq!(stage.world.upstream.count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn prometheus_gets_its_one_path_and_no_other_of_the_admin_interface() {
+async fn prometheus_gets_only_its_one_path_of_the_admin_interface() {
     let world = world().await;
     let [listener, cluster] =
         snippets("Metrics without the admin interface").try_into().expect("two snippets");
@@ -140,7 +140,7 @@ async fn prometheus_gets_its_one_path_and_no_other_of_the_admin_interface() {
     doors.push(listener);
     let bootstrap = doors.bootstrap();
     bootstrap["static_resources"]["clusters"].as_array_mut().expect("clusters").push(first(&cluster));
-    // In place of the admin interface, whose port nobody knows beforehand.
+    // In place of the admin interface, whose port is not known beforehand.
     config::set_endpoint(bootstrap, "admin", world.upstream.addr());
     let stage = doors.open(world).await;
     let client = Client::plain(stage.addr("metrics")).build();

@@ -1,4 +1,4 @@
-//! One worker asks for all of them: how often, in which words, and what of it stays secret.
+//! One worker refreshes for all: at the configured times, with the specified calls, and without showing a secret.
 
 use crate::{
     pace::{API, LOGIN, PATIENCE, REGION, fast, gaps, outcome, reaches, run, seen},
@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, time::Duration};
 use testbed::genesys::{Endpoint, Seen};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_the_number_of_workers_one_asks_and_all_are_served() {
+async fn one_worker_of_any_number_asks_and_all_are_served() {
     let proxies = [1, 4, 16].map(|workers| tokio::spawn(asks_once_and_serves_all(workers)));
     for proxy in proxies {
         proxy.await.expect("as many requests as there are periods");
@@ -20,14 +20,14 @@ async fn whatever_the_number_of_workers_one_asks_and_all_are_served() {
 async fn asks_once_and_serves_all(workers: u32) {
     let world = world().await;
     let interval = Duration::from_secs(2);
-    // On a busy machine a call may take longer than usual: no failure, and no second worker, may come of it.
+    // On a busy machine a call may take longer than usual. That must not cause a failure or a second worker's call.
     let policy = with(with(fast(&world), "/refresh/interval", json!("2s")), "/refresh/timeout", json!("1m"));
     let run = run(world, &policy, |_, _| {}, |envoy| envoy.concurrency(workers)).await;
     run.refreshed().await;
     serves_on_every_worker(&run, workers).await;
     reaches(&run, "ok", 4).await;
 
-    // Counted before and after, since refreshes go on meanwhile, however long it takes.
+    // Counted before and after, since refreshes go on meanwhile.
     let before = done(&run).await;
     let (current, upcoming) = (seen(&run.world, Endpoint::Current), seen(&run.world, Endpoint::Upcoming));
     let after = done(&run).await;

@@ -1,4 +1,4 @@
-//! Two regions: each has its own API, OAuth client and pins, and neither can touch what is the other's.
+//! Two regions: each has its own API, OAuth client and pins, and neither can change the other's.
 
 use crate::{
     pace::{PATIENCE, fast},
@@ -59,7 +59,7 @@ async fn regions_have_nothing_in_common_but_the_proxy() {
     let world = world().await;
     let pki = world.pki.clone();
     let [us, eu] = REGIONS.map(|region| region.id);
-    // Each API names certificates of both regions: as if one were in somebody else's hands.
+    // Each API names certificates of both regions, as if an attacker had one of them.
     let lists = [
         (us, [&pki.us.digicert, &pki.eu.digicert_upcoming]),
         (eu, [&pki.eu.digicert, &pki.us.digicert_upcoming]),

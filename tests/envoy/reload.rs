@@ -84,7 +84,7 @@ fn assert_is(what: &str, response: &Response, expected: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_reload_takes_away_is_denied_on_connections_and_sessions_that_are_older() {
+async fn certificate_dropped_by_a_reload_is_denied_on_old_sessions() {
     let world = world().await;
     let (us, eu) = (world.pki.us.clone(), world.pki.eu.clone());
     let successor =
@@ -133,7 +133,7 @@ async fn what_a_reload_takes_away_is_denied_on_connections_and_sessions_that_are
         }
         let connections = [("by CA", &mut by_ca), ("abroad", &mut abroad), ("pinned", &mut pinned)];
         for ((who, connection), expected) in connections.into_iter().zip(expected) {
-            // The second time it is remembered.
+            // The second time the verdict is cached.
             for request in [2 * n - 1, 2 * n] {
                 let response = connection.get("/").await.expect("an answer");
                 assert_is(&format!("{what}: {who}"), &response, expected);
@@ -152,7 +152,7 @@ async fn what_a_reload_takes_away_is_denied_on_connections_and_sessions_that_are
         }
     }
 
-    // What cannot be loaded changes nothing.
+    // A configuration that cannot be loaded changes nothing.
     run.write(&unfit, "config_fail").await;
     let line = run.stage.envoy.wait_for_log("invalid configuration", PATIENCE).await.expect("a log line");
     assert!(line.contains("`regionz`") && line.contains("`regions`"), "{line}");
@@ -179,7 +179,7 @@ async fn a_reload_keeps_the_pins_of_the_api_and_asks_for_nothing() {
 
     let mut open = run.connect(&us.digicert).await;
     assert_eq!(open.get("/").await.expect("an answer").status, 200);
-    // From here on nobody could ask, and each policy differs from the one before.
+    // From here on no worker could ask, and each policy differs from the one before.
     let connections = run.stage.world.genesys.connections();
     run.stage.world.genesys.stop().await;
     for n in 1..=5 {
@@ -201,10 +201,10 @@ async fn a_reload_keeps_the_pins_of_the_api_and_asks_for_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_module_and_the_way_back_keep_the_pins_and_lose_no_request() {
+async fn module_change_and_rollback_keep_pins_and_lose_no_request() {
     let world = world().await;
     let policy = world.policy();
-    // The same module to the eye, another to Envoy: a custom section without content, at another path.
+    // The same code, but another module to Envoy: an empty custom section, at another path.
     let old = testbed::paths::wasm_module();
     let mut bytes = std::fs::read(&old).expect("the module");
     bytes.extend([0, 5, 4, b'n', b'e', b'x', b't']);
@@ -215,7 +215,7 @@ async fn another_module_and_the_way_back_keep_the_pins_and_lose_no_request() {
     let us = run.stage.world.pki.us.clone();
     let mut open = run.connect(&us.digicert).await;
     assert_eq!(open.get("/").await.expect("an answer").status, 200);
-    // From here on nobody could ask.
+    // From here on no worker could ask.
     run.stage.world.genesys.stop().await;
     for (what, module) in [("the upgrade", &new), ("the way back", &old), ("once more", &new)] {
         run.typed["config"]["vm_config"]["code"]["local"]["filename"] = json!(module);
@@ -227,7 +227,7 @@ async fn another_module_and_the_way_back_keep_the_pins_and_lose_no_request() {
         }
         run.stage.assert_out("ingress", what, &run.stage.world.pki.stranger, "wrong_name").await;
     }
-    // Counters belong to the module and begin with zero. Nobody asked, and nobody failed to.
+    // Counters belong to the module and begin with zero. No worker asked, and none failed to.
     let refreshes = run.stage.envoy.stats().await.expect("statistics");
     let refreshes = refreshes.iter().filter(|(name, n)| name.contains("default.refreshes.") && **n > 0);
     assert_eq!(refreshes.collect::<Vec<_>>(), []);
@@ -263,7 +263,7 @@ async fn policies_in_one_vm_never_see_each_others_verdicts() {
             }
         }
     }
-    // They do share a VM: one per worker and one of the main thread, whatever the number of policies.
+    // They do share a VM: one per worker and one of the main thread, for any number of policies.
     let active = stage.envoy.stat("wasm.envoy.wasm.runtime.v8.active").await.expect("statistics");
     assert!(active <= 4, "{active} VMs for {} policies", table.len());
 }
@@ -284,7 +284,7 @@ async fn wake_ups(stage: &Stage) -> u64 {
     (count().await - before) / SPAN
 }
 
-/// Envoy goes on ticking a configuration that it has deleted, unless it is told to stop.
+/// Envoy goes on ticking a configuration that it has deleted, unless the module stops the ticks.
 #[tokio::test(flavor = "multi_thread")]
 async fn reloads_leave_no_ticks_behind() {
     const RELOADS: u32 = 30;

@@ -1,4 +1,4 @@
-//! Revocation lists, fetched by Envoy from a plain-HTTP host, and what each mode makes of them.
+//! Envoy fetches CRLs from a plain-HTTP host, and each mode of revocation decides as documented.
 
 mod sessions;
 mod sharing;
@@ -113,7 +113,7 @@ impl Scene {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_certificate_is_denied_on_its_open_connection_and_others_pass() {
+async fn revoked_certificate_is_denied_and_others_are_allowed() {
     let scene = scene(listed("soft"), 2, |world, _| serve(world, world.pki.us.root.crl().number(1))).await;
     scene.loaded().await;
     let mut revoked = scene.connect(&scene.revoked).await;
@@ -178,7 +178,7 @@ async fn lists_that_prove_nothing_are_refused_and_the_mode_decides() {
         scene.loaded().await;
         let mut good = scene.connect(&scene.good).await;
         scene.becomes("with a list", &mut good, 200).await;
-        // One log line per change of state, whatever the number of attempts.
+        // One log line per change of state, for any number of attempts.
         for (code, _) in cases {
             assert_eq!(scene.run.envoy.count_in_log(&format!("reason={code} ")), 1, "{mode}: {code}");
         }
@@ -187,7 +187,7 @@ async fn lists_that_prove_nothing_are_refused_and_the_mode_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_is_found_through_the_certificate_that_names_it_if_its_host_is_allowed() {
+async fn crl_url_of_a_certificate_is_fetched_if_host_is_allowed() {
     let discover = json!({"mode": "hard", "interval": "1s", "discover": {"crl.example": "crl"}});
     let scene = scene(discover, 1, |world, revoked| {
         serve(world, world.pki.us.root.crl().distribution_point(URL, None).revoke(&serial_of(&revoked.der)));
@@ -235,7 +235,7 @@ async fn a_partition_is_about_the_certificates_that_name_it() {
                 scene.run.assert_out(who, leaf, 403, "revocation_unknown").await;
             }
         }
-        // The right partition takes its place once it is served, and gives it away no more.
+        // The right partition replaces it once it is served, and is not replaced by another.
         let root = &scene.run.world.pki.us.root;
         let own = root.crl().number(1).distribution_point(URL, None).revoke(&serial_of(&scene.revoked.der));
         serve(&scene.run.world, own);
@@ -250,9 +250,9 @@ async fn a_partition_is_about_the_certificates_that_name_it() {
     }
 }
 
-/// As while the region's CA changes its key: the old one publishes a list as long as anybody has its certificates.
+/// As while the region's CA changes its key: the old key signs a CRL as long as its certificates are in use.
 #[tokio::test(flavor = "multi_thread")]
-async fn two_cas_that_publish_under_one_url_do_not_undo_each_others_revocations() {
+async fn two_cas_with_one_crl_url_keep_each_others_revocations() {
     let world = world().await;
     let next = Ca::builder("us-next").dn(&[("O", "Testbed Genesys"), ("CN", "Next")]).self_signed();
     let leaf =
@@ -284,7 +284,7 @@ async fn two_cas_that_publish_under_one_url_do_not_undo_each_others_revocations(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_was_revoked_stays_so_when_the_list_has_run_out() {
+async fn revoked_certificate_stays_revoked_after_the_crl_expires() {
     for mode in ["soft", "hard"] {
         let world = world().await;
         let [revoked, good] = leaves(&world);
@@ -307,7 +307,7 @@ async fn whoever_was_revoked_stays_so_when_the_list_has_run_out() {
         clock.set(3600 + 61).expect("the clock is set");
         scene.becomes("afterwards", &mut good, if mode == "soft" { 200 } else { 403 }).await;
         if mode == "hard" {
-            scene.run.assert_out("nobody is cleared by it", &scene.good, 403, "revocation_unknown").await;
+            scene.run.assert_out("it clears no certificate", &scene.good, 403, "revocation_unknown").await;
         }
         scene.run.assert_out("after its end", &scene.revoked, 403, "revoked").await;
     }
@@ -337,7 +337,7 @@ async fn a_list_that_is_awaited_makes_no_request_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_revoked_waits_for_no_pin_while_the_api_is_down() {
+async fn revoked_certificate_is_not_held_while_the_api_is_down() {
     let world = world().await;
     let leaf = |name| {
         let leaf = world.pki.digicert_ca.leaf().key_name(name).name(world.pki.us.region.certificate_name);
@@ -378,21 +378,21 @@ fn asked_for_a_list(seen: &[Seen]) -> bool {
 
 /// Only the very first certificate of a proxy is refused until its list is there: other workers find it fetched.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_list_found_by_one_worker_serves_the_others_at_once() {
+async fn crl_found_by_one_worker_serves_the_others_at_once() {
     let discover = json!({"mode": "hard", "discover": {"crl.example": "crl"}});
     let scene = scene(discover, 4, |world, _| serve(world, world.pki.us.root.crl())).await;
     let mut first = scene.connect(&scene.good).await;
     scene.becomes("once its list is there", &mut first, 200).await;
     for _ in 0..24 {
-        scene.run.assert_in("on whatever worker", &scene.good).await;
+        scene.run.assert_in("on any worker", &scene.good).await;
     }
     let lists = scene.run.world.genesys.requests().into_iter().filter(|seen| seen.endpoint == Endpoint::Crl);
     assert_eq!(lists.count(), 1, "one fetch per proxy");
 }
 
-/// Though `soft` lets in whoever names a list that nobody has fetched yet.
+/// Though `soft` allows a certificate that names a CRL which no worker has fetched yet.
 #[tokio::test(flavor = "multi_thread")]
-async fn once_one_worker_has_a_list_the_others_refuse_who_is_on_it_at_first_sight() {
+async fn crl_of_one_worker_denies_on_all_workers_at_first_sight() {
     let discover = json!({"mode": "soft", "discover": {"crl.example": "crl"}});
     let scene = scene(discover, 4, |world, revoked| {
         serve(world, world.pki.us.root.crl().revoke(&serial_of(&revoked.der)));
@@ -401,6 +401,6 @@ async fn once_one_worker_has_a_list_the_others_refuse_who_is_on_it_at_first_sigh
     let mut first = scene.connect(&scene.revoked).await;
     scene.becomes("once its list is there", &mut first, 403).await;
     for _ in 0..24 {
-        scene.run.assert_out("on whatever worker", &scene.revoked, 403, "revoked").await;
+        scene.run.assert_out("on any worker", &scene.revoked, 403, "revoked").await;
     }
 }

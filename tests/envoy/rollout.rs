@@ -36,7 +36,7 @@ fn the_guard_in_shadow_has_the_rules_of_the_guard() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn in_each_state_strangers_and_skipped_workers_fare_as_the_readme_says() {
+async fn strangers_and_skipped_workers_fare_as_documented_per_state() {
     let world = world().await;
     let enforcing = by_ca(&world);
     let shadow = watching(&enforcing);
@@ -67,7 +67,7 @@ async fn in_each_state_strangers_and_skipped_workers_fare_as_the_readme_says() {
         ("another region", &pki.eu.genesys, "deny;wrong_region"),
     ];
     for (who, leaf, verdict) in callers {
-        // The second time it is remembered.
+        // The second time the verdict is cached.
         for round in 1..=2 {
             let what = |state: &str| format!("state {state}, {who}, round {round}");
             for state in ["A", "B", "C", "D"] {
@@ -147,7 +147,7 @@ async fn both_modes_decide_alike() {
         ("an e-mail certificate", Some(pki.email.clone())),
         ("a CA", Some(leaf().is_ca(true).issue())),
         ("malformed", Some(malformed)),
-        ("nobody", None),
+        ("no certificate", None),
     ];
     let mut seen = BTreeMap::new();
     for (who, leaf) in &callers {
@@ -160,7 +160,7 @@ async fn both_modes_decide_alike() {
                 let request = http::Request::get("/").header("x-request-id", &id).body(Vec::new());
                 let response = client.send(request.expect("a request")).await.expect("an answer");
                 if door == "shadow" {
-                    assert_eq!(response.status, 200, "{who}: shadow mode answers nobody");
+                    assert_eq!(response.status, 200, "{who}: shadow mode answers no request");
                 }
                 verdicts.push(verdict_of(&stage, &id).await);
             }
@@ -181,7 +181,7 @@ async fn verdict_of(stage: &Stage, request_id: &str) -> String {
     line["verdict"].as_str().unwrap_or("none").to_owned()
 }
 
-/// The filter and its guard, each from a file that Envoy watches, so that they switch apart and without new connections.
+/// The filter and its guard, each from a file that Envoy watches, so that each changes by itself and without new connections.
 struct Rollout {
     stage: Stage,
     policy: Value,
@@ -266,7 +266,7 @@ impl Rollout {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rollout_goes_there_and_back_without_losing_a_request_of_the_genuine_client() {
+async fn rollout_and_rollback_lose_no_request_of_genesys_cloud() {
     let mut rollout = Rollout::begin(world().await).await;
     for _ in 0..3 {
         assert_eq!(rollout.ask("A").await.status, 200);

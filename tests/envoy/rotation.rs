@@ -1,4 +1,4 @@
-//! Certificates that are newer than the last refresh, under load: their callers wait for one refresh, once, and get in.
+//! Certificates that are newer than the last refresh, under load: their callers wait once, for one refresh, and are allowed.
 
 use crate::{
     pace::{PATIENCE, REGION, fast, run, seen, unhurried},
@@ -17,7 +17,7 @@ const HOLD: Duration = Duration::from_secs(20);
 const HELD: &str = "wasmcustom.genesys_mtls.default.held_requests";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_whom_no_refresh_has_named_yet_wait_for_one_and_get_in() {
+async fn callers_not_yet_named_wait_for_a_refresh_and_are_allowed() {
     let proxies = [1, 4, 16].map(|workers| {
         tokio::spawn(async move {
             let run = starts_under_load(workers).await;
@@ -25,7 +25,7 @@ async fn callers_whom_no_refresh_has_named_yet_wait_for_one_and_get_in() {
         })
     });
     for proxy in proxies {
-        proxy.await.expect("nobody is refused, and one refresh serves all");
+        proxy.await.expect("no caller is denied, and one refresh serves all");
     }
 }
 
@@ -74,7 +74,7 @@ fn fetches(run: &Running) -> [usize; 3] {
     [Endpoint::Token, Endpoint::Current, Endpoint::Upcoming].map(|endpoint| asked(&run.world, endpoint))
 }
 
-/// The API has a new certificate, out of its cycle, and the callers begin to use it one after the other.
+/// The API has a new certificate before its usual time, and the callers begin to use it one after the other.
 async fn rotates_under_load(run: &Running, workers: u32) {
     let pki = &run.world.pki;
     let (rotated, told) = watch::channel(false);
@@ -100,7 +100,7 @@ async fn rotates_under_load(run: &Running, workers: u32) {
     assert_eq!(fetches(run), [1, 2, 2], "{workers} workers: one early refresh, with the token there was");
     let refreshes = seen(&run.world, Endpoint::Current);
     assert_eq!(refreshes.iter().map(|seen| seen.answered).collect::<BTreeSet<_>>(), [Some(200)].into());
-    // Whoever waited did so before its first answer on a connection.
+    // A caller can wait only before its first answer on a connection.
     let held = run.envoy.stat(HELD).await.expect("statistics");
     let most = u64::try_from(CLIENTS + connections).expect("few");
     assert!(held <= most, "{workers} workers: {held} held");
@@ -108,7 +108,7 @@ async fn rotates_under_load(run: &Running, workers: u32) {
     assert_eq!(fetches(run), [1, 2, 2]);
 }
 
-/// Requests on connections that are kept, with the old certificate until told, then with the new one on three more.
+/// Requests on connections that are kept, with the old certificate until the signal, then with the new one on three more.
 /// Returns how many connections with the new one there were.
 async fn calls(who: String, old: Client, new: Client, told: watch::Receiver<bool>) -> usize {
     let mut connection = old.connect().await.expect("a handshake");
@@ -129,7 +129,7 @@ async fn calls(who: String, old: Client, new: Client, told: watch::Receiver<bool
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_the_api_stopped_naming_is_denied_on_open_connections_and_resumed_sessions() {
+async fn certificate_no_longer_named_is_denied_on_old_sessions() {
     let world = world().await;
     let policy = with(fast(&world), "/refresh/keep_removed", json!("0s"));
     let run = run(world, &policy, |_, _| {}, |envoy| envoy.concurrency(2)).await;

@@ -54,7 +54,7 @@ impl Running {
         self.envoy.wait_for_stat(&stat, |n| n >= count, PATIENCE).await.expect("a refresh succeeds");
     }
 
-    /// One request on a connection of its own.
+    /// One request on a new connection.
     pub async fn get_as(&self, leaf: &Leaf) -> Response {
         self.world.client(self.ingress).identity(leaf).build().get("/").await.expect("an answer")
     }
@@ -109,7 +109,7 @@ pub fn with(mut policy: Value, pointer: &str, value: Value) -> Value {
     policy
 }
 
-/// The same without what stands there.
+/// The same without the value at that place.
 pub fn without(mut policy: Value, pointer: &str) -> Value {
     let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
     let parent = policy.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object");

@@ -183,7 +183,7 @@ impl Stage {
         self.world.client(self.addr(door))
     }
 
-    /// One request on a connection of its own.
+    /// One request on a new connection.
     pub async fn get_as(&self, door: &str, leaf: &Leaf) -> Response {
         let client = self.client(door).identity(leaf).build();
         client.get("/").await.unwrap_or_else(|error| panic!("{door}: {error}"))

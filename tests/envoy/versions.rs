@@ -44,7 +44,7 @@ fn listeners(bootstrap: &mut Value) -> &mut Vec<Value> {
     bootstrap["static_resources"]["listeners"].as_array_mut().expect("static listeners")
 }
 
-/// As a site below 1.39 would have it without our advice: nothing shows the certificate but the attribute.
+/// An Envoy below 1.39 without the documented change: only the attribute shows the certificate.
 fn hide_certificate(listener: &mut Value) {
     config::each_type(listener, "HttpConnectionManager", |manager| {
         manager.insert("forward_client_cert_details".into(), "SANITIZE".into());
@@ -100,7 +100,7 @@ async fn sources() -> Vec<&'static str> {
     working
 }
 
-/// Whether the second of two plugins of one module gets its own environment; `vm_ids` gives each a VM of its own.
+/// Whether the second of two plugins of one module gets its own environment; `vm_ids` gives each its own VM.
 async fn second_plugin_has_its_own_environment(vm_ids: bool) -> bool {
     let world = world().await;
     let mut doors = Doors::of(&world);
@@ -147,10 +147,10 @@ fn documented(version: &str) -> Option<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn this_version_of_envoy_offers_what_its_row_in_the_table_says() {
+async fn envoy_version_offers_what_its_row_in_the_table_says() {
     let sources = sources().await;
     let shared = !second_plugin_has_its_own_environment(false).await;
-    assert!(second_plugin_has_its_own_environment(true).await, "a VM of its own has its own environment");
+    assert!(second_plugin_has_its_own_environment(true).await, "a separate VM has its own environment");
     let environment = if shared { "the first's, unless `vm_id` differs" } else { "its own" };
     let measured = format!("{} | {environment} |", sources.join(", "));
     assert!(sources.contains(&"filter_state") && sources.contains(&"xfcc"), "{measured}");

@@ -1,10 +1,10 @@
-//! The main rule, caller by caller, with the shipped *explain* profile.
+//! The main rule, caller by caller, with the shipped *explain* profile: Genesys Cloud is allowed, and all others are denied.
 
 use crate::setup::{PATIENCE, assert_refused, start, with, world};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn genesys_clients_get_in_and_everybody_else_learns_why_not() {
+async fn genesys_clients_are_allowed_and_others_learn_why_not() {
     let world = world().await;
     let policy = world.policy();
     let run = start(world, "envoy/envoy.yaml", &policy, 2).await;
@@ -24,7 +24,7 @@ async fn genesys_clients_get_in_and_everybody_else_learns_why_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pin_in_the_configuration_gets_its_owner_in_on_a_cold_start_with_the_api_down() {
+async fn configured_pin_is_allowed_at_a_cold_start_without_the_api() {
     let world = world().await;
     world.genesys.stop().await;
     let us = world.pki.us.clone();

@@ -1,5 +1,5 @@
-//! The same questions, asked by a module in a tick of a real Envoy. The module only carries them: what is sent is made, and
-//! what is answered is read, by the code of the filter.
+//! The same questions, which a module asks in a tick of a real Envoy. The module only carries them: the code of the filter
+//! writes the requests and reads the answers.
 
 use crate::{cavp, record, wycheproof};
 use genesys_mtls_filter::x509::verify_signature::{FUNCTION, is_yes};

@@ -1,4 +1,4 @@
-//! What a test asks its verifier, kept so that another one can be asked the same.
+//! Records what a test asks its verifier, so that another verifier can be asked the same.
 
 use aws_lc_verifier::AwsLcVerifier;
 use genesys_mtls_filter::x509::{

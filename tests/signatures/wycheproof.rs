@@ -1,4 +1,4 @@
-//! Project Wycheproof's signature vectors, against the algorithms that certificates are verified with.
+//! The algorithms that verify certificates agree with Project Wycheproof's signature vectors.
 
 use crate::record::Recorder;
 use genesys_mtls_filter::x509::signature::with_algorithms;
@@ -39,7 +39,7 @@ struct Outcome {
     verdict: Verdict,
 }
 
-/// Verifies one vector. Any algorithm that accepts it counts, so that none is laxer than the one that is meant.
+/// Verifies one vector with every algorithm: it counts as accepted if any of them accepts it.
 fn run(kinds: Kinds<'_>, key: &[u8], message: &[u8], signature: &[u8]) -> Verdict {
     let accepts = |one: &dyn SignatureVerificationAlgorithm| {
         kinds.contains(&(one.public_key_alg_id(), one.signature_alg_id()))
@@ -170,7 +170,7 @@ pub fn no_vector_of_another_kind_is_accepted_by_any_algorithm() {
     ] {
         outcomes.extend(ecdsa(name, &by_ecdsa));
     }
-    // A set of one hash holds a few signatures over another, to show that they are told apart.
+    // A set for one hash holds a few signatures over another, to show that they are distinguished.
     outcomes.retain(|outcome| !outcome.flags.iter().any(|flag| flag == "WrongHash"));
     assert!(outcomes.len() > 2500, "only {} vectors", outcomes.len());
     let accepted: Vec<String> = outcomes

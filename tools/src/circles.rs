@@ -186,7 +186,7 @@ impl<'ast> Visit<'ast> for Paths {
         syn::visit::visit_path(self, path);
     }
 
-    /// Arguments of macros are no syntax tree: names with `::` between them are taken for paths.
+    /// Arguments of macros have no syntax tree, so names with `::` between them count as paths.
     fn visit_macro(&mut self, item: &'ast syn::Macro) {
         self.visit_path(&item.path);
         let text = item.tokens.to_string().replace(" :: ", "::");
@@ -199,7 +199,7 @@ impl<'ast> Visit<'ast> for Paths {
     }
 }
 
-/// The circles: from each file the shortest way that leads back to it, each written once.
+/// The circles: from each file the shortest path back to it, each written once.
 fn circle(imports: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> BTreeSet<Vec<String>> {
     let mut circles = BTreeSet::new();
     for start in imports.keys() {
@@ -209,7 +209,7 @@ fn circle(imports: &BTreeMap<PathBuf, BTreeSet<PathBuf>>) -> BTreeSet<Vec<String
             let next = way.last().and_then(|last| imports.get(*last)).into_iter().flatten();
             for next in next {
                 if next == start {
-                    // Begun at its first file, so that it is the same from wherever it was found.
+                    // It starts at its first file, so that one circle always has one form.
                     let first = way.iter().enumerate().min_by_key(|(_, file)| **file).map_or(0, |(n, _)| n);
                     let turned = way[first..].iter().chain(&way[..=first]);
                     circles.insert(turned.map(|file| shown(file)).collect());

@@ -10,7 +10,7 @@ use time::Duration;
 
 /// Requests on a connection before the next one.
 const PER_CONNECTION: usize = 50;
-/// The same where each connection has a certificate of its own.
+/// The same where each connection has its own certificate.
 const PER_FRESH: usize = 4;
 
 /// A certificate, none, or another one for each connection.
@@ -25,14 +25,14 @@ impl Identity {
     /// Tells it from another one.
     pub fn key(&self) -> &str {
         match self {
-            Self::Nobody => "nobody",
+            Self::Nobody => "no certificate",
             Self::Leaf(leaf) => &leaf.sha256,
             Self::Fresh(_) => "fresh",
         }
     }
 }
 
-/// Somebody who calls again and again.
+/// A caller that sends request after request.
 #[derive(Clone)]
 pub struct Caller {
     pub name: &'static str,
@@ -127,7 +127,7 @@ pub const BEGAN_LATELY: &str = "a certificate half a day old";
 pub const HARD: &str = "Genesys Cloud, where revocation is hard";
 pub const HARD_REVOKED: &str = "the one that gets revoked, where it is hard";
 
-/// Everybody, as things stand before anything happens.
+/// All callers, before anything happens.
 pub fn everybody(world: &Arc<World>, fated: &Fated) -> Vec<Caller> {
     let pki = &world.pki;
     let denied = Outcome::denied;

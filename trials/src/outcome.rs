@@ -36,12 +36,12 @@ impl Outcome {
         }
     }
 
-    /// A refusal for good.
+    /// A denial with 403.
     pub fn denied(code: &str) -> Self {
         Self::Refused(403, code.to_owned())
     }
 
-    /// A refusal that newer trust may lift.
+    /// A denial with 503: newer trust may allow the caller.
     pub fn unavailable(code: &str) -> Self {
         Self::Refused(503, code.to_owned())
     }
@@ -50,7 +50,7 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LetIn => write!(f, "let in"),
+            Self::LetIn => write!(f, "allowed"),
             Self::Refused(_, code) => write!(f, "{code}"),
             Self::Guarded => write!(f, "by the guard"),
             Self::Envoy(status) => write!(f, "{status} by Envoy"),
@@ -65,9 +65,9 @@ pub enum Judgement {
     Right,
     /// Not what a caller wishes for, but what the documentation announces for this fault.
     Stated,
-    /// Somebody who has to be let in was not, for want of an answer or of trust.
+    /// A caller that has to be allowed was not, since an answer or trust was missing.
     Lost,
-    /// Let in who has to be refused, refused for good who has to be let in, or refused for the wrong reason.
+    /// Allowed instead of denied, denied with 403 instead of allowed, or denied for the wrong reason.
     Wrong,
 }
 
@@ -89,7 +89,7 @@ mod tests {
     use std::slice::from_ref;
 
     #[test]
-    fn nothing_excuses_letting_somebody_in() {
+    fn wrongly_allowed_request_has_no_excuse() {
         let refused = Outcome::denied("wrong_name");
         let unavailable = Outcome::unavailable("trust_stale");
         let nothing = Outcome::Nothing(String::new());

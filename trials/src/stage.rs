@@ -200,7 +200,7 @@ impl Stage {
         serve_list(&self.world, self.crl_number, leaves);
     }
 
-    /// Makes the API name these DigiCert certificates, beside the Genesys one.
+    /// Makes the API name these DigiCert certificates in addition to the Genesys one.
     pub fn api_names(&self, current: &[&Leaf], upcoming: &[&Leaf]) {
         let pki = &self.world.pki;
         let digicert = |leaf: &&Leaf| Entity::digicert(leaf, &pki.digicert_root.der);

@@ -116,7 +116,7 @@ impl Traffic {
             .callers
             .iter()
             .position(|caller| caller.name == name)
-            .unwrap_or_else(|| panic!("nobody is called {name}"))
+            .unwrap_or_else(|| panic!("no caller has the name {name}"))
     }
 
     /// Starts the lanes.
@@ -175,8 +175,8 @@ impl Traffic {
             .collect()
     }
 
-    /// Whoever the service saw without reason: it answers whom it sees, so an answer that never arrived, or was sent again,
-    /// is the only excuse; and there is none for somebody who was never to be let in.
+    /// Callers that reached the service without an allowed answer. The only excuses are an answer that never arrived and a
+    /// request that was sent again; a caller that was never allowed has no excuse.
     pub fn intruders(&self) -> Vec<String> {
         let retried: u64 = self.tallies().iter().map(|tally| tally.retried).sum();
         let mut found = Vec::new();
@@ -190,7 +190,7 @@ impl Traffic {
             let path = path_of(doors[index], index);
             let served = u64::try_from(self.world.upstream.count_of(&path)).unwrap_or(u64::MAX);
             if served < let_in || served > most {
-                found.push(format!("{name}: {let_in} requests let in, and the service saw {served}"));
+                found.push(format!("{name}: {let_in} requests allowed, and the service saw {served}"));
             }
         }
         found

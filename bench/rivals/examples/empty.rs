@@ -1,4 +1,4 @@
-//! An SDK filter that does nothing: what everybody pays who uses the SDK.
+//! An SDK filter that does nothing: the cost of the SDK itself.
 #![cfg(target_arch = "wasm32")]
 
 use proxy_wasm::{

@@ -1,5 +1,5 @@
-//! A million requests of ten thousand certificates with ten thousand refreshes between them, in the interpreter: whatever
-//! leaks or grows shows in the VM's memory. Writes the table of docs/costs.md, and fails if memory is not flat.
+//! A million requests of ten thousand certificates with ten thousand refreshes between them, in the interpreter: any leak or
+//! growth shows in the VM's memory. Writes the table of docs/costs.md, and fails if memory is not flat.
 
 use bench::{
     document,
@@ -18,7 +18,7 @@ const ROUNDS: usize = 10;
 /// Each round: so many new certificates, with requests of those seen lately; then so many refreshes.
 const STEPS: usize = 1_000;
 const REQUESTS: usize = 100;
-/// How allocations happen to lie may take a page more or two; a leak of one byte per request would take twelve.
+/// The layout of allocations may take one or two pages more; a leak of one byte per request would take twelve.
 const SLACK: u64 = 2 * 64 * 1024;
 /// Clients at a time.
 const RECENT: usize = 50;
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             script.written.clear();
         }
         for step in 0..STEPS {
-            // Only the clock that intervals are measured by: certificates shall not run out meanwhile.
+            // Only the clock that measures intervals moves, so that certificates do not expire meanwhile.
             vm.script().monotonic += DUE;
             vm.tick();
             while let Some((token, path)) = vm.script().dispatched.pop() {
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     println!("{text}");
     let expected = ROUNDS * STEPS;
     if allowed != expected * REQUESTS || refreshes != expected {
-        eprintln!("expected {} requests let in and {expected} refreshes", expected * REQUESTS);
+        eprintln!("expected {} allowed requests and {expected} refreshes", expected * REQUESTS);
         return ExitCode::FAILURE;
     }
     if memory[ROUNDS] > memory[2] + SLACK {
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
 fn report(memory: &[u64], allowed: usize, refreshes: usize) -> String {
     let number = |count: usize| document::thousands(u64::try_from(count).unwrap_or_default());
     let mut text = format!(
-        "{} requests let in, of {} certificates; {} refreshes, each naming another certificate than the one before.\n\n",
+        "{} allowed requests of {} certificates; {} refreshes, each naming another certificate than the one before.\n\n",
         number(allowed),
         number(ROUNDS * STEPS),
         number(refreshes),

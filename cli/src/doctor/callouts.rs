@@ -233,7 +233,7 @@ mod tests {
     use super::all_end_with;
 
     #[test]
-    fn an_expression_keeps_to_the_domain_if_all_its_alternatives_end_with_it() {
+    fn regex_matches_a_domain_only_if_each_alternative_does() {
         for (regex, expected) in [
             (r"login\.pure\.cloud", true),
             (r"^(api|login)\.pure\.cloud$", true),

@@ -64,7 +64,7 @@ mod tests {
     use genesys_mtls_filter::decision::Reason;
 
     #[test]
-    fn every_reason_has_advice_of_its_own() {
+    fn every_reason_has_its_own_advice() {
         for reason in Reason::ALL {
             assert_ne!(advice(reason.code()), advice("?"), "{reason}");
         }

@@ -257,7 +257,7 @@ fn by_tool(policy: &str, certificate: &str, pins: Option<&str>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_random_cases_come_out_the_same_in_the_tool_and_in_envoy() {
+async fn tool_and_envoy_agree_on_a_thousand_random_cases() {
     let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a time").as_nanos();
     let seed = std::env::var("AGREE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(u64::try_from(clock % u128::from(u64::MAX)).expect("in range"));

@@ -298,7 +298,7 @@ const PINNED_AND_NEVER_SEEN: &str =
     r#"{"verdict":"-","certificate":"abababababababababababababababababababababababababababababababab"}"#;
 
 #[test]
-fn no_caller_can_have_himself_explained_as_let_in() {
+fn caller_cannot_have_itself_explained_as_allowed() {
     let arguments = ["explain", "-c", "policy.yaml", "--access-log", "-", "--json"];
     for (line, reason) in [
         (r#"{"request_id":"allow;us-east-1;genesys","verdict":"deny;wrong_name"}"#, Some("wrong_name")),
@@ -331,7 +331,7 @@ fn a_private_key_is_named_and_never_shown() {
 }
 
 #[test]
-fn what_inspect_prints_check_accepts() {
+fn output_of_inspect_is_accepted_by_check() {
     for file in ["us-east-1.zip", "digicert.pem"] {
         let outcome = run(&["inspect", "--configuration", file, AT]);
         let checked = run_with(&["check", "-", AT], &outcome.stdout, &[]);
@@ -352,7 +352,7 @@ fn every_shell_gets_its_completions_and_editors_their_schema() {
 }
 
 #[test]
-fn check_warns_of_an_authority_that_no_list_is_about_where_that_refuses_all_its_certificates() {
+fn authority_without_a_crl_is_warned_of_where_crls_are_required() {
     let policy =
         std::fs::read_to_string(directory("fixtures").join("revocation-hard.yaml")).expect("a fixture");
     let also =

@@ -42,7 +42,7 @@ fn wrong_regions_by_the_thousand_fill_no_screen() {
 }
 
 #[test]
-fn a_crowd_of_certificates_is_refused_in_a_bundle_and_in_an_archive() {
+fn file_with_more_than_1000_certificates_is_rejected() {
     let ca = Ca::builder("crowd").key(KeyType::P256).self_signed();
     let dir = tempfile::tempdir().expect("a directory");
     let bundle = dir.path().join("bundle.pem");

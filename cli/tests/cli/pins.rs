@@ -69,7 +69,7 @@ async fn current_and_upcoming_pins_come_in_every_format() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_pins_prints_explain_takes() {
+async fn output_of_pins_is_accepted_by_explain() {
     let world = world().await;
     let us = &world.pki.us;
     let leaf = world.write("leaf.pem", &us.digicert.chain_pem).expect("a file");

@@ -124,7 +124,7 @@ fn the_examples_of_the_documents_keep_to_the_schema_and_load() {
 
 /// An editor is to underline what the filter refuses for its shape alone.
 #[test]
-fn what_has_the_wrong_shape_breaks_the_schema() {
+fn wrong_shape_breaks_the_schema() {
     let validator = validator();
     let catalogue =
         std::fs::read_to_string(repository("docs/configuration-errors.md")).expect("the catalogue");

@@ -63,7 +63,7 @@ fn both_forms_of_everything_are_one_policy() {
 /// A `Struct` begins with a line feed and a length. As JSON that is white space and, by the length, a digit, a bracket,
 /// a quote or a minus: none of them may decide.
 #[test]
-fn a_struct_is_told_from_json_whatever_its_first_entry_measures() {
+fn struct_is_distinguished_from_json_by_any_first_entry() {
     let mut first = Vec::new();
     for length in 1..150 {
         let document = merged(&us_only(&genesys()), &json!({"identity": {"header": "x".repeat(length)}}));
@@ -79,7 +79,7 @@ fn a_struct_is_told_from_json_whatever_its_first_entry_measures() {
 /// A protobuf map on the wire is a list of entries. Whoever can write one twice can write the whole configuration, and canary
 /// and workers get the same bytes.
 #[test]
-fn of_two_equal_names_in_a_struct_the_last_counts_as_for_every_reader_of_protobuf() {
+fn last_of_two_equal_names_in_a_struct_counts() {
     let first = as_struct(&merged(&us_only(&genesys()), &json!({"mode": 0})));
     let twice = [first, as_struct(&json!({"mode": "shadow"}))].concat();
     assert_eq!(crate::config::load(&twice).map(|policy| policy.mode), Ok(Mode::Shadow));
@@ -204,7 +204,7 @@ fn a_private_key_is_never_shown_wherever_it_was_pasted() {
 
 /// Names are quoted, too, and may hold what ends a quote.
 #[test]
-fn a_name_that_is_no_name_is_not_shown_and_does_not_break_the_line() {
+fn invalid_name_is_not_shown_and_does_not_break_the_line() {
     let pem = key_pem("unit-pasted", KeyType::P256);
     let secret = &pem.lines().nth(1).unwrap()[..16];
     for name in [pem.to_string(), pem.replace('\n', " "), format!("a`{}", *pem), format!("a`b`{}", *pem)] {

@@ -37,7 +37,7 @@ pub fn assert_wrong(document: &Value, expected: &[&str]) {
 }
 
 #[test]
-fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
+fn wrong_shape_is_reported_with_place_and_expectation() {
     for (document, expected) in [
         (
             json!({"name": "x"}),
@@ -199,7 +199,7 @@ fn a_wrong_shape_is_told_with_its_place_and_what_belongs_there() {
 }
 
 #[test]
-fn values_that_make_no_sense_are_told_with_the_bounds() {
+fn value_out_of_bounds_is_reported_with_the_bounds() {
     for (document, expected) in [
         (with(json!({"name": "Edge"})), "name: `Edge` is not 1 to 32 of a-z, 0-9 and _"),
         (with(json!({"name": ""})), "name: `` is not 1 to 32 of a-z, 0-9 and _"),
@@ -297,7 +297,7 @@ fn twice(document: &Value, pointer: &str, first: &Value) -> String {
 }
 
 #[test]
-fn a_name_that_stands_twice_in_json_is_refused_wherever_and_with_whatever_value() {
+fn duplicate_name_in_json_is_rejected_anywhere() {
     let lists =
         json!([{"region": "us-east-1", "authority": "genesys", "url": "http://a.example/", "cluster": "a"}]);
     let list = merged(
@@ -321,7 +321,7 @@ fn a_name_that_stands_twice_in_json_is_refused_wherever_and_with_whatever_value(
 }
 
 #[test]
-fn what_stands_twice_is_told_with_its_name_and_place() {
+fn duplicate_is_reported_with_its_name_and_place() {
     let region = genesys();
     let one = |rest: &str| format!(r#"{{"regions":{{"us-east-1":{region}}},{rest}}}"#);
     for (text, name) in [
@@ -345,7 +345,7 @@ fn what_stands_twice_is_told_with_its_name_and_place() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once() {
+fn errors_are_all_reported_at_once() {
     let document = json!({
         "name": "No Name",
         "regions": {"us-east-1": {"genesys": {"ca_certificates": ""}}, "us-esat-1": genesys()},
@@ -367,7 +367,7 @@ fn everything_wrong_is_told_at_once() {
 }
 
 #[test]
-fn a_duration_beyond_all_bounds_is_refused_as_any_other() {
+fn duration_beyond_all_bounds_is_rejected_as_any_other() {
     let longest = format!("{}s", u64::MAX);
     for field in ["interval", "timeout"] {
         let document = refresh(json!({field: longest, "max_staleness": "1d"}));

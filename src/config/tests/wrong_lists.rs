@@ -12,7 +12,7 @@ fn revocation(revocation: Value) -> Value {
 }
 
 #[test]
-fn lists_without_a_mode_are_refused_since_nothing_would_be_checked() {
+fn crl_lists_without_a_mode_are_rejected() {
     let list = json!([{"region": "us-east-1", "authority": "genesys", "url": "http://crl.example/a", "cluster": "c"}]);
     let expected = "revocation.mode: required with `lists` or `discover`, since without it no CRL is consulted: give \
                     `soft` or `hard`, or `off` if that is meant";
@@ -87,7 +87,7 @@ fn hard_revocation_takes_cas_that_sign_lists() {
 }
 
 #[test]
-fn off_is_off_also_where_yaml_makes_it_a_boolean() {
+fn off_counts_also_where_yaml_makes_it_a_boolean() {
     let mode = |mode: Value| {
         let document = revocation(json!({"mode": mode, "discover": {"crl.example": "crl"}}));
         load(&document).map(|policy| policy.revocation.mode).map_err(|errors| errors[0].message.clone())

@@ -8,7 +8,7 @@ use crate::test_support::{EU, US};
 use testbed_pki::{DistinguishedName, GeneralSubtree, KeyUsagePurpose, pem_block};
 
 #[test]
-fn regions_that_make_no_sense_are_told_with_the_way_out() {
+fn invalid_region_is_reported_with_the_fix() {
     let named = |name: &str| json!({"certificate_name": name});
     for (document, expected) in [
         (

@@ -168,7 +168,7 @@ fn configurations_with_other_cas_do_not_wait_for_each_other() {
 
 /// The URL serves what only one of the two configurations can use.
 #[test]
-fn worker_that_cannot_use_the_crl_backs_off_though_others_succeed() {
+fn worker_that_cannot_use_the_crl_backs_off_on_its_own() {
     let second = Ca::builder("second-root").self_signed();
     for secret in BOTH {
         let mut store = MemoryStore::default();

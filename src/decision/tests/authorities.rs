@@ -74,7 +74,7 @@ fn two_cas_of_one_name_each_vouch_for_their_own() {
 }
 
 #[test]
-fn an_expired_ca_vouches_for_nobody() {
+fn expired_ca_vouches_for_no_certificate() {
     let expired = ca("unit-expired-root").valid(date(CA_BEGIN), date(NOW - 1)).self_signed();
     let renewed = ca("unit-expired-root").self_signed();
     let us_by = |pem: String| us(&json!({"genesys": {"ca_certificates": pem}}));
@@ -85,7 +85,7 @@ fn an_expired_ca_vouches_for_nobody() {
 
 /// Every kind of trust of one region, and the other region's name.
 #[test]
-fn what_one_region_trusts_vouches_for_no_other_region() {
+fn trust_of_one_region_vouches_for_no_other() {
     let cast = cast();
     let foreign = |ca: &Ca, name| leaf(ca).name(name).issue();
     let (us_pinned, eu_pinned) = (foreign(&cast.digicert_ca, US), foreign(&cast.digicert_ca, EU));
@@ -124,7 +124,7 @@ fn what_one_region_trusts_vouches_for_no_other_region() {
 }
 
 #[test]
-fn a_pin_vouches_alone_or_with_the_issuers_signature_where_configured() {
+fn pin_needs_the_issuers_signature_where_configured() {
     let cast = cast();
     let pinned = us_leaf(&cast.digicert_ca);
     let forged = us_leaf(&cast.digicert_impostor);
@@ -195,7 +195,7 @@ fn a_pin_of_the_api_counts_where_the_api_does() {
 }
 
 #[test]
-fn good_under_one_authority_is_good_whatever_the_others_say() {
+fn certificate_good_under_one_authority_is_allowed() {
     let cast = cast();
     // Claims to be by the Genesys CA, falsely; pinned all the same.
     let claims = us_leaf(&cast.impostor);
@@ -218,7 +218,7 @@ fn without_the_genesys_authority_its_certificates_need_a_pin() {
 }
 
 #[test]
-fn whoever_trusts_digicert_as_a_whole_gets_what_the_danger_says() {
+fn danger_option_trusts_all_of_digicert() {
     let ca = &cast().digicert_ca;
     let policy = us(&json!({"genesys": {"ca_certificates": ca.pem, "danger_public_ca": true}}));
     assert_eq!(outcome(&us_leaf(ca), &policy), by_genesys());
@@ -261,7 +261,7 @@ impl SignatureVerifier for Refused {
 }
 
 #[test]
-fn unavailable_verifier_denies_for_a_second_what_needs_a_signature() {
+fn unavailable_verifier_denies_for_only_a_second() {
     let cast = cast();
     let by_root = us_leaf(&cast.us_ca);
     let by_digicert_ca = us_leaf(&cast.digicert_ca);

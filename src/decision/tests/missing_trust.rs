@@ -86,7 +86,7 @@ fn an_unpinned_certificate_waits_for_trust_that_could_name_it() {
 
 /// What the configuration demands of the signature, no answer of the API can change.
 #[test]
-fn a_certificate_that_the_issuers_did_not_sign_is_refused_for_good() {
+fn certificate_not_signed_by_the_issuers_is_never_held() {
     let policy = digicert_policy(Issuer::Configured);
     for state in [NotLoaded, Stale, Loaded] {
         for refreshed in [NEVER, BEFORE, AFTER] {
@@ -106,7 +106,7 @@ fn a_certificate_that_the_issuers_did_not_sign_is_refused_for_good() {
 }
 
 #[test]
-fn trust_that_could_not_have_changed_the_verdict_is_not_to_blame() {
+fn missing_trust_is_no_reason_if_it_changes_no_verdict() {
     let cast = cast();
     let region = |digicert: Value| us_only(&json!({"genesys": genesys(), "digicert": digicert}));
     let by_api = policy(&region(json!({"pins": ["api"]})));

@@ -101,7 +101,7 @@ fn only_dns_names_count_in_a_san() {
 }
 
 #[test]
-fn another_regions_client_is_told_from_somebody() {
+fn client_of_another_region_is_distinguished_from_a_stranger() {
     for rule in ["san_or_cn", "san", "cn"] {
         assert_outcome(&us(rule), &[EU], &[EU], Err(WrongRegion));
     }
@@ -116,7 +116,7 @@ fn another_regions_client_is_told_from_somebody() {
 
 /// Whichever field counts, and whether or not both regions are configured.
 #[test]
-fn names_of_two_regions_are_nobodys() {
+fn names_of_two_regions_belong_to_neither() {
     let both = |names: &str| {
         let eu = json!({"genesys": {"ca_certificates": cast().us_ca.pem}});
         policy(&json!({"names": names, "regions": {"us-east-1": {"genesys": genesys()}, "eu-central-1": eu}}))
@@ -138,7 +138,7 @@ fn names_of_two_regions_are_nobodys() {
 }
 
 #[test]
-fn a_name_of_the_operators_own_stands_for_its_region() {
+fn name_set_by_the_operator_replaces_the_regions_name() {
     let policy = policy(&json!({"regions": {
         "eusc-de-east-1": {"certificate_name": SELFMADE, "genesys": genesys()},
         "us-east-1": {"certificate_name": "new.example", "genesys": genesys()},
@@ -155,7 +155,7 @@ fn a_name_of_the_operators_own_stands_for_its_region() {
 }
 
 #[test]
-fn a_certificate_without_a_name_that_counts_is_told_apart() {
+fn certificate_without_a_name_that_counts_has_its_own_reason() {
     for (dns, common, expected) in [
         (&[][..], &[][..], "no usable name: 0 DNS names and 0 common names"),
         (&[], &[US], ""),

@@ -77,7 +77,7 @@ fn denial_for_lack_of_a_crl_is_cached_for_a_second() {
 }
 
 #[test]
-fn without_any_list_nothing_is_known() {
+fn status_is_unknown_without_a_crl() {
     for (mode, expected) in [("soft", by_genesys()), ("hard", Outcome::Deny(Reason::RevocationUnknown))] {
         let policy = policy(&json!({
             "regions": {"us-east-1": {"genesys": genesys()}},
@@ -108,7 +108,7 @@ fn no_list_covers_a_pinned_certificate_whose_signer_is_unknown() {
 
 /// No pin would let in what is revoked. Otherwise the missing pin comes first: it may bring the list's answer with it.
 #[test]
-fn what_is_revoked_is_refused_for_good_though_its_pin_may_still_come() {
+fn revoked_certificate_does_not_wait_for_its_pin() {
     let (not_pinned, revoked) = (Reason::NotPinned, Reason::Revoked);
     let (not_loaded, unrefreshed) = (Reason::TrustNotLoaded, Reason::TrustUnrefreshed);
     let leaf = client(&us_leaf(&cast().digicert_ca));

@@ -44,7 +44,7 @@ fn validity_is_checked_to_the_second_give_or_take_the_skew() {
 }
 
 #[test]
-fn without_a_say_the_skew_is_a_minute() {
+fn skew_is_a_minute_by_default() {
     let policy = policy(&us_only(&json!({"genesys": genesys()})));
     assert_eq!(decide_at(&us_leaf(&cast().us_ca), &policy, END + 60).0, Ok(()));
     assert_eq!(decide_at(&us_leaf(&cast().us_ca), &policy, END + 61).0, Err(Expired));

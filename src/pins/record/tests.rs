@@ -1,3 +1,5 @@
+//! A record from shared data stays within its bounds and tells when its pins change.
+
 use super::*;
 use crate::test_support::{cast, client, policy, us_leaf, us_only};
 use proptest::{collection, option, prelude::*};
@@ -61,7 +63,7 @@ fn record() -> impl Strategy<Value = Record> {
 
 proptest! {
     #[test]
-    fn a_bounded_record_holds_nothing_large_and_nothing_of_the_future(mut record in record()) {
+    fn bounded_record_is_small_and_has_no_future_times(mut record in record()) {
         record.bound(LATEST);
         prop_assert!(record.leaves.len() <= MAX_LEAVES && record.hints.len() <= MAX_HINTS);
         prop_assert!(record.leaves.iter().filter(|leaf| !leaf.der.is_empty()).count() <= MAX_DERS);

@@ -1,3 +1,5 @@
+//! Only certificates with the name and the signature that the policy demands become pins, from any answer of the API.
+
 use super::*;
 use crate::{
     decision::{
@@ -128,7 +130,7 @@ fn a_leaf_that_may_not_be_a_client_is_no_pin() {
 }
 
 #[test]
-fn only_digicert_entities_of_type_client_or_none_count_in_any_letter_case() {
+fn entity_counts_if_digicert_and_of_type_client_or_none() {
     let leaf = digicert_leaf();
     for (authority, kind, expected) in [
         (Some("DigiCert"), Some("Client"), None),
@@ -164,7 +166,7 @@ fn an_expired_leaf_is_no_pin_and_one_of_the_future_is() {
 }
 
 #[test]
-fn the_leaf_has_the_name_of_the_region_that_answered_and_no_others() {
+fn leaf_has_only_the_name_of_the_region_that_answered() {
     let by = || leaf(&cast().digicert_ca);
     for (what, leaf, expected) in [
         ("its name", by().name(US), None),
@@ -377,7 +379,7 @@ fn any_entity() -> impl Strategy<Value = Entity> {
 
 proptest! {
     #[test]
-    fn whatever_an_answer_holds_a_pin_has_the_regions_name_and_the_issuers_signature(
+    fn pins_of_any_answer_have_the_regions_name_and_issuers(
         entities in collection::vec(any_entity(), 0..6), demanding in any::<bool>(),
     ) {
         let issuers = [authority(&cast().digicert_ca)];
@@ -391,7 +393,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_an_answer_holds_it_lets_in_nobody_without_the_answering_regions_name(
+    fn any_answer_allows_only_the_answering_regions_name(
         entities in collection::vec(any_entity(), 0..6), demanding in any::<bool>(),
     ) {
         let mut digicert = json!({"pins": ["api"]});

@@ -30,7 +30,7 @@ fn verdict(proxy: &Proxy, worker: usize, leaf: &Leaf) -> Verdict {
 }
 
 #[test]
-fn a_wall_clock_that_is_a_day_wrong_for_a_while_drops_no_pin_holds_nobody_and_leaves_nothing_behind() {
+fn wall_clock_error_of_a_day_leaves_nothing_behind() {
     for jump in [DAY, -DAY] {
         let settings = json!({"interval": "1m", "jitter": "0%", "max_staleness": "5m", "keep_removed": "1h"});
         let mut proxy = Proxy::new(2, &settings);
@@ -85,7 +85,7 @@ fn a_wall_clock_that_is_a_day_wrong_for_a_while_drops_no_pin_holds_nobody_and_le
 }
 
 #[test]
-fn an_answer_that_names_only_what_has_expired_is_a_failure_though_it_is_known() {
+fn answer_with_only_expired_certificates_is_a_failure() {
     let mut proxy = Proxy::new(1, &json!({"interval": "1m", "jitter": "0%"}));
     proxy.run(MINUTE);
     proxy.wall += 90 * DAY;

@@ -85,7 +85,7 @@ fn damage_to_our_keys_costs_one_more_fetch_at_most() {
 }
 
 #[test]
-fn a_module_that_never_stops_writing_cannot_stop_refresh_or_take_pins() {
+fn module_that_keeps_writing_stops_no_refresh_and_no_pin() {
     for damage in [&b""[..], b"-", b"noise"] {
         let mut proxy = Proxy::new(3, &json!({"interval": "1m", "jitter": "0%"}));
         proxy.run(Duration::from_secs(1));
@@ -108,7 +108,7 @@ fn a_module_that_never_stops_writing_cannot_stop_refresh_or_take_pins() {
 }
 
 #[test]
-fn what_was_sealed_with_another_secret_is_not_read() {
+fn record_sealed_with_another_secret_is_not_read() {
     let mut proxy = Proxy::new(1, &json!({}));
     proxy.run(Duration::from_secs(1));
     let stranger = proxy.worker("another secret");
@@ -259,7 +259,7 @@ fn nothing_in_a_record_happened_later_than_it_was_read() {
 
 /// The proxies of a fleet have one secret, and a module may carry what one of them sealed to another.
 #[test]
-fn what_another_proxy_has_sealed_counts_nowhere_else() {
+fn record_sealed_by_another_proxy_does_not_count() {
     for (node, counts) in [("another", false), ("", true)] {
         let mut proxy = Proxy::new(3, &json!({"interval": "1h", "jitter": "0%"}));
         let mut other = Proxy::new(0, &json!({"interval": "10m", "jitter": "0%"}));

@@ -90,7 +90,7 @@ fn a_certificate_that_keeps_coming_is_asked_for_until_named() {
 }
 
 #[test]
-fn the_pause_is_at_most_the_interval_unless_min_interval_is_longer() {
+fn pause_is_at_most_interval_or_min_interval_if_longer() {
     for (interval, min_interval, expected) in
         [("40s", "30s", vec![0, 30]), ("1h", "5m", vec![0, 300, 600]), ("1h", "100s", vec![0, 100, 200, 300])]
     {
@@ -192,7 +192,7 @@ fn a_server_that_asked_to_be_left_alone_is() {
 }
 
 #[test]
-fn a_request_shortly_before_the_next_early_refresh_may_wait_for_it() {
+fn request_may_wait_for_an_early_refresh_that_is_soon() {
     let mut proxy = settled();
     ask(&mut proxy, 0, unknown(1));
     proxy.run(TICK * 2);

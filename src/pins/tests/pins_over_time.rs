@@ -164,7 +164,7 @@ fn without_a_bound_pins_outlast_any_outage() {
 
 /// `decide` looks at the time, at each request.
 #[test]
-fn an_answer_of_expired_leaves_fails_and_one_of_later_leaves_does_not() {
+fn answer_of_expired_leaves_fails_one_of_future_leaves_not() {
     let leaf = || PKI.digicert_ca.leaf().key_name("digicert").name(PKI.us.region.certificate_name);
     for (leaf, failures) in [(leaf().expired().issue(), 1), (leaf().not_yet_valid().issue(), 0)] {
         let mut proxy = Proxy::new(1, &json!({"interval": "1m", "jitter": "0%"}));
@@ -255,7 +255,7 @@ fn a_crowd_drives_no_genuine_pin_out() {
 }
 
 #[test]
-fn of_removed_pins_the_one_removed_last_makes_room_first() {
+fn pin_removed_last_makes_room_first() {
     let mut proxy = Proxy::without_issuers(&json!({"interval": "1h", "jitter": "0%", "keep_removed": "24h"}));
     let others = crowd(999);
     proxy.api.current.clone_from(&others);

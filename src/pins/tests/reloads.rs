@@ -28,7 +28,7 @@ fn a_reload_keeps_the_facts_and_takes_its_own_interval() {
 
 /// The old configuration runs as long as a connection does.
 #[test]
-fn configurations_side_by_side_share_facts_and_conclude_by_their_own() {
+fn configurations_share_facts_and_apply_their_own_rules() {
     let other_issuer = Ca::builder("another-intermediate").self_signed();
     let renewed = other_issuer.leaf().name(PKI.us.region.certificate_name).issue();
     let mut proxy = Proxy::new(2, &json!({"interval": "1h", "jitter": "0%", "keep_removed": "0s"}));

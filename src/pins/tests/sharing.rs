@@ -29,7 +29,7 @@ fn one_worker_of_many_asks_and_all_of_them_learn() {
 }
 
 #[test]
-fn workers_whose_clocks_were_read_at_slightly_different_times_still_ask_once() {
+fn workers_with_slightly_different_clocks_ask_only_once() {
     let mut proxy = Proxy::new(4, &json!({"interval": "1m", "jitter": "0%"}));
     for (worker, late) in [0, 1, 700, 4_000].into_iter().enumerate() {
         let now = proxy.now;
@@ -216,7 +216,7 @@ fn regions_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn an_answer_that_never_comes_is_a_failure_and_the_next_attempt_follows() {
+fn missing_answer_is_a_failure_and_is_followed_by_a_retry() {
     let mut proxy = Proxy::new(2, &json!({"timeout": "2s", "retry": {"base": "1s"}, "jitter": "0%"}));
     proxy.api.silent = true;
     proxy.run(Duration::from_secs(1));

@@ -1,3 +1,5 @@
+//! Only the exact name in the configured field makes a certificate a region's.
+
 use super::*;
 use crate::{
     test_support::{EU, US, cast, client, leaf},
@@ -65,7 +67,7 @@ fn names_of_several_regions_are_found_in_any_field() {
 }
 
 #[test]
-fn a_certificate_is_the_regions_under_whose_configured_name_it_is() {
+fn certificate_belongs_to_the_region_whose_name_it_has() {
     let upper = US.to_uppercase();
     let upper = upper.as_str();
     let (us, eu) = (Some("us-east-1"), Some("eu-central-1"));

@@ -1,3 +1,5 @@
+//! Only fit CAs are accepted, and each vouches only for the certificates that it signed, while it is valid.
+
 use super::*;
 use crate::{
     test_support::{
@@ -28,7 +30,7 @@ fn authorities_are_read_with_what_the_decision_and_people_need() {
 }
 
 #[test]
-fn a_bundle_gives_all_its_authorities_in_order_or_says_which_one_is_unfit() {
+fn bundle_gives_all_authorities_or_names_the_unfit_one() {
     let cast = cast();
     let names: Vec<String> = CaCertificate::parse_bundle(bundle(&[&cast.us_ca, &cast.eu_ca]).as_bytes())
         .unwrap()
@@ -49,7 +51,7 @@ fn a_bundle_gives_all_its_authorities_in_order_or_says_which_one_is_unfit() {
 }
 
 #[test]
-fn only_a_ca_that_may_sign_certificates_with_a_supported_key_is_fit() {
+fn ca_is_fit_if_it_may_sign_and_its_key_is_supported() {
     use KeyUsagePurpose::{CrlSign, DigitalSignature, KeyCertSign};
     let new = || ca("unit-fit");
     let not_a_ca = Some("is not a CA");
@@ -267,7 +269,7 @@ fn issuer_may_write_its_name_in_another_kind_of_string() {
 
 /// Two roots of one name with a key each, as while one replaces the other.
 #[test]
-fn among_authorities_of_one_name_the_named_key_is_asked_or_all_are() {
+fn authority_key_id_selects_among_cas_of_one_name() {
     let (old, new) = (ca("unit-old"), ca("unit-new"));
     let dn = [("CN", "One name")];
     let (old, new) = (old.dn(&dn), new.dn(&dn));
@@ -295,7 +297,7 @@ fn among_authorities_of_one_name_the_named_key_is_asked_or_all_are() {
 }
 
 #[test]
-fn a_limit_on_names_is_kept_and_one_that_cannot_be_checked_refuses_names_of_its_kind() {
+fn name_constraints_hold_and_uncheckable_ones_deny() {
     let under = |domain: &str| GeneralSubtree::DnsName(domain.to_owned());
     let mail = GeneralSubtree::Rfc822Name("example.com".to_owned());
     let address = GeneralSubtree::IpAddress(CidrSubnet::V4([0; 4], [0; 4]));
@@ -352,7 +354,7 @@ fn an_authority_vouches_in_its_own_time_only_to_the_second() {
 }
 
 #[test]
-fn a_renewed_authority_certificate_serves_beside_the_expired_one() {
+fn renewed_ca_certificate_works_next_to_the_expired_one() {
     let expired = ca("unit-renewed").valid(date(CA_BEGIN), date(NOW - 1)).self_signed();
     let renewed = ca("unit-renewed").self_signed();
     let us = client(&us_leaf(&expired));

@@ -1,3 +1,5 @@
+//! Only a well-formed client certificate is read; any other bytes are rejected with a reason.
+
 use super::*;
 use crate::test_support::{BEGIN, END, US, ca, cast, client, date, leaf, us_leaf};
 use proptest::prelude::*;
@@ -120,7 +122,7 @@ fn the_validity_must_not_end_before_it_begins() {
 }
 
 #[test]
-fn the_extended_key_usage_must_permit_client_authentication_if_it_is_there() {
+fn extended_key_usage_must_permit_client_auth_if_present() {
     for (ekus, expected) in [
         (vec![], Passed),
         (vec![Eku::ClientAuth], Passed),
@@ -285,7 +287,7 @@ fn a_common_name_that_cannot_be_read_is_malformed() {
 }
 
 #[test]
-fn an_unsigned_change_is_not_noticed_here_but_changes_the_fingerprint() {
+fn unsigned_change_parses_but_changes_the_fingerprint() {
     let good = us_leaf(&ca("unit-fingerprint").self_signed());
     let mut changed = good.der.clone();
     *changed.last_mut().unwrap() ^= 1;

@@ -1,3 +1,5 @@
+//! A CRL counts only if its issuer signed it, may sign CRLs, and if it is current; any other bytes are a named error.
+
 use super::*;
 use crate::test_support::VERIFIER;
 use base64::{Engine as _, engine::general_purpose::STANDARD};

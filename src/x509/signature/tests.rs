@@ -1,3 +1,5 @@
+//! Each algorithm accepts only its own keys and hashes, and only unchanged signatures.
+
 use super::*;
 use crate::test_support::VERIFIER;
 use sha2::{Digest, Sha256, Sha384, Sha512};

@@ -78,7 +78,7 @@ impl Ca {
 
 /// Makes a [`Ca`].
 ///
-/// Unless told otherwise: RSA-4096, DN `CN=<name>`, valid from a year ago for ten more, CA:TRUE,
+/// By default: RSA-4096, DN `CN=<name>`, valid from a year ago for ten more, CA:TRUE,
 /// keyCertSign and cRLSign, key identifiers, no EKU, self-signed.
 #[derive(Clone, Debug)]
 #[must_use]

@@ -10,7 +10,7 @@ use super::{ca::Ca, text::pem_block_of};
 
 /// Makes a revocation list; from [`Ca::crl`].
 ///
-/// Unless told otherwise: issued an hour ago, due in a day, number 1, empty.
+/// By default: issued an hour ago, due in a day, number 1, empty.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct CrlBuilder<'a> {

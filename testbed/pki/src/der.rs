@@ -65,7 +65,7 @@ pub enum SanTag {
     Ip = 0x87,
 }
 
-/// An `RSAPublicKey` with a modulus of `bits` bits that nobody has a private key for.
+/// An `RSAPublicKey` with a modulus of `bits` bits, for which no private key exists.
 pub(super) fn rsa_public_key(bits: usize) -> Vec<u8> {
     assert!(bits.is_multiple_of(8) && bits >= 24, "whole bytes only");
     // The leading zero keeps the INTEGER positive; the top bit makes the size exact.

@@ -48,7 +48,7 @@ impl KeyType {
         }
     }
 
-    /// The signature algorithm that such a key uses unless told otherwise.
+    /// The default signature algorithm of such a key.
     pub fn algorithm(self) -> &'static SignatureAlgorithm {
         match self {
             Self::Rsa2048 | Self::Rsa3072 | Self::Rsa4096 => &rcgen::PKCS_RSA_SHA256,

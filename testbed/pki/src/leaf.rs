@@ -111,7 +111,7 @@ enum Basic {
 
 /// Makes a [`Leaf`]; from [`Ca::leaf`].
 ///
-/// Unless told otherwise: RSA-2048, valid from a day ago for 90 days, clientAuth, digitalSignature and
+/// By default: RSA-2048, valid from a day ago for 90 days, clientAuth, digitalSignature and
 /// keyEncipherment, CA:FALSE, key identifiers, a random serial number, no name at all.
 #[derive(Clone, Debug)]
 #[must_use]

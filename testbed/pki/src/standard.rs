@@ -74,15 +74,15 @@ pub struct Pki {
     pub digicert_root: Ca,
     /// Its intermediate, which issues clients *and private persons' e-mail certificates*.
     pub digicert_ca: Ca,
-    /// Such an e-mail certificate: right chain, clientAuth, somebody's name.
+    /// Such an e-mail certificate: right chain, clientAuth, a person's name.
     pub email: Leaf,
     /// An e-mail certificate of that intermediate whose CN is us-east-1's name: only the pin tells.
     pub digicert_lookalike: Leaf,
-    /// Somebody's own CA with the DN of us-east-1's root and another key.
+    /// An attacker's CA with the DN of us-east-1's root and another key.
     pub impostor: Ca,
     /// us-east-1's name under [`Self::impostor`].
     pub impostor_leaf: Leaf,
-    /// A CA that nobody here trusts, and its client.
+    /// A CA that no policy trusts, and its client.
     pub stranger_ca: Ca,
     /// A client of [`Self::stranger_ca`].
     pub stranger: Leaf,
@@ -109,8 +109,8 @@ impl Pki {
         let email = digicert_ca
             .leaf()
             .key_name("email")
-            .cn("Somebody Else")
-            .email("somebody@mail.example")
+            .cn("A Person")
+            .email("person@mail.example")
             .ekus(&both)
             .issue();
         let digicert_lookalike =

@@ -1,3 +1,5 @@
+//! The certificates of the testbed are as ordered.
+
 use x509_parser::prelude::*;
 
 use super::{der::SanTag, *};

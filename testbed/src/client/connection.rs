@@ -66,7 +66,7 @@ enum Sender {
     Http2(conn::http2::SendRequest<Full<Bytes>>),
 }
 
-/// An open connection. Dropping it closes it, whatever is under way.
+/// An open connection. Dropping it closes it, even during a request.
 pub struct Connection {
     sender: Sender,
     driver: JoinHandle<()>,

@@ -154,7 +154,7 @@ struct Tls {
     name: ServerName<'static>,
 }
 
-/// The client. Each of its plain calls opens a connection of its own; [`Client::connect`] keeps one.
+/// The client. Each of its plain calls opens a new connection; [`Client::connect`] keeps one.
 #[derive(Clone, Debug)]
 pub struct Client {
     addr: SocketAddr,
@@ -165,7 +165,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A TLS client of `addr` that trusts `server_ca`. Unless told otherwise: no client certificate, HTTP/1.1,
+    /// A TLS client of `addr` that trusts `server_ca`. By default: no client certificate, HTTP/1.1,
     /// [`SERVICE_HOST`] as Host, SNI and name to verify, no resumption.
     pub fn tls(addr: SocketAddr, server_ca: &Ca) -> ClientBuilder {
         Self::trusting(addr, &server_ca.der)

@@ -71,7 +71,7 @@ pub(super) fn config(options: &Options<'_>) -> ClientConfig {
     config
 }
 
-/// Verifies the server for one name, whatever SNI was sent.
+/// Verifies the server for one name, with any SNI.
 struct FixedName {
     inner: Arc<WebPkiServerVerifier>,
     name: ServerName<'static>,
@@ -118,7 +118,7 @@ impl ServerCertVerifier for FixedName {
     }
 }
 
-/// Presents its certificate whatever CAs the server names.
+/// Presents its certificate without regard to the CAs that the server names.
 #[derive(Debug)]
 struct Always(Arc<CertifiedKey>);
 

@@ -115,7 +115,7 @@ impl EnvoyBuilder {
         self
     }
 
-    /// How long it may live, whatever happens (10 min unless set).
+    /// How long it may run at most (10 min by default).
     pub fn lifetime(mut self, limit: Duration) -> Self {
         self.lifetime = limit;
         self

@@ -93,7 +93,7 @@ impl Process {
 
     /// Kills and reaps it.
     pub fn kill(&mut self) {
-        // The watchdog first: once Envoy is reaped its process id may belong to somebody else.
+        // The watchdog first: once Envoy is reaped, its process id may belong to another process.
         if let Some(mut watchdog) = self.watchdog.take() {
             let _ = watchdog.kill();
             let _ = watchdog.wait();

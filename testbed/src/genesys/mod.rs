@@ -1,5 +1,5 @@
 //! A stand-in of Genesys Cloud: the login and API hosts of several regions on one TLS port, and a plain-HTTP host for
-//! revocation lists. It answers as the real ones do, until told to misbehave.
+//! revocation lists. It answers as the real ones do, until a test sets a fault.
 
 mod answers;
 mod errors;
@@ -137,7 +137,7 @@ impl Genesys {
         self.0.inner.state().region(region).revoke_tokens();
     }
 
-    /// Serves bytes as a revocation list under `path` (as in the URL, from the slash on), whatever the host name.
+    /// Serves bytes as a revocation list under `path` (as in the URL, from the slash on), for any host name.
     pub fn set_crl(&self, path: &str, status: u16, bytes: impl Into<Vec<u8>>) {
         self.0.inner.state().crls.insert(path.to_owned(), (status, bytes.into()));
     }

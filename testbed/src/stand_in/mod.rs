@@ -21,7 +21,7 @@ pub enum Fate {
     CrashesInWorkers,
     /// It crashes at each request.
     CrashesAtRequests,
-    /// It crashes at the first request, and lets in who comes later.
+    /// It crashes at the first request, and allows later ones.
     CrashesOnce,
     /// It crashes at the tick after it made a request wait.
     CrashesWhileHolding,

@@ -1,4 +1,4 @@
-//! What the filter does with each case of PKITS, and why where that is not NIST's verdict.
+//! The filter's verdict on each case of PKITS, with the reason if it is not NIST's verdict.
 
 /// A section of NIST's document.
 pub struct Section {

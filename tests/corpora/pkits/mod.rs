@@ -2,8 +2,8 @@
 //! CA of the suite fit to be configured, follows every revocation list of it (`hard`), and decides on every end entity.
 //!
 //! PKITS is about paths of any length. The filter trusts what a *configured* CA signed directly, and asks no other CA
-//! about it: a test whose fault lies higher up comes out the other way, and is in the table of exceptions with the
-//! reason. An exception that is not needed any more fails, like a case that comes out otherwise.
+//! about it: a case whose fault lies higher up has the other verdict, and is in the table of exceptions with the
+//! reason. An exception that is no longer needed fails, like a case with another verdict.
 
 mod cases;
 

@@ -1,4 +1,4 @@
-//! A real Envoy as the hop: what its callers can make it say.
+//! A real Envoy as the hop: its callers cannot make it write another certificate than their own.
 
 use super::{HOP_NAME, PEM, XFCC, hop, say, trusting};
 use crate::{
@@ -37,7 +37,7 @@ fn lead(door: &mut Door, cluster: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
+async fn client_cannot_inject_into_the_xfcc_of_a_real_hop() {
     let world = world().await;
     let me = hop(&world).issue();
     let mut doors = Doors::of(&world, "envoy/strict.yaml");
@@ -46,7 +46,7 @@ async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
     });
     let inner = doors.launch(&world).await;
 
-    // The front lets anybody in and forwards all there is to forward.
+    // The front proxy allows every caller and forwards all details.
     let cluster = cluster(&world, &inner, "inner", &me);
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     let formats = if writes_json() { vec!["TEXT", "JSON"] } else { vec!["TEXT"] };
@@ -59,7 +59,7 @@ async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
             }
             door.forward("SANITIZE_SET", details);
         });
-        // It was not told to forward the certificate: then nobody may bring one along.
+        // It is not configured to forward the certificate: then no caller may add one.
         doors.add(&format!("{format} without cert"), &by_ca(&world), |door| {
             lead(door, "inner");
             let mut details = json!({"subject": true, "uri": true, "dns": true});
@@ -79,7 +79,7 @@ async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
         stage.assert_out(door, "a stranger", &world.pki.stranger, "wrong_name").await;
         stage.assert_in(door, "Genesys again", ours).await;
         let response = stage.client(door).build().get("/").await.expect("an answer");
-        assert_refused("nobody", &response, 403, "no_client_certificate");
+        assert_refused("no certificate", &response, 403, "no_client_certificate");
         let served = world.upstream.count();
         for name in injections(ours) {
             for leaf in [
@@ -106,9 +106,9 @@ async fn a_client_cannot_speak_through_the_xfcc_that_a_real_hop_writes() {
     drop(inner);
 }
 
-/// Genesys Cloud's certificate is no secret: whoever may write the header is Genesys Cloud.
+/// Genesys Cloud's certificate is public: a caller that can write the header can claim to be Genesys Cloud.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_without_a_certificate_writes_the_header_of_a_hop_that_only_overwrites_it_and_of_no_other() {
+async fn only_a_header_that_a_hop_merely_overwrites_is_forgeable() {
     let world = world().await;
     let me = hop(&world).issue();
     let mut doors = Doors::of(&world, "envoy/behind-proxy.yaml");
@@ -152,12 +152,12 @@ async fn a_caller_without_a_certificate_writes_the_header_of_a_hop_that_only_ove
         assert_refused(&format!("{door}: a stranger"), &response, 403, "wrong_name");
         let mut nobody = stage.client(door).build().connect().await.expect("a handshake");
         let response = say(&mut nobody, &[]).await;
-        assert_refused(&format!("{door}: nobody"), &response, 403, "no_client_certificate");
+        assert_refused(&format!("{door}: no certificate"), &response, 403, "no_client_certificate");
         let response = say(&mut nobody, &forged).await;
         if door == "overwrites" {
             assert_eq!(response.status, 200, "it is safe by now, say so: {}", response.text());
         } else {
-            let who = format!("{door}: nobody, who shows Genesys' certificate");
+            let who = format!("{door}: no certificate, and Genesys' in the header");
             assert_refused(&who, &response, 403, "no_client_certificate");
         }
     }

@@ -89,12 +89,12 @@ fn expressions() -> Vec<String> {
 }
 
 #[test]
-fn alerts_and_dashboard_use_metrics_and_labels_that_are_exported_and_every_metric_is_shown() {
+fn alerts_and_dashboard_use_exactly_the_exported_metrics() {
     let metrics: BTreeSet<String> = METRICS.iter().map(super::table::Metric::prometheus).collect();
     let labels: BTreeSet<String> = METRICS.iter().flat_map(super::table::Metric::prometheus_labels).collect();
     let mut shown = BTreeSet::new();
     for expression in expressions() {
-        // What stands in quotes is a value.
+        // Text in quotes is a value.
         let bare: String = expression.split('"').step_by(2).collect();
         let words = bare.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         for word in words.filter(|word| word.starts_with("genesys_") || word.starts_with("envoy_")) {
@@ -159,7 +159,7 @@ fn promtool() -> Option<PathBuf> {
     let found =
         std::iter::once(own).chain(on_path.map(|dir| dir.join("promtool"))).find(|file| file.is_file());
     if found.is_none() {
-        // Past the test harness, which would keep it to itself.
+        // Written directly, since the test harness would hide it.
         let _ = writeln!(
             std::io::stderr(),
             "\nSKIPPED: no promtool (scripts/provision.sh promtool, or put it on PATH)"
@@ -199,7 +199,7 @@ fn prometheus_takes_the_rules_and_each_fires_when_it_should() {
 }
 
 #[test]
-fn prometheus_takes_the_dashboards_queries_and_the_readmes_alerts() {
+fn prometheus_takes_the_queries_of_dashboard_and_reference() {
     let examples = examples().into_iter().map(|(_, alert)| alert).filter(|alert| alert.contains(' '));
     let rules: Vec<Value> = queries()
         .into_iter()
@@ -231,7 +231,7 @@ fn prometheus_takes_the_readmes_configuration() {
     assert_success("prometheus.yml", &output);
 }
 
-/// Has Prometheus' own parser read metrics. Its opinion on names (3) is not asked for.
+/// Has Prometheus' own parser read metrics. Its advice on names (code 3) does not count.
 pub fn check_exposition(text: &str) {
     let Some(output) = run(&["check", "metrics"], &paths::workspace_root(), text) else { return };
     if output.status.code() != Some(3) {

@@ -1,4 +1,4 @@
-//! What stands in the log: enough to act on, once, and nothing that is secret.
+//! The log says enough to act on, says it once, and shows no secret.
 
 use crate::{
     pace::{REGION, fast},
@@ -17,7 +17,7 @@ async fn ask(run: &Running, leaf: &Leaf, request_id: &str) -> Response {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusals_line_is_found_by_the_id_in_its_answer_and_no_id_forges_one() {
+async fn denial_line_is_found_by_its_id_and_no_id_forges_one() {
     let world = world().await;
     let policy = by_ca(&world);
     let run = start_with(world, "envoy/envoy.yaml", &policy, 1, |bootstrap| {
@@ -26,7 +26,7 @@ async fn a_refusals_line_is_found_by_the_id_in_its_answer_and_no_id_forges_one()
     })
     .await;
     let (stranger, expired) = (&run.world.pki.stranger, &run.world.pki.us.genesys_expired);
-    // The first decision, one that is remembered, and one of another certificate.
+    // The first decision, a cached one, and one on another certificate.
     for leaf in [stranger, stranger, expired] {
         let response = run.get_as(leaf).await;
         let id = response.json()["request_id"].as_str().expect("a denial names the request").to_owned();
@@ -58,7 +58,7 @@ fn lines(run: &Running, text: &str) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_refusals_writes_ten_lines_a_minute_and_hides_no_other_reason() {
+async fn flood_of_denials_writes_ten_lines_a_minute_per_reason() {
     let world = world().await;
     let policy = by_ca(&world);
     let run = start(world, "envoy/envoy.yaml", &policy, 1).await;
@@ -76,7 +76,7 @@ async fn a_flood_of_refusals_writes_ten_lines_a_minute_and_hides_no_other_reason
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_becomes_of_a_pin_is_said_once_whatever_the_number_of_workers() {
+async fn change_of_a_pin_is_logged_once_for_all_workers() {
     let world = world().await;
     let policy = with(fast(&world), "/refresh/keep_removed", json!("2s"));
     let run = start(world, "envoy/envoy.yaml", &policy, 4).await;
@@ -96,7 +96,7 @@ async fn what_becomes_of_a_pin_is_said_once_whatever_the_number_of_workers() {
     run.world.genesys.rotate(REGION);
     all.push(said("pin kept for 2s, the API stopped naming it", &us.digicert).await);
     all.push(said("pin lapsed, the API stopped naming it", &us.digicert).await);
-    // As long again, for whoever would say it late.
+    // As long again, for a worker that would log it late.
     run.refreshes(REGION, crate::pace::outcome(&run, "ok").await + 3).await;
     let levels = ["[info]", "[info]", "[warning]", "[warning]"];
     for ((text, line), level) in all.iter().zip(levels) {
@@ -141,7 +141,7 @@ fn secrets(run: &Running) -> Vec<(String, String)> {
     for (who, leaf) in
         [("ours", &pki.us.genesys), ("DigiCert's", &pki.us.digicert), ("a stranger's", &pki.stranger)]
     {
-        // A line out of the middle, as it stands in PEM; Envoy may show line breaks as escapes.
+        // A line from the middle of the PEM: Envoy may show line breaks as escapes.
         let line = leaf.cert_pem.lines().nth(4).expect("a long certificate").to_owned();
         secrets.push((format!("a certificate, {who}"), line));
     }
@@ -149,7 +149,7 @@ fn secrets(run: &Running) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_secret_and_no_certificate_stands_in_log_access_log_or_statistics() {
+async fn secrets_and_certificates_appear_in_no_log_or_statistic() {
     let world = world().await;
     let mut bootstrap = world.bootstrap("envoy/envoy.yaml");
     let policy = with(fast(&world), "/identity", json!({}));
@@ -180,7 +180,7 @@ async fn no_secret_and_no_certificate_stands_in_log_access_log_or_statistics() {
     let dump = run.envoy.config_dump().await.expect("the configuration").to_string();
     for (what, secret) in secrets(&run) {
         for (place, text) in [("log", &log), ("statistics", &stats), ("configuration dump", &dump)] {
-            assert!(!text.contains(&secret), "{what} stands in the {place}");
+            assert!(!text.contains(&secret), "{what} is in the {place}");
         }
     }
     // The access log is part of it, with identity and verdict.
@@ -193,7 +193,7 @@ fn fingerprint(leaf: &Leaf) -> [u8; 32] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_configuration_that_holds_a_private_key_or_a_secret_is_refused_without_showing_it() {
+async fn configuration_with_a_secret_is_rejected_without_showing_it() {
     let world = world().await;
     let bundle = format!("{}{}", world.pki.us.root.pem, world.pki.us.genesys.key_pem);
     let key_line = world.pki.us.genesys.key_pem.lines().nth(1).expect("a key").to_owned();

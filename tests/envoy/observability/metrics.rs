@@ -1,4 +1,4 @@
-//! What Envoy shows at `/stats/prometheus`.
+//! `/stats/prometheus` shows exactly the metrics of the table, and keeps their counts over a reload.
 
 use super::table::{ENVOYS, METRICS};
 use crate::{
@@ -88,7 +88,7 @@ async fn stage() -> Stage {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_metric_of_the_table_is_exported_with_its_labels_and_no_other_is() {
+async fn exported_metrics_and_labels_are_those_of_the_table() {
     let stage = stage().await;
     let pki = stage.world.pki.clone();
     let all_there = |stats: &BTreeMap<String, u64>| {
@@ -193,7 +193,7 @@ fn not_after(der: &[u8]) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_counted_before_a_reload_is_not_lost() {
+async fn counts_from_before_a_reload_are_not_lost() {
     let world = world().await;
     let policy = crate::stage::by_ca(&world);
     let mut run = crate::reload::Reloading::start(world, &policy).await;
@@ -210,7 +210,7 @@ async fn what_was_counted_before_a_reload_is_not_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_caller_that_was_let_in_and_is_refused_is_counted_once_and_strangers_are_not() {
+async fn loss_of_access_is_counted_once_and_not_for_strangers() {
     let world = world().await;
     let us = world.pki.us.clone();
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");

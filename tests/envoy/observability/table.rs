@@ -1,7 +1,7 @@
 //! The metrics: what the README lists, Envoy exports and the files in `envoy/observability` use is this.
 
 /// A metric of the filter: its name in `/stats` after the policy's, with what varies in angle brackets; whether it is a
-/// gauge; the labels that the shipped `stats_tags` make of it, beside `genesys_policy`.
+/// gauge; the labels that the shipped `stats_tags` make of it, in addition to `genesys_policy`.
 pub struct Metric {
     pub name: &'static str,
     pub gauge: bool,

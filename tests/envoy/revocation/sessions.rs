@@ -1,4 +1,4 @@
-//! Revocation of whoever is in already: on connections and TLS sessions that are older, through outages and reloads.
+//! A revocation counts on connections and TLS sessions that are older than it, and survives outages and reloads.
 
 use super::{crl_cluster, leaves, listed, serve};
 use crate::{
@@ -35,7 +35,7 @@ async fn until_refused(connection: &mut Connection) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_certificate_is_denied_on_open_connections_and_resumed_sessions() {
+async fn revoked_certificate_is_denied_on_open_and_resumed_sessions() {
     let world = world().await;
     let [leaf, _] = leaves(&world);
     serve(&world, world.pki.us.root.crl().number(1));

@@ -1,4 +1,4 @@
-//! What workers share of a list: how much memory it takes, and what another module can do to it.
+//! Workers share a large CRL within their memory, and another module cannot undo a revocation.
 
 use super::{PATH, crl_cluster, leaves, listed, policy, serve};
 use crate::{
@@ -21,7 +21,7 @@ use testbed::{
     pki::{Leaf, serial_of},
 };
 
-/// What is shared is sealed for this proxy: a forger that thinks of another one does not find it.
+/// Shared data is sealed for this proxy: a forger that assumes another proxy does not find it.
 const NODE: &str = "proxy-7";
 
 const MIB: u64 = 1024 * 1024;
@@ -33,7 +33,7 @@ fn policies(world: &World, revocation: Value) -> [(&'static str, Value); 2] {
     [("sealed", sealed), ("open", open)]
 }
 
-/// A listener per policy, each of which has a VM of its own.
+/// A listener per policy, each with its own VM.
 fn doors(world: &World, revocation: &Value) -> Doors {
     let mut doors = Doors::of(world, "envoy/envoy.yaml");
     let cluster = crl_cluster(world);
@@ -76,7 +76,7 @@ async fn crl_of_200_000_entries_fits_the_memory_of_every_worker() {
         let crl = world.pki.us.root.crl().number(number).padding(entries);
         crl.revoke(&serial_of(&revoked.der)).der()
     };
-    // Then a second one, beside the first.
+    // Then a second one, in addition to the first.
     let lists = [large(1, 200_000), large(2, 199_999)];
     world.genesys.set_crl(PATH, 200, lists[0].clone());
     let revocation = with(listed("hard"), "/max_size", json!(16 * MIB));
@@ -185,7 +185,7 @@ fn forger(values: &BTreeMap<String, Vec<u8>>) -> Vec<u8> {
 async fn another_module_in_shared_data_undoes_no_revocation() {
     let world = world().await;
     let [revoked, good] = leaves(&world);
-    // Met for the first time when the forger has been at work, so that no cached verdict speaks for it.
+    // First seen after the forger's writes, so that no cached verdict exists.
     let [late, _] = leaves(&world);
     let list = |number| {
         let crl = world.pki.us.root.crl().number(number);
@@ -193,7 +193,7 @@ async fn another_module_in_shared_data_undoes_no_revocation() {
     };
     serve(&world, list(1));
     let mut doors = doors(&world, &with(listed("soft"), "/interval", json!("3s")));
-    // Later than what a worker has written by then, so that it would win; what is from the future is not believed.
+    // Later than a worker's own write, so that it would win. A record from the future is ignored.
     doors.bootstrap()["node"] = json!({"id": NODE, "cluster": "fleet"});
     let forged_at = monotonic() + Duration::from_secs(5);
     for name in ["sealed", "open"] {

@@ -1,4 +1,4 @@
-//! HTTP/3: Envoy asks for no client certificate there. Envoy itself is the client that speaks it.
+//! HTTP/3: Envoy requests no client certificate there, so our host is denied. A second Envoy is the client that speaks it.
 
 use super::{Site, cluster};
 use crate::{setup::assert_refused, stage::assert_guarded};
@@ -65,7 +65,7 @@ fn add_listener_with_filter(bootstrap: &mut Value, _: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_http3_nobody_is_let_in_and_other_hosts_are_served() {
+async fn http3_requests_are_denied_and_other_hosts_are_served() {
     let unchanged = |envoy: EnvoyBuilder, _: &World| envoy;
     let site = Site::with("http3.yaml", add_listener_with_filter, unchanged).await;
     let genuine = &site.world.pki.us.digicert;

@@ -1,4 +1,4 @@
-//! Every file under `envoy/` that Envoy reads: accepted as it is shipped, and run.
+//! Envoy accepts every shipped file under `envoy/` as it is, and each allows Genesys Cloud and denies all others.
 
 mod http3;
 mod scope;
@@ -87,7 +87,7 @@ impl Site {
         start: impl FnOnce(EnvoyBuilder, &World) -> EnvoyBuilder,
     ) -> Self {
         let world = world().await;
-        let others = Upstream::start().await.expect("a service of somebody else's");
+        let others = Upstream::start().await.expect("another service");
         let mut bootstrap = bootstrap(&world, name);
         if config::clusters(&bootstrap).iter().any(|(cluster, _)| cluster == "others") {
             config::set_endpoint(&mut bootstrap, "others", others.addr());
@@ -111,7 +111,7 @@ impl Site {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_file_lets_the_pinned_certificate_in_and_says_to_others_why_not() {
+async fn pinned_certificate_is_allowed_and_others_learn_why_not() {
     for name in
         ["filter-state.yaml", "http3.yaml", "scope/host.yaml", "scope/listener.yaml", "scope/port.yaml"]
     {
@@ -148,7 +148,7 @@ async fn the_guard_of_each_file_refuses_where_the_filter_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_region_is_asked_with_its_own_secret_and_vouches_for_itself_alone() {
+async fn region_is_asked_with_its_secret_and_vouches_for_itself() {
     let site = Site::with(
         "regions.yaml",
         |_, _| {},
@@ -175,7 +175,7 @@ async fn each_region_is_asked_with_its_own_secret_and_vouches_for_itself_alone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn behind_a_proxy_only_that_proxy_is_believed() {
+async fn only_the_trusted_proxy_is_believed() {
     let site = Site::open("behind-proxy.yaml").await;
     let pki = &site.world.pki;
     let called = |name: &str| pki.digicert_ca.leaf().key_name("hop").dns(name).issue();
@@ -195,7 +195,7 @@ async fn behind_a_proxy_only_that_proxy_is_believed() {
     let client = site.world.client(site.envoy.listener_addr("ingress"));
     let foreign = pki.stranger_ca.leaf().dns("edge.example").issue();
     assert!(client.clone().identity(&foreign).build().get("/").await.is_err(), "its name by another CA");
-    assert!(client.build().get("/").await.is_err(), "nobody");
+    assert!(client.build().get("/").await.is_err(), "no certificate");
     assert_eq!(site.world.upstream.count(), 1);
 }
 

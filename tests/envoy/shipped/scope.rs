@@ -3,7 +3,7 @@
 use super::Site;
 use crate::{setup::assert_refused, stage::assert_guarded};
 
-/// File, the others' listener, and what becomes of our host there: the guard refuses, or no route leads to us.
+/// File, the others' listener, and the status for our host there: the guard denies, or no route leads to us.
 const SCOPES: [(&str, &str, u16); 4] = [
     ("scope/host.yaml", "ingress", 403),
     ("scope/port.yaml", "others", 403),
@@ -14,13 +14,15 @@ const SCOPES: [(&str, &str, u16); 4] = [
 const OTHER: &str = "other.example";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn our_host_by_the_others_way_in_is_refused_and_the_others_notice_nothing() {
+async fn our_host_by_others_entry_is_denied_and_others_are_served() {
     for (file, others, refusal) in SCOPES {
         let site = Site::open(file).await;
         let pki = &site.world.pki;
-        for (who, leaf) in
-            [("nobody", None), ("a stranger", Some(&pki.stranger)), ("Genesys Cloud", Some(&pki.us.digicert))]
-        {
+        for (who, leaf) in [
+            ("no certificate", None),
+            ("a stranger", Some(&pki.stranger)),
+            ("Genesys Cloud", Some(&pki.us.digicert)),
+        ] {
             for host in ["service.example", "service.example:8443", "SERVICE.example"] {
                 let what = format!("{file}: {who} asks for {host}");
                 let response = site.ask(others, OTHER, host, leaf).await;
@@ -37,7 +39,7 @@ async fn our_host_by_the_others_way_in_is_refused_and_the_others_notice_nothing(
             assert_eq!(response.status, 200, "{file}: {who} asks for the others: {}", response.text());
             assert_eq!(site.others.count(), before + 1, "{file}");
         }
-        assert_eq!(site.world.upstream.count(), 0, "{file}: nobody reached the service");
+        assert_eq!(site.world.upstream.count(), 0, "{file}: no request reached the service");
 
         // Our own way in.
         for host in ["service.example", "service.example:8443", "SERVICE.example"] {
@@ -53,12 +55,12 @@ async fn our_host_by_the_others_way_in_is_refused_and_the_others_notice_nothing(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn on_a_listener_of_its_own_no_name_makes_a_difference() {
+async fn host_name_makes_no_difference_on_a_separate_listener() {
     let site = Site::with("envoy.yaml", |_, _| {}, |envoy, _| envoy).await;
     let pki = &site.world.pki;
     for (sni, host) in [(OTHER, "service.example"), ("service.example", OTHER), (OTHER, OTHER)] {
         let nobody = site.ask("ingress", sni, host, None).await;
-        assert_refused("nobody", &nobody, 403, "no_client_certificate");
+        assert_refused("no certificate", &nobody, 403, "no_client_certificate");
         let stranger = site.ask("ingress", sni, host, Some(&pki.stranger)).await;
         assert_refused("a stranger", &stranger, 403, "wrong_name");
         assert_eq!(site.ask("ingress", sni, host, Some(&pki.us.genesys)).await.status, 200);

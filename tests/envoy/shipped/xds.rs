@@ -1,4 +1,4 @@
-//! The shipped files that Envoy watches.
+//! The shipped files that Envoy watches work, and change the policy without a restart.
 
 use crate::setup::{PATIENCE, assert_refused, world};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ async fn files_that_envoy_watches_serve_and_change_without_a_restart() {
     let stranger = world.client(addr).identity(&pki.stranger).build();
     assert_refused("a stranger", &stranger.get("/").await.expect("an answer"), 403, "wrong_name");
     let nobody = world.client(addr).build();
-    assert_refused("nobody", &nobody.get("/").await.expect("an answer"), 403, "no_client_certificate");
+    assert_refused("none", &nobody.get("/").await.expect("an answer"), 403, "no_client_certificate");
 
     // Another policy, for open connections too.
     config::each_plugin(&mut filter, |plugin| {

@@ -149,7 +149,7 @@ impl Bench {
         self.first_sight("first_xfcc", "the same, certificate from XFCC", &pinned, &leaf, allow, by_xfcc);
 
         let (policy, leaf) = (self.large_policy(), self.pki.us.genesys.clone());
-        let title = "first sight, CA with RSA-4096, beside 10,000 pins and 99 more CAs";
+        let title = "first sight, CA with RSA-4096, among 10,000 pins and 99 more CAs";
         self.first_sight("first_large_policy", title, &policy, &leaf, "allow;us-east-1;genesys", |_| {});
     }
 
@@ -219,8 +219,8 @@ impl Bench {
         }
     }
 
-    /// Requests that are refused without a look at trust, more than a worker answers from its cache before it reads the clock again.
-    fn a_burst_before_the_first_tick_opens_no_list_without_its_secret(&mut self) {
+    /// More requests than a worker answers from its cache between two readings of the clock, all denied before trust is read.
+    fn burst_before_the_first_tick_opens_no_crl_without_secret(&mut self) {
         let mut policy = self.policy();
         policy["revocation"] = json!({"mode": "soft", "lists": [
             {"region": REGION, "authority": "digicert", "url": CRL_URL, "cluster": "crl"},
@@ -240,7 +240,7 @@ impl Bench {
     }
 
     fn lists(&mut self) {
-        self.a_burst_before_the_first_tick_opens_no_list_without_its_secret();
+        self.burst_before_the_first_tick_opens_no_crl_without_secret();
         let small = Ca::builder("bench").key(KeyType::Rsa2048).self_signed();
         for (entries, id, title) in [
             (1_000, "crl_1000", "CRL of 1,000 entries taken in"),
@@ -299,7 +299,7 @@ impl Bench {
         json!({"regions": {REGION: region}})
     }
 
-    /// 10,000 pins, and 99 CAs beside the one that counts.
+    /// 10,000 pins, and 99 CAs in addition to the one that signed.
     fn large_policy(&self) -> Value {
         let pins: Vec<String> = (0..10_000).map(|pin| format!("sha256:{pin:064x}")).collect();
         let others = (1..100).map(|ca| {

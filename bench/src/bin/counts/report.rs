@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 use std::{fmt::Write as _, fs, path::PathBuf};
 use testbed::paths;
 
-/// What a number may grow by before that is worth a word, in percent.
+/// How much a number may grow before it is an error, in percent.
 const TOLERANCE: u64 = 2;
-/// The same of memory: whether a large list grows where it is or moves depends on the certificates, which are made afresh in each
-/// clone. One that is on the edge comes to 3,264 or to 3,840 KiB.
+/// The same for memory: whether a large list grows in place or moves depends on the certificates, which differ in each
+/// checkout. A list near the limit takes 3,264 or 3,840 KiB.
 const MEMORY_TOLERANCE: u64 = 20;
 
 const UPDATE: &str = "make bench-counts";

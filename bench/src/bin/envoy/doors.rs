@@ -1,4 +1,4 @@
-//! One Envoy with a listener per contender. Each answers by itself, so that no service's noise is measured along.
+//! One Envoy with a listener per contender. Each answers directly, so that no service adds noise to the measurement.
 
 use serde_json::{Value, json};
 use std::{net::SocketAddr, path::PathBuf};
@@ -72,7 +72,7 @@ pub fn bootstrap(world: &World, doors: &[Door], authz: SocketAddr) -> Value {
     bootstrap
 }
 
-/// Each in a VM of its own: contenders shall not share a fate, or memory.
+/// Each contender has its own VM: they share neither crashes nor memory.
 fn wasm(id: &str, module: PathBuf, configuration: &Value) -> Value {
     json!({"name": "envoy.filters.http.wasm", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",

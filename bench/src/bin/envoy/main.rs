@@ -1,7 +1,7 @@
-//! Measures the filter in Envoy, beside what one would use instead, and writes the tables of docs/costs.md.
+//! Measures the filter in Envoy, next to the alternatives, and writes the tables of docs/costs.md.
 //!
-//! One worker. Many short rounds of all contenders in turn, so that whatever disturbs the machine for a while disturbs all
-//! of them; of a contender's rounds the lower quartile counts, since disturbance only ever adds.
+//! There is one worker. All contenders take turns in many short rounds, so that a disturbance of the machine affects all of
+//! them. The lower quartile of a contender's rounds counts, since a disturbance only adds time.
 
 mod doors;
 mod load;
@@ -35,7 +35,7 @@ const SWEEPS: usize = 40;
 #[tokio::main]
 async fn main() {
     let sweeps = env::args().nth(1).and_then(|sweeps| sweeps.parse().ok()).unwrap_or(SWEEPS);
-    // Of others: it tells how far to trust the rest.
+    // The load of other processes: it shows how far to trust the other numbers.
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or_default();
     let (first_vm, another_vm) = starts::measure().await;
@@ -161,8 +161,8 @@ impl Bench {
             ("this filter with its guard, 1 certificate", one("ours_guard")),
             ("this filter with its guard, 1,000 certificates in turn", certificates("ours_guard", 1_000)),
             (
-                // In a VM of its own: so many would push the thousand out of what is remembered. None of them is, when its
-                // turn comes again: each request pays for a first sight.
+                // In its own VM: so many certificates would push the thousand out of the cache. Each is evicted before its
+                // turn comes again, so each request pays for a first sight.
                 "this filter, 10,000 certificates in turn",
                 certificates("ours", 10_000),
             ),

@@ -9,13 +9,13 @@ pub struct Row {
     pub rounds: Vec<Round>,
 }
 
-/// What rounds show when nobody else uses the machine: noise only ever adds.
+/// The cost on an otherwise idle machine: noise only adds time.
 fn lower_quartile(mut values: Vec<Duration>) -> f64 {
     values.sort_unstable();
     values[values.len() / 4].as_secs_f64() * 1e6
 }
 
-/// Of the differences to the first contender in the same sweep: what lasts for a sweep hits both.
+/// Of the differences from the first contender in the same sweep: a disturbance that lasts for a sweep affects both.
 fn added(row: &Row, base: &Row, of: impl Fn(&Round) -> Duration) -> f64 {
     let mut differences: Vec<f64> = row
         .rounds

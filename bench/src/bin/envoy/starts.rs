@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::time::Duration;
 use testbed::{World, config};
 
-/// How often each kind is started; the least counts, since disturbance only ever adds.
+/// How often each kind is started. The least time counts, since a disturbance only adds time.
 const TIMES: usize = 7;
 const FEW: u32 = 1;
 /// Many, since V8 compiles in the background, and how long that takes differs by more than one VM costs.

@@ -81,7 +81,7 @@ async fn a_running_envoy_is_examined_by_its_admin_url() {
 }
 
 #[test]
-fn what_is_no_dump_of_ours_cannot_be_examined() {
+fn dump_without_our_filter_cannot_be_examined() {
     let listener = json!({"configs": [{"@type": "x.ListenersConfigDump", "static_listeners": [{"listener": {"name": "l"}}]}]});
     for (input, expected) in [
         ("nonsense".to_owned(), "is not JSON"),

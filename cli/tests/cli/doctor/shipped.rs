@@ -35,7 +35,7 @@ async fn every_shipped_envoy_file_is_clean() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_istio_makes_of_the_manifests_is_clean() {
+async fn configuration_that_istio_builds_is_clean() {
     for name in
         ["istio/enforce", "istio-strict/enforce", "istio-authorization-policy/enforce", "two-regions/enforce"]
     {

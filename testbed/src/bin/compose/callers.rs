@@ -26,7 +26,7 @@ pub struct Caller {
     pub name: &'static str,
     title: &'static str,
     pub certificate: Option<fn(&Pki) -> &Leaf>,
-    /// The reason code of its refusal, or nothing if it is let in.
+    /// The reason code of its denial, or nothing if it is allowed.
     refused: Option<&'static str>,
 }
 
@@ -42,8 +42,8 @@ const fn caller(
 pub const CALLERS: &[Caller] = &[
     caller("genesys", "Genesys Cloud, by the region's own CA", Some(|pki| &pki.us.genesys), None),
     caller("digicert", "Genesys Cloud, by DigiCert, named by the API", Some(|pki| &pki.us.digicert), None),
-    caller("nobody", "somebody without a certificate", None, Some("no_client_certificate")),
-    caller("stranger", "a stranger with a CA of its own", Some(|pki| &pki.stranger), Some("wrong_name")),
+    caller("anonymous", "a caller without a certificate", None, Some("no_client_certificate")),
+    caller("stranger", "a stranger with its own CA", Some(|pki| &pki.stranger), Some("wrong_name")),
     caller("email", "a private person, by DigiCert", Some(|pki| &pki.email), Some("wrong_name")),
     caller(
         "lookalike",

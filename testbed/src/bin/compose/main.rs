@@ -3,8 +3,8 @@
 //! ```text
 //! compose stand-in CONFIG DIR   Genesys Cloud on port 443; fits CONFIG to its certificates and leaves all files in DIR
 //! compose service [PORT]        the service behind Envoy, on port 8080 if no other is given
-//! compose client DIR HOST:PORT  one request per caller; prints a table, fails if somebody met the wrong answer
-//! compose healthy HOST:PORT     whether somebody listens there
+//! compose client DIR HOST:PORT  one request per caller; prints a table, fails if a caller got the wrong answer
+//! compose healthy HOST:PORT     whether that port listens
 //! ```
 
 mod addresses;

@@ -22,9 +22,9 @@ pub enum Expect {
     Refused(u16, &'static str),
     /// TLS refuses it: there is no answer at all.
     Alert(&'static str),
-    /// The filter has no say, and the guard refuses it.
+    /// The filter does not decide, and the guard denies it.
     Guarded,
-    /// The filter has no say, and nobody else is there.
+    /// The filter does not decide, and there is no guard.
     Unguarded,
 }
 

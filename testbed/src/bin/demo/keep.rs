@@ -32,7 +32,7 @@ pub fn explain(demo: &Demo, explain: &Stage, strict: &Stage) -> io::Result<()> {
         ("other-region", "Genesys Cloud's other region: wrong_region", &pki.eu.genesys),
         ("expired", "Genesys Cloud, expired: expired", &pki.us.genesys_expired),
         ("impostor", "an impostor CA: bad_signature", &pki.impostor_leaf),
-        ("email", "somebody's e-mail certificate, by DigiCert: wrong_name", &pki.email),
+        ("email", "an e-mail certificate, by DigiCert: wrong_name", &pki.email),
         ("lookalike", "the same with our name: not_pinned", &pki.digicert_lookalike),
     ];
     for (file, what, leaf) in callers {

@@ -1,5 +1,5 @@
-//! The demo: a real Envoy with the shipped files, a stand-in of Genesys Cloud, real mTLS requests, and a table of who
-//! was let in or refused and why. Everything it announces is checked.
+//! The demo: a real Envoy with the shipped files, a stand-in of Genesys Cloud, real mTLS requests, and a table of
+//! who was allowed or denied and why. Everything it announces is checked.
 #![allow(clippy::doc_markdown, reason = "names of the field such as DigiCert")]
 
 mod acts;
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ended = runtime.map_err(Failure::from).and_then(|runtime| {
         runtime.block_on(async {
-            // Whichever way it ends, what was started ends with it. Where a signal is what `run` waits for, it comes first.
+            // Every way out of here ends what was started. `run` comes first, since it may itself wait for a signal.
             tokio::select! {
                 biased;
                 ended = run(keep) => ended,

@@ -35,11 +35,11 @@ pub async fn strict(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
         ("Genesys Cloud, by the Genesys CA", Some(&pki.us.genesys), LetIn("genesys")),
         ("Genesys Cloud, by DigiCert, in the API", Some(&pki.us.digicert_upcoming), LetIn("digicert")),
         ("without a certificate", None, Alert("CertificateRequired")),
-        ("a stranger, by a CA of its own", Some(&pki.stranger), Alert("UnknownCA")),
+        ("a stranger, by its own CA", Some(&pki.stranger), Alert("UnknownCA")),
         ("Genesys Cloud's other region, eu-central-1", Some(&pki.eu.genesys), Alert("UnknownCA")),
         ("Genesys Cloud, expired a month ago", Some(&pki.us.genesys_expired), Alert("CertificateExpired")),
         ("an impostor CA with the Genesys CA's name", Some(&pki.impostor_leaf), Alert("UnknownCA")),
-        ("somebody's e-mail certificate, by DigiCert", Some(&pki.email), Refused(403, "wrong_name")),
+        ("an e-mail certificate, by DigiCert", Some(&pki.email), Refused(403, "wrong_name")),
         ("the same with our name, not in the API", Some(&pki.digicert_lookalike), Refused(403, "not_pinned")),
         ("the other region, by DigiCert", Some(&pki.eu.digicert), Refused(403, "wrong_region")),
     ];

@@ -1,4 +1,4 @@
-//! What the demo prints: headings, aligned rows, and colour only where somebody looks.
+//! What the demo prints: headings, aligned rows, and colour only on a terminal.
 
 use std::{
     fmt::Display,

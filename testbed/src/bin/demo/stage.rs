@@ -72,7 +72,7 @@ impl Stage {
         Ok(Self { envoy, listener: "ingress" })
     }
 
-    /// One request on a connection of its own.
+    /// One request on a new connection.
     pub async fn knock(&self, world: &World, caller: &Caller<'_>, path: &str) -> Result<Seen, Error> {
         let before = world.upstream.count();
         let mut client = world.client(self.envoy.listener_addr(self.listener));

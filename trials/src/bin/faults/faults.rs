@@ -188,7 +188,7 @@ async fn damaged_lists(run: &mut Run) -> Result<(), Failure> {
     for vandal in ["vandal_of_lists", "vandal_of_hard_lists"] {
         run.stage.poke(vandal).await?;
     }
-    // Whoever is known stays known until the list changes; new certificates are what finds the damage.
+    // Known certificates keep their verdict until the list changes, so only new certificates show the damage.
     let leaf = run.fated.revoked.clone();
     let other = trials::cast::by_ca(&run.stage.world).issue();
     run.stage.revoke(&[&leaf, &other]);
@@ -258,7 +258,7 @@ async fn clock(
 
 async fn hot_restart(run: &mut Run) -> Result<(), Failure> {
     let what = "a second Envoy takes over the sockets; the first one drains and ends";
-    let stated = "403 `revocation_unknown` where revocation is hard, until the list has arrived; where it is soft, nobody counts as revoked until then";
+    let stated = "403 `revocation_unknown` where revocation is hard, until the list has arrived; where it is soft, no certificate counts as revoked until then";
     if !run.begin("hot restart", what, Some((stated, unknown))).await? {
         return Ok(());
     }

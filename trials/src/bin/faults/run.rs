@@ -23,7 +23,7 @@ pub const WORKERS: u32 = 4;
 pub const LANES: usize = 4;
 /// So many times in a row a new outcome has to come before it is the only right one.
 const SETTLED: u64 = 60;
-/// Then this long, since a worker that nobody asked meanwhile may learn of it a tick later.
+/// Then this long, since a worker without requests may notice it a tick later.
 const GRACE: Duration = Duration::from_millis(1500);
 
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub struct Verdict {
 
 impl Run {
     pub async fn start(options: &Options) -> Result<Self, Failure> {
-        // Keys depend on the policy only, so a first world that serves nobody can say which.
+        // Keys depend on the policy only, so a first world without traffic shows them.
         let world = testbed::World::start().await?;
         let noise = |keys: Vec<String>| -> Vec<u8> {
             vandal(&keys.into_iter().map(|key| (key, vec![0xff; 64])).collect::<Vec<_>>())

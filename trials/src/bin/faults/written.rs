@@ -1,4 +1,4 @@
-//! The result, as it is printed and as it stands in the documentation.
+//! The result, as it is printed and as it is reported.
 
 use crate::run::{LANES, Run, Verdict, WORKERS};
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ fn phases(run: &Run) -> String {
             "",
             "fault",
             "requests",
-            "let in",
+            "allowed",
             "refused",
             "held",
             "stated",
@@ -68,13 +68,13 @@ fn callers(run: &Run) -> String {
             vec![name.to_owned(), thousands(let_in), counts(&others)]
         })
         .collect();
-    table(&["caller", "let in", "otherwise"], &rows)
+    table(&["caller", "allowed", "otherwise"], &rows)
 }
 
 /// For the screen.
 pub fn summary(run: &Run, verdict: &Verdict) -> String {
     format!(
-        "{}\n{}\n{}\n{} let in, {} seen by the service, {} refused by the guard\n",
+        "{}\n{}\n{}\n{} allowed, {} seen by the service, {} refused by the guard\n",
         phases(run),
         reasons(run),
         callers(run),
@@ -93,12 +93,12 @@ Written by `make faults`, which does it all again; nothing here is typed by hand
 requests under way at any time (HTTP/1.1 and HTTP/2, with and without resumed TLS sessions, on connections of 50
 requests), the shipped profile *explain* with a hurried refresh, revocation on. It took {} minutes.
 
-**{} requests: {} lost, {} wrong verdicts.** {} were let in, and the service saw {}. The guard had to refuse {}.
+**{} requests: {} lost, {} wrong verdicts.** {} were allowed, and the service saw {}. The guard had to deny {}.
 
 - *held*: waited for an early refresh, and then got the right answer.
-- *stated*: not what a caller wishes for, but what the documentation announces for this fault. Never somebody let in.
+- *stated*: not what a caller wishes for, but what the documentation announces for this fault. Never a stranger allowed.
 - *sent again*: its kept-alive connection ended before the answer, and it was sent once more on a new one, as HTTP clients do.
-- *lost*: somebody who has to be let in got no answer, or a 503. *wrong*: anything else that is not the right verdict.
+- *lost*: a caller that has to be allowed got no answer, or a 503. *wrong*: anything else that is not the right verdict.
 - Each caller's right verdict is known. Where a fault changes it, both are right until the new one has come sixty times in
   a row, and only that one from then on.
 

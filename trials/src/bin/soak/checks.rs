@@ -6,7 +6,7 @@ use crate::{
 };
 use trials::report::thousands;
 
-/// Room for noise, in percent: what does not leak stays within, whatever the length of the run.
+/// Room for noise, in percent: a value without a leak stays within it in a run of any length.
 const NOISE: u64 = 5;
 /// The same for Envoy as a whole. A small piece that is lost with each tick comes to more than that.
 const NOISE_OF_ENVOY: u64 = 2;
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_grows_is_found_and_a_warm_up_is_not() {
+    fn growth_is_found_and_a_warm_up_is_not() {
         let failing = |soak: &Soak| -> Vec<String> {
             all(soak).into_iter().filter(|check| !check.good).map(|check| check.what).collect()
         };

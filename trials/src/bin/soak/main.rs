@@ -1,5 +1,5 @@
-//! `make soak`: mixed traffic for as long as it is told, while pins, lists and configuration change, and a look at
-//! whatever could grow.
+//! `make soak`: mixed traffic for a given time, while pins, CRLs and configuration change. It watches everything that could
+//! grow.
 #![allow(clippy::doc_markdown, reason = "names of the field such as DigiCert")]
 
 mod checks;
