@@ -21,5 +21,7 @@ ARG TARGETARCH
 COPY ${TARGETARCH}/compose /usr/local/bin/compose
 # A volume that starts from it takes over the owner.
 COPY --chown=101:101 world /world
+# Keys are made here.
+ENV CARGO_TARGET_DIR=/tmp
 USER 101:101
 ENTRYPOINT ["/usr/local/bin/compose"]

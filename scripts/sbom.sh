@@ -11,7 +11,7 @@ cyclonedx() { PATH=$PWD/.tools/cargo/bin:$PATH cargo cyclonedx "$@"; }
 if ! cyclonedx --version >/dev/null 2>&1; then
     cargo install --quiet --debug --locked --root .tools/cargo "cargo-cyclonedx@$CYCLONEDX"
 fi
-# It leaves a file beside the manifest of every package.
+# It leaves a file next to the manifest of every package.
 bill=sbom-$$
 root=$PWD
 trap 'find "$root" -name "$bill.json" -not -path "$root/target/*" -delete' EXIT
