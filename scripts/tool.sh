@@ -27,7 +27,13 @@ install -m 644 LICENSE "$tree/"
 "$tool" completions bash >"$tree/completions/genesys-mtls"
 "$tool" completions zsh >"$tree/completions/_genesys-mtls"
 "$tool" completions fish >"$tree/completions/genesys-mtls.fish"
-if "$tool" man --help >/dev/null 2>&1; then "$tool" man >"$tree/man/genesys-mtls.1"; else rmdir "$tree/man"; fi
+if "$tool" man >"$tree/man/genesys-mtls.1" 2>/dev/null; then
+    for command in $("$tool" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z][a-z]*\) .*/\1/p'); do
+        [[ $command == help ]] || "$tool" man "$command" >"$tree/man/genesys-mtls-$command.1"
+    done
+else
+    rm -r "$tree/man"
+fi
 tar=tar
 ! command -v gtar >/dev/null || tar=gtar
 "$tar" --directory "$scratch" --format=ustar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
