@@ -11,6 +11,9 @@
 //! All but `filter` and `host` is pure: bytes and times are arguments, and effects are values. So tests and tools
 //! run the code that the filter runs. Only `filter` calls `host`, and only `host` calls Envoy.
 //! `ARCHITECTURE.md` has the long form.
+//!
+//! **This library has no stable API.** It is published for the tool `genesys-mtls` and may change in any release. What is
+//! stable is what operators see: options, reason codes, metrics and the filter-state value.
 
 // The module runs inside a proxy: a panic takes a worker's VM down, so nothing here may be able to.
 #![deny(
@@ -52,6 +55,9 @@ pub mod shared;
 mod test_support;
 pub mod time;
 pub mod x509;
+
+/// JSON Schema of the configuration.
+pub const CONFIG_SCHEMA: &str = include_str!("../config.schema.json");
 
 #[cfg(target_arch = "wasm32")]
 mod filter;

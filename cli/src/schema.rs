@@ -17,7 +17,7 @@ Examples:
 pub struct Arguments {}
 
 pub fn run() -> Report {
-    let text = include_str!("../../config.schema.json");
+    let text = genesys_mtls_filter::CONFIG_SCHEMA;
     let json = serde_json::from_str(text).unwrap_or_default();
     Report { text: text.to_owned(), json, good: true }
 }

@@ -1,4 +1,4 @@
-//! Signatures verified by aws-lc-rs, through webpki's own algorithms.
+//! Signatures verified by aws-lc-rs, through webpki's own algorithms. A part of the tool `genesys-mtls`, without a stable API.
 
 use aws_lc_rs::signature;
 use genesys_mtls_filter::x509::signature::{Hash, SignatureVerifier, VerifierUnavailable};
