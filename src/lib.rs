@@ -10,7 +10,7 @@
 //!
 //! All but `filter` and `host` is pure: bytes and times are arguments, and effects are values. So tests and tools
 //! run the code that the filter runs. Only `filter` calls `host`, and only `host` calls Envoy.
-//! `ARCHITECTURE.md` has the long form.
+//! `docs/src/design.md` has the long form.
 
 // The module runs inside a proxy: a panic takes a worker's VM down, so nothing here may be able to.
 #![deny(

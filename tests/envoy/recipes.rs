@@ -1,4 +1,4 @@
-//! The snippets of `envoy/README.md`, as they stand there, do what it says of them.
+//! The snippets of the book, as they are written there, do what it says about them.
 
 use crate::{
     setup::{PATIENCE, assert_refused, world},
@@ -8,12 +8,14 @@ use serde_json::Value;
 use std::fs;
 use testbed::{client::Client, config, paths, upstream::echoed};
 
-/// The YAML blocks under a heading.
-pub fn snippets(heading: &str) -> Vec<Value> {
-    let text = fs::read_to_string(paths::workspace_root().join("envoy/README.md")).expect("envoy/README.md");
+/// The YAML blocks of a page that are marked with this check, below a heading and above the next of its level.
+pub fn snippets(page: &str, heading: &str, check: &str) -> Vec<Value> {
+    let file = format!("docs/src/{page}.md");
+    let text = fs::read_to_string(paths::workspace_root().join(&file)).expect(&file);
     let (_, after) = text.split_once(&format!("# {heading}\n")).expect(heading);
     let section = after.split("\n## ").next().unwrap_or_default();
-    let blocks = section.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
+    let mark = format!("```yaml {check}\n");
+    let blocks = section.split(mark.as_str()).skip(1).filter_map(|block| block.split("```").next());
     blocks.map(|block| config::parse_yaml(block).expect(heading)).collect()
 }
 
@@ -35,7 +37,7 @@ async fn a_route_can_ask_for_more_than_the_guard_and_a_refusal_there_is_no_alarm
     policy["regions"][eu.region.id] = world.region_policy(&eu);
     policy["regions"][eu.region.id].as_object_mut().expect("a region").remove("digicert");
     let [filter, route] =
-        snippets("Different rights for different callers").try_into().expect("two snippets");
+        snippets("guide/rights", "Rights by route", "recipe").try_into().expect("two snippets");
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     doors.add("ingress", &policy, |door| {
         door.filters().insert(2, first(&filter));
@@ -69,7 +71,8 @@ async fn a_route_can_ask_for_more_than_the_guard_and_a_refusal_there_is_no_alarm
 #[tokio::test(flavor = "multi_thread")]
 async fn the_capability_list_is_the_shipped_one_and_leaves_the_filter_all_it_needs() {
     const FIELD: &str = "capability_restriction_config";
-    let [list] = snippets("Fewer rights for the module").try_into().expect("one snippet");
+    let [list] =
+        snippets("guide/vm", "Fewer rights for the module", "recipe").try_into().expect("one snippet");
     let mut shipped = config::load_yaml(&paths::workspace_root().join("envoy/xds/genesys_mtls.yaml"));
     config::each_plugin(&mut shipped, |plugin| assert_eq!(plugin[FIELD], list[FIELD]));
 
@@ -114,7 +117,8 @@ async fn nothing_but_the_health_check(stage: &Stage, client: &Client, refused: u
 #[tokio::test(flavor = "multi_thread")]
 async fn health_checks_are_answered_without_a_certificate_and_open_nothing_else() {
     let world = world().await;
-    let [filter, listener] = snippets("Health checks").try_into().expect("two snippets");
+    let [filter, listener] =
+        snippets("guide/readiness", "Health checks", "recipe").try_into().expect("two snippets");
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     doors.add("ingress", &by_ca(&world), |door| door.filters().insert(0, first(&filter)));
     let mut own = first(&listener);
@@ -132,8 +136,9 @@ async fn health_checks_are_answered_without_a_certificate_and_open_nothing_else(
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_gets_its_one_path_and_no_other_of_the_admin_interface() {
     let world = world().await;
-    let [listener, cluster] =
-        snippets("Metrics without the admin interface").try_into().expect("two snippets");
+    let [listener, cluster] = snippets("guide/monitoring", "Metrics without the admin interface", "recipe")
+        .try_into()
+        .expect("two snippets");
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
     let mut listener = first(&listener);
     listener["address"]["socket_address"] = serde_json::json!({"address": "127.0.0.1", "port_value": 0});

@@ -9,7 +9,7 @@ mod hostile;
 mod markdown;
 mod odd;
 mod pins;
-mod readme;
 mod run;
 mod schema;
 mod schema_agrees;
+mod transcripts;

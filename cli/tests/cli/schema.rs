@@ -1,7 +1,7 @@
 //! The JSON Schema: the committed one is the current one, and the examples of the documents keep to it.
 
 use crate::{
-    errors::expanded,
+    errors::{CATALOGUE, expanded},
     markdown::{Block, blocks, repository},
     run::{directory, run, run_with},
 };
@@ -77,7 +77,7 @@ fn the_shipped_files_keep_to_the_schema_and_load() {
     assert!(examined >= 20, "only {examined} configurations found");
 }
 
-/// Fragments are completed, and `...` stands for a certificate.
+/// Fragments are completed, and `...` becomes a certificate.
 fn completed(example: &Block) -> Option<Value> {
     const OPTIONS: [&str; 6] =
         ["regions", "refresh", "peer_certificate", "revocation", "identity", "clock_skew"];
@@ -102,32 +102,38 @@ fn completed(example: &Block) -> Option<Value> {
     Some(value)
 }
 
-#[test]
-fn the_examples_of_the_documents_keep_to_the_schema_and_load() {
-    let validator = validator();
-    for (file, least) in [("README.md", 3), ("envoy/README.md", 1)] {
-        let mut examined = 0;
-        for block in blocks(file).iter().filter(|block| block.language == "yaml") {
-            let mut found: Vec<Value> = completed(block).into_iter().collect();
-            if found.is_empty() {
-                let value = parse_yaml(&block.text).unwrap_or_default();
-                configurations(&value, &mut found);
-            }
-            for configuration in &found {
-                assert_sound(&validator, &format!("{file}, {}", block.heading), configuration);
-            }
-            examined += found.len();
+/// The pages of the book, as paths in the repository.
+fn pages() -> Vec<String> {
+    let mut pages = Vec::new();
+    for chapter in std::fs::read_dir(repository("docs/src")).expect("the book").flatten() {
+        for page in std::fs::read_dir(chapter.path()).into_iter().flatten().flatten() {
+            let chapter = chapter.file_name();
+            pages.push(format!("docs/src/{}/{}", chapter.display(), page.file_name().display()));
         }
-        assert!(examined >= least, "{file}: only {examined} examples found");
     }
+    pages
+}
+
+#[test]
+fn policies_in_the_book_keep_to_the_schema_and_load() {
+    let validator = validator();
+    let mut examined = 0;
+    for page in pages() {
+        for block in blocks(&page).iter().filter(|block| block.check == "policy") {
+            let place = format!("{page}, {}", block.heading);
+            let configuration = completed(block).unwrap_or_else(|| panic!("{place}: no configuration"));
+            assert_sound(&validator, &place, &configuration);
+            examined += 1;
+        }
+    }
+    assert!(examined >= 5, "only {examined} examples found");
 }
 
 /// An editor is to underline what the filter refuses for its shape alone.
 #[test]
 fn what_has_the_wrong_shape_breaks_the_schema() {
     let validator = validator();
-    let catalogue =
-        std::fs::read_to_string(repository("docs/configuration-errors.md")).expect("the catalogue");
+    let catalogue = std::fs::read_to_string(repository(CATALOGUE)).expect("the catalogue");
     let shapes =
         catalogue.split("\n## ").find(|part| part.starts_with("Options of the wrong name")).expect("a part");
     for example in shapes.split("```yaml\n").skip(1) {
@@ -157,11 +163,11 @@ fn options(node: &Value, path: &str, schema: &Value, found: &mut BTreeMap<String
     }
 }
 
-/// The README's options with the defaults that stand beside them: `a.b`, `.c` in one cell are `a.b` and `a.c`.
+/// The options of the reference with their defaults: `a.b`, `.c` in one cell are `a.b` and `a.c`.
 fn listed() -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(repository("README.md")).expect("the README");
+    let text = std::fs::read_to_string(repository("docs/src/reference/options.md")).expect("the page");
     let mut listed = BTreeMap::new();
-    for heading in ["\n## Options\n", "\n### Revocation\n"] {
+    for heading in ["# Options\n", "\n## Revocation\n"] {
         let (_, part) = text.split_once(heading).expect(heading);
         let part = part.split("\n#").next().unwrap_or_default();
         for row in part.lines().filter(|line| line.starts_with("| `")) {
@@ -191,7 +197,7 @@ fn in_seconds(text: &str) -> String {
 }
 
 #[test]
-fn the_readme_lists_every_option_with_its_default() {
+fn reference_lists_each_option_with_its_default() {
     // These rows speak for what is inside.
     const WHOLE: [&str; 4] = [
         "peer_certificate.danger_trusted_hop",

@@ -1,4 +1,4 @@
-//! Measures the filter in Envoy, beside what one would use instead, and writes the tables of docs/costs.md.
+//! Measures the filter in Envoy, next to the alternatives, and writes `target/reports/costs.md`.
 //!
 //! One worker. Many short rounds of all contenders in turn, so that whatever disturbs the machine for a while disturbs all
 //! of them; of a contender's rounds the lower quartile counts, since disturbance only ever adds.
@@ -74,12 +74,8 @@ async fn main() {
         another_vm.as_secs_f64() * 1e3,
     );
     println!("{text}");
-    for (file, name, text) in
-        [("docs/costs.md", "envoy", text.as_str()), ("README.md", "costs", &report::chart(&open))]
-    {
-        if let Err(error) = document::replace(&paths::workspace_root().join(file), name, text) {
-            eprintln!("{error}");
-        }
+    if let Err(error) = document::report("costs", &format!("{}\n\n{text}", report::chart(&open))) {
+        eprintln!("{error}");
     }
 }
 

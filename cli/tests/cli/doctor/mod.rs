@@ -7,8 +7,8 @@ mod shipped;
 mod table;
 
 use crate::{
-    readme::assert_shown,
     run::{Outcome, run, run_with},
+    transcripts::assert_shown,
 };
 use serde_json::{Value, json};
 use testbed::{Envoy, World, config, envoy};

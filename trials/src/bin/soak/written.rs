@@ -1,4 +1,4 @@
-//! The result, as it is printed and as it stands in the documentation.
+//! The result, as it is printed and as it is reported.
 
 use crate::{
     checks::Check,
