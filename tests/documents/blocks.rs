@@ -4,8 +4,7 @@ use crate::{documents, read};
 use std::collections::BTreeSet;
 
 /// Checks by language, and where each is made.
-const CHECKS: [(&str, &str, &str); 11] = [
-    ("console", "", "cli/tests/cli/transcripts.rs"),
+const CHECKS: [(&str, &str, &str); 10] = [
     ("yaml", "policy", "cli/tests/cli/schema.rs"),
     ("yaml", "recipe", "tests/envoy/recipes.rs"),
     ("yaml", "existing", "tests/envoy/existing.rs"),

@@ -45,9 +45,10 @@ fn readme_is_short() {
     assert!(text.lines().count() <= 150 && text.len() <= 9 * 1024, "{} bytes", text.len());
 }
 
-/// Words of all documents; what tests write and the book includes is not among them.
+/// Words of all documents but the reference, which tests hold to the code.
 #[test]
-fn documents_have_at_most_20_000_words() {
-    let words: usize = documents().iter().map(|(_, text)| text.split_whitespace().count()).sum();
-    assert!(words <= 20_000, "{words} words");
+fn documents_are_short() {
+    let written = documents().into_iter().filter(|(file, _)| !file.starts_with("docs/src/reference/"));
+    let words: usize = written.map(|(_, text)| text.split_whitespace().count()).sum();
+    assert!(words <= 18_000, "{words} words");
 }

@@ -7,7 +7,7 @@ use testbed::{config, paths};
 /// Alerts that are documented before they are shipped.
 const TO_COME: [&str; 1] = ["GenesysMtlsAnnouncedButRefused"];
 
-const PARTS: [&str; 4] = ["## What it means", "## How to see it", "## What to do", "## How to confirm"];
+const PARTS: [&str; 4] = ["## Meaning", "## Check", "## Action", "## Confirm"];
 
 fn alerts() -> Vec<serde_json::Value> {
     let rules = config::load_yaml(&paths::workspace_root().join("envoy/observability/alerts.yaml"));
