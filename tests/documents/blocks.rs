@@ -65,6 +65,17 @@ fn each_example_has_a_check() {
             || language == "sh" && check == "published" && PUBLISHED.iter().any(|(page, _)| page == file);
         assert!(known, "{file}: `{language} {check}` names no check:\n{text}");
     }
+    // A test that follows a page names it.
+    let tests: String = std::fs::read_dir(testbed::paths::workspace_root().join("tests/envoy"))
+        .expect("tests")
+        .flatten()
+        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok())
+        .collect();
+    for block in blocks.iter().filter(|block| ["recipe", "existing", "vhost"].contains(&block.check.as_str()))
+    {
+        let page = block.file.trim_start_matches("docs/src/").trim_end_matches(".md");
+        assert!(tests.contains(&format!("\"{page}\"")), "no test in tests/envoy follows {page}");
+    }
     for (page, count) in PUBLISHED {
         let of_page = blocks.iter().filter(|block| block.file == page && block.check == "published").count();
         assert_eq!(of_page, count, "{page}");

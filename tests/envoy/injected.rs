@@ -13,7 +13,7 @@ use testbed::{
     genesys::{Endpoint, Status},
 };
 
-fn policy(world: &World) -> Value {
+pub fn policy(world: &World) -> Value {
     let policy = with(fast(world), "/refresh/oauth", json!("injected"));
     with(policy, &format!("/regions/{REGION}/digicert/issuers"), json!(world.pki.digicert_ca.pem))
 }
@@ -66,7 +66,7 @@ fn secret(file: &Path, value: &str) -> Value {
 }
 
 /// A token as whoever keeps the file up to date would fetch it.
-async fn token(world: &World) -> String {
+pub async fn token(world: &World) -> String {
     let client = world.genesys.credentials(REGION);
     let basic = STANDARD.encode(format!("{}:{}", client.client_id, client.client_secret));
     let login = Client::tls(world.genesys.addr(), &world.pki.server_ca).host(LOGIN).build();

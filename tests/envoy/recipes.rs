@@ -1,6 +1,7 @@
 //! The snippets of the book, as they are written there, do what it says about them.
 
 use crate::{
+    injected,
     setup::{PATIENCE, assert_refused, world},
     stage::{Doors, Stage, by_ca},
 };
@@ -164,4 +165,69 @@ async fn prometheus_gets_its_one_path_and_no_other_of_the_admin_interface() {
     let post = http::Request::post("/stats/prometheus").body(Vec::new()).expect("a request");
     assert_eq!(client.send(post).await.expect("an answer").status, 404);
     assert_eq!(stage.world.upstream.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn second_credential_is_demanded_behind_the_guard() {
+    let world = world().await;
+    let [filter] =
+        snippets("start/second-credential", "A second credential", "recipe").try_into().expect("one snippet");
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    doors.add("ingress", &by_ca(&world), |door| door.filters().insert(2, first(&filter)));
+    let stage = doors.open(world).await;
+    let client = stage.client("ingress").identity(&stage.world.pki.us.genesys).build();
+    for (key, status) in [(None, 403), (Some("wrong"), 403), (Some("replace-with-your-random-value"), 200)] {
+        let request = http::Request::get("/");
+        let request = key.into_iter().fold(request, |request, key| request.header("x-api-key", key));
+        let answer = client.send(request.body(Vec::new()).expect("a request")).await.expect("an answer");
+        assert_eq!(answer.status, status, "{key:?}");
+    }
+    stage.assert_out("ingress", "a stranger", &stage.world.pki.stranger, "wrong_name").await;
+    let stats = stage.envoy.stats().await.expect("statistics");
+    assert_eq!(stats["http.ingress.rbac.second_credential_.denied"], 2);
+    assert_eq!(stats["http.ingress.rbac.genesys_guard_.denied"], 0, "no alarm");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocation_of_the_guide_fetches_its_list() {
+    let world = world().await;
+    let [cluster] = snippets("guide/revocation", "Revocation", "recipe").try_into().expect("one snippet");
+    let [revocation] = snippets("guide/revocation", "Revocation", "policy").try_into().expect("one snippet");
+    world.genesys.set_crl("/us-east-1.crl", 200, world.pki.us.root.crl().der());
+    let mut cluster = first(&cluster);
+    let crl = world.genesys.crl_addr();
+    cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"] =
+        serde_json::json!({"address": crl.ip().to_string(), "port_value": crl.port()});
+    let mut policy = by_ca(&world);
+    policy["revocation"] = revocation["revocation"].clone();
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    doors.add("ingress", &policy, |_| {});
+    doors.clusters().push(cluster);
+    let stage = doors.open(world).await;
+    let ok = "wasmcustom.genesys_mtls.default.crl_fetches.ok.genesys.us-east-1";
+    stage.envoy.wait_for_stat(ok, |n| n >= 1, PATIENCE).await.expect("the list is fetched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn token_that_envoy_adds_and_own_vm_serve_a_refresh() {
+    let world = world().await;
+    let [cluster, secret] =
+        snippets("guide/vm", "The token from Envoy", "recipe").try_into().expect("two snippets");
+    let [vm] = snippets("guide/vm", "A VM for this filter alone", "recipe").try_into().expect("one snippet");
+    let here = world.dir().to_str().expect("UTF-8");
+    let secret = secret.to_string().replace("<access token>", &injected::token(&world).await);
+    world.write("genesys-token.yaml", secret).expect("the token's file");
+    let options: Value =
+        serde_json::from_str(&cluster.to_string().replace("/etc/envoy", here)).expect("JSON");
+    let mut doors = Doors::of(&world, "envoy/envoy.yaml");
+    doors.add("ingress", &injected::policy(&world), |door| {
+        door.plugin()["vm_config"]["vm_id"] = vm["vm_config"]["vm_id"].clone();
+    });
+    doors.bootstrap()["node"] = serde_json::json!({"id": "test", "cluster": "test"});
+    let api = doors.clusters().iter_mut().find(|cluster| cluster["name"] == "genesys_api");
+    let api = api.expect("the API's cluster").as_object_mut().expect("an object");
+    api.extend(options.as_object().expect("an object").clone());
+    let stage = doors.open(world).await;
+    let ok = "wasmcustom.genesys_mtls.default.refreshes.ok.us-east-1";
+    stage.envoy.wait_for_stat(ok, |n| n >= 1, PATIENCE).await.expect("a refresh succeeds");
 }
