@@ -113,17 +113,6 @@ fn alerts_and_dashboard_use_metrics_and_labels_that_are_exported_and_every_metri
 }
 
 #[test]
-fn runbook_lists_the_alerts_in_order() {
-    let listed: Vec<String> = table_after(&read("docs/src/runbook/README.md"), "## Alerts")
-        .into_iter()
-        .map(|row| row[0].trim_start_matches('[').split(']').next().unwrap_or_default().to_owned())
-        .collect();
-    let there =
-        alerts().iter().map(|alert| alert["alert"].as_str().expect("a name").to_owned()).collect::<Vec<_>>();
-    assert_eq!(listed, there);
-}
-
-#[test]
 fn reasons_and_failure_codes_in_alerts_exist() {
     let reasons = genesys_mtls_filter::decision::Reason::ALL.map(genesys_mtls_filter::decision::Reason::code);
     for alert in alerts() {

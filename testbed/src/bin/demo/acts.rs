@@ -73,7 +73,7 @@ pub async fn who_gets_in(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
         ("Genesys Cloud, by the Genesys CA", Some(&pki.us.genesys), LetIn("genesys")),
         ("Genesys Cloud, by DigiCert, in the API", Some(&pki.us.digicert), LetIn("digicert")),
         ("without a certificate", None, Refused(403, "no_client_certificate")),
-        ("a stranger, by a CA of its own", Some(&pki.stranger), Refused(403, "wrong_name")),
+        ("a stranger, by its own CA", Some(&pki.stranger), Refused(403, "wrong_name")),
         ("Genesys Cloud's other region, eu-central-1", Some(&pki.eu.genesys), Refused(403, "wrong_region")),
         ("Genesys Cloud, expired a month ago", Some(&pki.us.genesys_expired), Refused(403, "expired")),
         (
@@ -81,7 +81,7 @@ pub async fn who_gets_in(demo: &mut Demo, stage: &Stage) -> Result<(), Error> {
             Some(&pki.impostor_leaf),
             Refused(403, "bad_signature"),
         ),
-        ("somebody's e-mail certificate, by DigiCert", Some(&pki.email), Refused(403, "wrong_name")),
+        ("an e-mail certificate, by DigiCert", Some(&pki.email), Refused(403, "wrong_name")),
         ("the same with our name, not in the API", Some(&pki.digicert_lookalike), Refused(403, "not_pinned")),
     ];
     demo.table(stage, &rows).await?;
