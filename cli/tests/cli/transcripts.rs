@@ -5,7 +5,7 @@ use crate::{
     run::{Outcome, run},
 };
 
-const PAGE: &str = "cli/tests/golden/transcripts.txt";
+const PAGE: &str = "cli/tests/book/transcripts.txt";
 
 /// The `$` line of a transcript.
 fn command(block: &Block) -> Option<&str> {
