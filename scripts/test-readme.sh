@@ -90,7 +90,11 @@ expect "the root" "CA:TRUE" "$said"
 expect "the root" "Certificate Sign" "$said"
 
 rm -rf trial
-trap 'code=$?; [[ $code -eq 0 ]] || cat /mnt/said trial/envoy.log >&2; rm -rf trial' EXIT
+finish() {
+    [[ $1 -eq 0 ]] || cat /mnt/said trial/envoy.log >&2
+    rm -rf trial
+}
+trap 'finish $?' EXIT
 yours='s|ROOT=root.pem SERVICE=127.0.0.1:8080|ROOT=/mnt/root.pem SERVICE=127.0.0.1:8081|
     s|_ID=\.\.\.|_ID=client-of-us-east-1|; s|_SECRET=\.\.\.|_SECRET=secret-of-us-east-1|'
 [[ $(block README.md 1 | wc -l) -le 25 ]] || die "README.md: more than 25 lines"

@@ -122,11 +122,11 @@ fn make_targets_in_documents_exist() {
 /// Scripts, sources and shipped files that the documents name in backquotes.
 #[test]
 fn files_in_documents_exist() {
-    let root = testbed::paths::workspace_root();
     const FOLDERS: [&str; 12] = [
         "scripts/", "src/", "tests/", "cli/", "envoy/", "testbed/", "fuzz/", "trials/", "bench/", ".ci/",
         ".github/", ".cargo/",
     ];
+    let root = testbed::paths::workspace_root();
     let mut seen = 0;
     for (file, text) in documents() {
         // Odd parts of a line are in backquotes; fenced blocks have checks of their own.

@@ -1,6 +1,6 @@
 //! Tables of the reference that follow from the code.
 
-use crate::read;
+use crate::{documents, read};
 use genesys_mtls_filter::{decision::Reason, http::FailureCode};
 use std::collections::BTreeSet;
 
@@ -97,4 +97,31 @@ fn readme_shows_callers_of_the_demo() {
         let code = row.split_whitespace().last().and_then(|verdict| verdict.strip_prefix("deny;"));
         assert!(code.is_none_or(|code| acts.contains(&format!("\"{code}\""))), "{row}");
     }
+}
+
+/// Names of metrics in alerts' pages and guides are those of the reference, which a test on Envoy compares with what it exports.
+#[test]
+fn metrics_in_documents_are_those_of_the_reference() {
+    let cells = first_cells("docs/src/reference/metrics.md", "| metric |");
+    let known: BTreeSet<String> = cells
+        .iter()
+        .flat_map(|(names, _)| names)
+        .map(|name| name.split('.').next().unwrap_or_default().to_owned())
+        .collect();
+    assert!(known.len() > 10, "{known:?}");
+    let mut seen = 0;
+    for (file, text) in documents().into_iter().filter(|(file, _)| file.starts_with("docs/src")) {
+        for after in text.split("genesys_mtls_").skip(1) {
+            let name: String = after.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+            // A file of the module, a `vm_id` and a rule of the guard begin like this as well.
+            if ["filter", "default", "allowed", "vm_reload_success"].contains(&name.as_str())
+                || name.is_empty()
+            {
+                continue;
+            }
+            assert!(known.contains(&name), "{file}: there is no metric genesys_mtls_{name}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "only {seen} found");
 }

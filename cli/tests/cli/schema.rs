@@ -6,7 +6,7 @@ use crate::{
     run::{assert_golden, directory, run, run_with},
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 use testbed::config::{load_yaml, parse_yaml};
 
 fn validator() -> jsonschema::Validator {
@@ -197,7 +197,7 @@ fn table_of_options_is_the_schema() {
             continue;
         }
         assert!(!meaning.is_empty(), "{path} has no description");
-        table += &format!("| `{path}` | {default} | {meaning} |\n");
+        let _ = writeln!(table, "| `{path}` | {default} | {meaning} |");
     }
     assert_golden("../book/options.txt", &table);
 }

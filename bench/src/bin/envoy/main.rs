@@ -20,7 +20,6 @@ use testbed::{
     Client, World,
     client::Connection,
     envoy::{self, Envoy},
-    paths,
     pki::{Ca, KeyType, Leaf},
 };
 
