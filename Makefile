@@ -1,7 +1,7 @@
 SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help provision wasm demo demo-readme test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak upgrade oci dist tool examples test-istio test-envoy-gateway reproducible lint circles actionlint cargo-deny advisories unit msrv package release test-release fmt clean
+.PHONY: help provision wasm demo demo-readme docs test coverage mutants test-matrix test-compose test-readme fuzz fuzz-report bench bench-counts bench-counts-check bench-memory faults soak upgrade oci dist tool examples test-istio test-envoy-gateway reproducible lint circles actionlint cargo-deny advisories unit msrv package release test-release fmt clean
 
 # Arguments for the demo: make demo DEMO_ARGS="..."
 DEMO_ARGS ?=
@@ -39,7 +39,7 @@ wasm: ## Build the module: target/wasm32-wasip1/release/genesys_mtls_filter.wasm
 demo: provision wasm ## Run the demo (DEMO_ARGS=--keep to call it yourself, DEMO_ARGS=--help for more)
 	@. .tools/env.sh && cargo run --locked -p testbed --bin demo -- $(DEMO_ARGS)
 
-demo-readme: ## Run the demo, and show its first act in README.md
+demo-readme: ## Run the demo, and show the callers of its first act in README.md
 	@scripts/demo-readme.sh
 
 test: provision wasm ## Run all tests, against a real Envoy (ENVOY=path or ENVOY_VERSION=x.y.z to choose)
@@ -48,44 +48,47 @@ test: provision wasm ## Run all tests, against a real Envoy (ENVOY=path or ENVOY
 unit: ## Run the tests that need no Envoy: of every crate's library and binaries
 	@cargo test --locked --workspace --lib --bins
 
-coverage: ## Measure which lines the unit tests run (100 % of the decision core, or it fails), and write docs/assurance.md
+coverage: ## Measure which lines the unit tests run (100 % of the decision core, or it fails), and report
 	@scripts/coverage.sh --write
 
 mutants: ## Change the decision core in every way that cargo-mutants knows, and see that a test notices (about an hour)
 	@scripts/mutants.sh
 
-test-matrix: wasm ## Run the Envoy suite on each supported Envoy, and write docs/envoy-versions.md (VERSIONS="..." for some, and no table)
+test-matrix: wasm ## Run the Envoy suite on each supported Envoy, and report (VERSIONS="..." for some, and no table)
 	@scripts/test-matrix.sh $(VERSIONS)
 
 test-compose: ## Run envoy/docker-compose.yaml for real (about 5 min without a registry; skipped without Docker)
 	@scripts/test-compose.sh $(skippable)
 
-test-readme: ## Follow the README's set-up on Envoy, each command as it stands there (skipped without root)
+docs: ## Build the book to target/book, and check links, anchors and examples (installs mdBook if it is missing)
+	@scripts/docs.sh
+
+test-readme: ## Run the commands of README and "Get started" as they are written (skipped without root)
 	@scripts/test-readme.sh $(skippable)
 
 fuzz: ## Fuzz what reads bytes from outside, FUZZ_SECONDS=20 for each target (skipped without a nightly toolchain)
 	@scripts/fuzz.sh $(skippable)
 
-fuzz-report: ## Write what the last runs of the fuzz targets came to into docs/fuzzing.md
+fuzz-report: ## Report what the last runs of the fuzz targets came to
 	@scripts/fuzz-report.sh
 
-bench: provision wasm ## Measure what a request costs in Envoy, beside the alternatives (about 6 min), and write docs/costs.md
+bench: provision wasm ## Measure what a request costs in Envoy, next to the alternatives (about 6 min), and report
 	@scripts/build-wasm.sh --rivals
 	@. .tools/env.sh && cargo run --locked -p bench --bin envoy -- $(BENCH_SWEEPS)
 
-bench-counts: wasm ## Count what a request costs, and write docs/costs.md and bench/baseline.json
+bench-counts: wasm ## Count what a request costs, report, and write bench/baseline.json
 	@scripts/bench-counts.sh --write
 
 bench-counts-check: wasm ## Count, and fail if a number grew by more than 2 % or a budget is exceeded
 	@scripts/bench-counts.sh
 
-bench-memory: wasm ## A million requests and 10,000 refreshes in the interpreter: memory stays flat (some minutes), into docs/costs.md
+bench-memory: wasm ## A million requests and 10,000 refreshes in the interpreter: memory stays flat (some minutes)
 	@cargo run --locked -p bench --bin memory
 
-faults: provision wasm ## Break one thing after another under load (some 15 min), and write docs/faults.md (FAULTS_ARGS=--help)
+faults: provision wasm ## Break one thing after another under load (some 15 min), and report (FAULTS_ARGS=--help)
 	@. .tools/env.sh && cargo run --locked -p trials --bin faults -- $(FAULTS_ARGS)
 
-soak: provision wasm ## Run mixed traffic for SOAK_MINUTES (20), see that nothing grows, and write docs/soak.md
+soak: provision wasm ## Run mixed traffic for SOAK_MINUTES (20), see that nothing grows, and report
 	@. .tools/env.sh && SOAK_MINUTES=$(SOAK_MINUTES) cargo run --locked -p trials --bin soak
 
 upgrade: provision wasm ## Upgrade under load from an old module (OLD=path, OLD_IMAGE=registry/image, else OLD_COMMIT) and back (some 3 min)

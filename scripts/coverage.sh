@@ -2,7 +2,7 @@
 # Which lines of the filter its unit tests run. Fails if one of the decision core is left out.
 #
 #   scripts/coverage.sh           prints the table, and every line of the core that no test runs
-#   scripts/coverage.sh --write   also writes the table to docs/assurance.md
+#   scripts/coverage.sh --write   also writes the table to target/reports/coverage.md
 #
 # Only the filter's own crate is instrumented, so nothing else is built anew. What needs a host (src/filter, src/host) is compiled for
 # Wasm only, and is run by the tests on Envoy.
@@ -67,7 +67,7 @@ awk -v core="$CORE" -v missed="$out/missed" '
     }' "$out/lines" | LC_ALL=C sort | cut -c3- >"$out/table"
 
 cat "$out/table"
-if [[ ${1:-} == --write ]]; then scripts/document.sh docs/assurance.md coverage <"$out/table"; fi
+if [[ ${1:-} == --write ]]; then scripts/report.sh coverage <"$out/table"; fi
 if [[ -s $out/missed ]]; then
     echo "==> error: no unit test runs these lines of the decision core:" >&2
     sed 's/^/    /' "$out/missed" >&2

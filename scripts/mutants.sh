@@ -2,7 +2,7 @@
 # Mutation testing: cargo-mutants makes one change after the other in the files that .cargo/mutants.toml names, and the unit tests have to
 # notice each. Fails if one goes unnoticed, or keeps the tests from ending.
 #
-#   scripts/mutants.sh                    all of them; writes docs/assurance.md
+#   scripts/mutants.sh                    all of them; writes target/reports/mutants.md
 #   scripts/mutants.sh --re src/x509/name.rs   some (arguments of cargo-mutants)
 #   scripts/mutants.sh --report DIR...    writes the table from earlier results (mutants.out directories) that make all of them
 set -euo pipefail
@@ -24,11 +24,11 @@ report() {
             printf "%d | %s | %d | %d | %d | %d | %d |\n", order, name, n, caught, unviable, timeouts, missed
         }
         END {
-            print "0 | | mutants | caught | do not compile | run for ever | not noticed |"
+            print "0 | | mutants | caught | do not compile | do not end | not noticed |"
             print "1 |---|--:|--:|--:|--:|--:|"
             for (file in all) row(2, "`" file "`", all[file], count[file, "caught"], count[file, "unviable"], count[file, "timeout"], count[file, "missed"])
             row(3, "**all**", total, totals["caught"], totals["unviable"], totals["timeout"], totals["missed"])
-        }' | LC_ALL=C sort | cut -c3- | scripts/document.sh docs/assurance.md mutants
+        }' | LC_ALL=C sort | cut -c3- | scripts/report.sh mutants
 }
 
 if [[ ${1:-} == --report ]]; then

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Follows the README's "Set it up on Envoy", every command as it stands there, with the stand-in of Genesys Cloud in place of the
-# real one. Network, processes and /etc are private to it, so that nothing of this machine is touched; that takes root and Linux.
+# Runs the commands of README.md and of the book's "Get started" (blocks marked `sh setup`) as they are written, with a copy of Genesys Cloud
+# in place of the real one. Network, processes and /etc are private to it, so nothing of this machine changes; that takes root and Linux.
 # Without them it says so and ends with code 77, which the callers count as skipped.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly SKIPPED=77
 readonly PRIVATE=(unshare --mount --net --pid --fork --kill-child)
-# The README's commands know of no other place.
+# The README's commands name target/.
 unset CARGO_TARGET_DIR
 
 say()  { printf '==> [%3d s] %s\n' "$SECONDS" "$*"; }
 die()  { printf '==> error: %s\n' "$*" >&2; exit 1; }
-skip() { printf '\n==> SKIPPED: %s. The README was NOT followed.\n\n' "$*" >&2; exit "$SKIPPED"; }
+skip() { printf '\n==> SKIPPED: %s. The README was NOT run.\n\n' "$*" >&2; exit "$SKIPPED"; }
 
 # ---- outside: what needs a network ----
 
@@ -23,7 +23,7 @@ if [[ -z ${INSIDE:-} ]]; then
     for tool in curl ip openssl; do command -v "$tool" >/dev/null || skip "$tool is missing"; done
     scripts/provision.sh
     cargo build --quiet --locked -p testbed --bin compose
-    # Step 4, as far as it builds. In there nothing could be fetched any more.
+    # What the commands build: inside nothing can be fetched.
     make --no-print-directory wasm
     cargo build --quiet --locked --release -p genesys-mtls
     INSIDE=1 exec "${PRIVATE[@]}" bash "scripts/${BASH_SOURCE[0]##*/}"
@@ -31,23 +31,22 @@ fi
 
 # ---- inside ----
 
-# step NUMBER: the commands of the README's step.
-step() {
-    awk -v step="**$1. " '
-        /^## / { section = $0 == "## Set it up on Envoy" }
-        section && /^\*\*[0-9]+\. / { inside = index($0, step) == 1 }
-        /^```/ { block = inside && $0 == "```sh"; next }
-        section && inside && block' README.md
+# block FILE NUMBER: a block of commands.
+block() {
+    awk -v number="$2" '
+        /^```/ { inside = 0 }
+        inside { print }
+        $0 == "```sh setup" { inside = ++count == number }' "$1"
 }
 
-# follow NUMBER [DIRECTORY [SCRIPT]]: does what the step says, there; the sed script fills in what is the reader's.
+# follow FILE NUMBER [SCRIPT]: runs a block in this shell; the sed script fills in what is the reader's.
 follow() {
     local commands
-    commands=$(step "$1" | sed "${3:-}")
-    [[ -n $commands ]] || die "step $1 has no commands"
-    say "step $1" >&3
+    commands=$(block "$1" "$2" | sed "${3:-}")
+    [[ -n $commands ]] || die "$1 has no block $2"
+    say "$1, block $2" >&3
     while IFS= read -r line; do printf '    $ %s\n' "$line" >&3; done <<<"$commands"
-    (cd "${2:-.}" && set -e && eval "$commands")
+    eval "$commands"
 }
 
 expect() { # WHAT PATTERN TEXT
@@ -81,45 +80,45 @@ for port in 443 8081; do
     "$compose" healthy "127.0.0.1:$port" || die "the stand-in is not up: $(cat /mnt/genesys.log /mnt/service.log)"
 done
 
-# Steps 1 and 3 are done in Genesys Cloud. The .zip of step 2 would hold the first certificate of this file.
+# The .zip of the help page would hold the first certificate of this file.
 awk '{ print } /^-----END/ { exit }' "$world/client-cas.pem" >/mnt/root.pem
-said=$(follow 2 /mnt)
-expect "step 2" "CA:TRUE" "$said"
-expect "step 2" "Certificate Sign" "$said"
-
-follow 4
-[[ -s /etc/envoy/genesys_mtls_filter.wasm && -x target/release/genesys-mtls ]] || die "step 4 left no module and no tool"
-
-say "step 5: the table"
-awk -v root=/mnt/root.pem '
-    /-----BEGIN CERTIFICATE-----/ {
-        match($0, /^ */); indent = substr($0, 1, RLENGTH)
-        while ((getline line < root) > 0) print indent line
-        inside = 1
-    }
-    !inside { print }
-    /-----END CERTIFICATE-----/ { inside = 0 }' envoy/envoy.yaml \
-    | sed 's/{address: service, port_value: 8080}/{address: service, port_value: 8081}/' >/etc/envoy/envoy.yaml
-grep -q 8081 /etc/envoy/envoy.yaml || die "step 5: envoy.yaml names the service in another way"
-cp "$world/server.pem" "$world/server.key" "$world/client-cas.pem" /etc/envoy/certs/
-# What is in a system's bundle for the real hosts.
+# The bundle of a real system has the CAs of the real hosts.
 cat "$world/api-ca.pem" >>/etc/ssl/certs/ca-certificates.crt
 
-follow 6 . 's/_ID=\.\.\./_ID=client-of-us-east-1/; s/_SECRET=\.\.\./_SECRET=secret-of-us-east-1/' >/mnt/envoy.log 2>&1 &
-for _ in {1..300}; do ! "$compose" healthy 127.0.0.1:8443 2>/dev/null || break; sleep 0.1; done
-"$compose" healthy 127.0.0.1:8443 || die "Envoy is not up: $(cat /mnt/envoy.log)"
-said=$(cat /mnt/envoy.log)
-expect "step 6, check" "/etc/envoy/envoy.yaml.* is valid" "$said"
-expect "step 6, validate" "configuration '/etc/envoy/envoy.yaml' OK" "$said"
+said=$(cd /mnt && cp "$OLDPWD/docs/src/start/envoy.md" . && follow envoy.md 1)
+expect "the root" "CA:TRUE" "$said"
+expect "the root" "Certificate Sign" "$said"
+
+rm -rf trial
+finish() {
+    [[ $1 -eq 0 ]] || cat /mnt/said trial/envoy.log >&2
+    rm -rf trial
+}
+trap 'finish $?' EXIT
+yours='s|ROOT=root.pem SERVICE=127.0.0.1:8080|ROOT=/mnt/root.pem SERVICE=127.0.0.1:8081|
+    s|_ID=\.\.\.|_ID=client-of-us-east-1|; s|_SECRET=\.\.\.|_SECRET=secret-of-us-east-1|'
+[[ $(block README.md 1 | wc -l) -le 25 ]] || die "README.md: more than 25 lines"
+# In this shell, as a reader's: Envoy ends with the shell that started it.
+follow README.md 1 "$yours" >/mnt/said 2>&1
+said=$(cat /mnt/said)
+expect "README.md, check" "trial/envoy.yaml.* is valid" "$said"
+expect "README.md, curl" '"code":"no_client_certificate"' "$said"
+expect "README.md, doctor" '0 error\(s\), 0 warning\(s\)|clean' "$said"
 
 # The first refresh takes a moment.
 for _ in {1..100}; do ! curl -s localhost:9901/stats | grep -q 'pins.named.us-east-1: [1-9]' || break; sleep 0.1; done
-said=$(follow 7)
-printf '%s\n' "$said"
-expect "step 7, curl" '"code":"no_client_certificate"' "$said"
-expect "step 7, doctor" '0 error\(s\), 0 warning\(s\)|clean' "$said"
-expect "step 7, refreshes" 'wasmcustom.genesys_mtls.default.refreshes.ok.us-east-1: 1' "$said"
-expect "step 7, pins" 'wasmcustom.genesys_mtls.default.pins.named.us-east-1: 1' "$said"
+said=$(follow docs/src/start/envoy.md 2) || die "no refreshes: $(cat /mnt/genesys.log)"
+expect "refreshes" 'wasmcustom.genesys_mtls.default.refreshes.ok.us-east-1: 1' "$said"
+expect "pins" 'wasmcustom.genesys_mtls.default.pins.named.us-east-1: 1' "$said"
+
+mkdir /etc/envoy
+cp trial/envoy.yaml /etc/envoy/
+for page in "envoy.md 3" "existing.md 1"; do
+    read -r file number <<<"$page"
+    said=$(follow "docs/src/start/$file" "$number" 2>&1)
+    expect "$file" "/etc/envoy/envoy.yaml.* is valid" "$said"
+    expect "$file" "configuration '/etc/envoy/envoy.yaml' OK" "$said"
+done
 
 say "a data action's call, and a stranger's"
 callers=(genesys:200:'allow;us-east-1;genesys' digicert:200:'allow;us-east-1;digicert' stranger:403:'deny;wrong_name')
@@ -131,8 +130,8 @@ done
 for caller in "${callers[@]}"; do
     IFS=: read -r name status verdict <<<"$caller"
     # Envoy writes its access log every ten seconds.
-    for _ in {1..200}; do ! grep -qF "\"verdict\":\"$verdict\"" /mnt/envoy.log || break; sleep 0.1; done
-    expect "the access log" "\"verdict\":\"$verdict\"" "$(cat /mnt/envoy.log)"
+    for _ in {1..200}; do ! grep -qF "\"verdict\":\"$verdict\"" trial/envoy.log || break; sleep 0.1; done
+    expect "the access log" "\"verdict\":\"$verdict\"" "$(cat trial/envoy.log)"
     printf '    %-9s %s  %s\n' "$name" "$status" "$verdict"
 done
-say "the README's set-up works as it is written"
+say "the commands of README and book work as they are written"

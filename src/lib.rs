@@ -10,7 +10,7 @@
 //!
 //! All but `filter` and `host` is pure: bytes and times are arguments, and effects are values. So tests and tools
 //! run the code that the filter runs. Only `filter` calls `host`, and only `host` calls Envoy.
-//! `ARCHITECTURE.md` has the long form.
+//! `docs/src/design.md` has the long form.
 //!
 //! **This library has no stable API.** It is published for the tool `genesys-mtls` and may change in any release. What is
 //! stable is what operators see: options, reason codes, metrics and the filter-state value.

@@ -1,6 +1,6 @@
-//! Tables in the documentation, written by the commands that measure.
+//! Tables of the reports that the commands write.
 
-pub use testbed::document::replace;
+pub use testbed::document::report;
 
 /// `1234567` as `1,234,567`.
 pub fn thousands(number: u64) -> String {

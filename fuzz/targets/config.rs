@@ -1,4 +1,4 @@
-//! A configuration of any bytes, JSON or protobuf, is refused in words, or it is one that the rules of the README hold for.
+//! A configuration of any bytes, JSON or protobuf, is refused in words, or it is one that the documented rules hold for.
 #![no_main]
 
 use genesys_mtls_filter::{config::load, policy::Credentials};

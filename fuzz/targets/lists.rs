@@ -104,7 +104,7 @@ fuzz_target!(|attack: Attack| {
         assert_eq!(status(&victim, &REVOKED), Some(RevocationStatus::Revoked));
     }
     for edit in attack.edits.iter().take(8) {
-        // A worker that starts may take what is there, if the record is hidden from it: see SECURITY.md.
+        // A worker that starts may take what is there, if the record is hidden from it: see docs/src/security/shared-data.md.
         edit.apply(attack.informed, &mut store);
     }
     for seconds in [12, 50] {

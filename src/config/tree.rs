@@ -18,7 +18,7 @@ pub const MAX_CONFIGURATION: usize = 4 * 1024 * 1024;
 /// first entry of 49 bytes reads as the number 1.
 pub fn tree(bytes: &[u8]) -> Result<Value, Vec<ConfigError>> {
     if bytes.is_empty() {
-        let message = "it is empty: `regions` is required, see the README for an example";
+        let message = "it is empty: `regions` is required, see the documentation for an example";
         return Err(vec![ConfigError::document(message)]);
     }
     if bytes.len() > MAX_CONFIGURATION {

@@ -99,7 +99,7 @@ fn advice(source: PeerSource) -> &'static str {
         }
         PeerSource::Attribute | PeerSource::Auto => {
             "Envoy shows the certificate in no attribute (needs 1.39), filter state or x-forwarded-client-cert: \
-             see `peer_certificate` in the README"
+             see `peer_certificate` in the documentation"
         }
     }
 }

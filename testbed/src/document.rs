@@ -1,14 +1,40 @@
-//! Tables in the documentation, written by the commands and tests that find their numbers.
+//! Tables that tests hold to the truth, and reports that commands write.
 
-use std::{env, fs, path::Path};
+use crate::paths;
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-/// Replaces what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a file.
-pub fn replace(path: &Path, name: &str, text: &str) -> Result<(), String> {
+/// Writes `target/reports/NAME.md`, with date and commit at its top. CI keeps these as artefacts.
+pub fn report(name: &str, text: &str) -> io::Result<PathBuf> {
+    let folder = paths::target_dir().join("reports");
+    fs::create_dir_all(&folder)?;
+    let file = folder.join(format!("{name}.md"));
+    let date = said("date", &["-u", "+%Y-%m-%d"]);
+    let commit = said("git", &["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]);
+    fs::write(&file, format!("{date}, commit {commit}\n\n{}\n", text.trim()))?;
+    Ok(file)
+}
+
+/// What a command prints; `unknown` if it cannot be run.
+fn said(command: &str, arguments: &[&str]) -> String {
+    let output = Command::new(command).args(arguments).current_dir(paths::workspace_root()).output();
+    let output = output.ok().filter(|output| output.status.success());
+    output.map_or_else(
+        || "unknown".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
+/// Replaces the text between `<!-- NAME -->` and `<!-- /NAME -->` in a file.
+fn replace(path: &Path, name: &str, text: &str) -> Result<(), String> {
     let new = replaced(&read(path)?, path, name, text)?;
     fs::write(path, new).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Fails if something else stands there; `UPDATE_GOLDEN=1` writes it instead.
+/// Fails if another text is there; `UPDATE_GOLDEN=1` writes it instead.
 ///
 /// # Panics
 /// If the document is out of date, or has no such marks.

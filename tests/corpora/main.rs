@@ -1,5 +1,5 @@
 //! Certificates and CRLs that others made to be difficult. `scripts/provision.sh vectors` downloads
-//! them; nothing of them is part of this repository. `docs/assurance.md` has the results.
+//! them; nothing of them is part of this repository. `results.txt` has the results.
 
 mod odd;
 mod pkits;

@@ -1,5 +1,5 @@
 //! The shipped capability list (`envoy/xds/genesys_mtls.yaml`) with each of its entries left out in turn: nothing passes
-//! that should not, and what breaks is in `docs/capabilities.md`.
+//! that should not, and what breaks is in `capabilities.txt`.
 
 use crate::{
     setup::{assert_refused, digicert, with, world},
@@ -193,13 +193,10 @@ fn log_says(stage: &Stage, left_out: &str) -> bool {
 
 fn document(stage: &Stage, table: &[Row]) -> String {
     let mut text = String::from(
-        "# Capabilities, each left out in turn
+        "The list is that of `envoy/xds/genesys_mtls.yaml`, the guard is behind the filter as shipped, and a request that waits ends after 15 s
+(`stream_idle_timeout`). `UPDATE_GOLDEN=1 cargo test -p tests --test envoy without_any_one_capability` writes the table again.
 
-Written by a test (`UPDATE_GOLDEN=1 cargo test -p tests --test envoy without_any_one_capability`), which fails when a real Envoy does
-otherwise. The list is that of [`envoy/xds/genesys_mtls.yaml`](../envoy/xds/genesys_mtls.yaml), the guard is behind the filter
-as shipped, and a request that waits ends after 15 s (`stream_idle_timeout`).
-
-**No caller passes that must not pass, with any of them left out.** What breaks, for which caller:
+**With any of them left out, no caller is allowed that must not be.** What breaks, for which caller:
 
 | left out | by the Genesys CA | DigiCert, pinned by a refresh | DigiCert, waits for news | a stranger | no certificate | log names it |
 |---|---|---|---|---|---|---|
@@ -211,22 +208,24 @@ as shipped, and a request that waits ends after 15 s (`stream_idle_timeout`).
         let _ = writeln!(text, "| {left_out} | {} | {said} |", seen.join(" | "));
     }
     text += "
-*VM crashes*: the SDK takes a call that is refused for a fault of the host, and stops. Envoy answers 503 until it has started the
-VM again; requests between two crashes get what the filter decides. *By Envoy*: its bound on streams ended a request that waited
-without end. The log names a capability as `Attempted call to restricted ... capability`; a callback that is left out is not
-called, and nothing says so. Without `proxy_on_delete` all answers are right, but the module never frees a request, and a fetch
-that a reload interrupts is made up for only when its lease has ended.
+*VM crashes*: the SDK panics when the host refuses a call. Envoy answers 503 until it has started the VM again; requests between two
+crashes get what the filter decides. *By Envoy*: its bound on streams ended a request that waited without end. The log names a capability as
+`Attempted call to restricted ... capability`; a callback that is left out is not called, and nothing logs it. Without `proxy_on_delete` all
+answers are right, but the module never frees a request, and a fetch that a reload interrupts is repeated only when its lease has ended.
 ";
     text
 }
 
 fn compare(text: &str) {
-    let file = paths::workspace_root().join("docs/capabilities.md");
+    let file = paths::workspace_root().join("tests/envoy/capabilities.txt");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         fs::write(&file, text).expect("the document is written");
     }
     let golden = fs::read_to_string(&file).unwrap_or_default();
-    assert!(golden == text, "docs/capabilities.md is out of date: UPDATE_GOLDEN=1 writes it anew\n{text}");
+    assert!(
+        golden == text,
+        "tests/envoy/capabilities.txt is out of date: UPDATE_GOLDEN=1 writes it again\n{text}"
+    );
 }
 
 /// Without ticks a worker has to read the clock by itself.

@@ -13,7 +13,7 @@ use testbed::{
     volume::Volume,
 };
 
-fn policy(world: &World) -> Value {
+pub fn policy(world: &World) -> Value {
     let policy = with(fast(world), "/refresh/oauth", json!("injected"));
     with(policy, &format!("/regions/{REGION}/digicert/issuers"), json!(world.pki.digicert_ca.pem))
 }
@@ -64,14 +64,14 @@ fn secret(value: &str) -> [(&'static str, String); 1] {
     [("token.yaml", secret.to_string())]
 }
 
-/// Where Envoy finds it, as `envoy/README.md` has it.
+/// Where Envoy finds it, as the book has it.
 fn mounted(directory: &Path) -> Value {
     let source = json!({"path": directory.join("token.yaml"), "watched_directory": {"path": directory}});
     json!({"name": "genesys", "sds_config": {"path_config_source": source, "resource_api_version": "V3"}})
 }
 
 /// A token as the process that updates the file would fetch it.
-async fn token(world: &World) -> String {
+pub async fn token(world: &World) -> String {
     let client = world.genesys.credentials(REGION);
     let basic = STANDARD.encode(format!("{}:{}", client.client_id, client.client_secret));
     let login = Client::tls(world.genesys.addr(), &world.pki.server_ca).host(LOGIN).build();

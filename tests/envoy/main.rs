@@ -7,6 +7,7 @@ mod capabilities;
 mod clock;
 mod decisions;
 mod early;
+mod existing;
 mod failures;
 mod foretold;
 mod guard;

@@ -150,7 +150,7 @@ async fn the_calls_are_as_specified_and_what_they_carry_stays_secret() {
     assert!(run.envoy.log().contains("[wasm]"), "the log was looked at");
     assert!(dump.contains("GENESYS_CLIENT_SECRET"), "the variable's name is in the configuration");
 
-    // At `debug` Envoy's router writes down the headers of callouts. SECURITY.md warns of it.
+    // At `debug` Envoy's router writes down the headers of callouts. docs/src/security/secrets.md warns of it.
     run.envoy.admin_post("/logging?router=debug").await.unwrap();
     run.envoy.wait_for_log(&basic, PATIENCE).await.expect("the warning is still due");
 }

@@ -1,4 +1,4 @@
-//! From shadow mode to enforcing, by the README's states A to D.
+//! From shadow mode to enforcing, by the states A to D of the roll-out.
 
 use crate::{
     recipes::snippets,
@@ -15,9 +15,9 @@ use testbed::{
     stand_in::{Fate, replace},
 };
 
-/// The guard as `envoy/README.md` puts it for shadow mode.
+/// The guard in shadow, as the book has it.
 fn watching_guard() -> Value {
-    snippets("The guard in shadow").remove(0)[0]["typed_config"].clone()
+    snippets("start/rollout", "The guard in shadow", "recipe").remove(0)[0]["typed_config"].clone()
 }
 
 fn watching(policy: &Value) -> Value {

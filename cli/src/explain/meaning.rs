@@ -55,7 +55,7 @@ pub fn advice(code: &str) -> &'static str {
         }
         "trust_stale" => "refreshes have failed for longer than max_staleness: look at the refresh log lines",
         "trust_unrefreshed" => "the API is being asked; the caller may try again in a moment",
-        _ => "see the table of reasons in the README",
+        _ => "see the table of reasons in the documentation",
     }
 }
 

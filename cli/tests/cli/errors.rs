@@ -5,7 +5,7 @@ use crate::{
     run::{directory, run_with},
 };
 
-const CATALOGUE: &str = "docs/configuration-errors.md";
+pub const CATALOGUE: &str = "cli/tests/book/configuration-errors.txt";
 
 /// An example as `check` gets it: `${file}` becomes the fixture's content, as deep as it stands.
 pub fn expanded(yaml: &str) -> String {

@@ -15,7 +15,7 @@ mod hostile;
 mod markdown;
 mod odd;
 mod pins;
-mod readme;
 mod run;
 mod schema;
 mod schema_agrees;
+mod transcripts;

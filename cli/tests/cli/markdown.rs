@@ -6,11 +6,12 @@ use std::{path::PathBuf, sync::Mutex};
 /// Tests may write to the same document.
 static WRITING: Mutex<()> = Mutex::new(());
 
-/// A fenced block: the nearest heading above it, the word behind the fence, its lines.
+/// A fenced block: the nearest heading above it, language and check behind the fence, its lines.
 #[derive(Clone, Debug)]
 pub struct Block {
     pub heading: String,
     pub language: String,
+    pub check: String,
     pub text: String,
 }
 
@@ -58,10 +59,11 @@ fn walk(text: &str, mut change: impl FnMut(&Block) -> Option<String>) -> String 
     let mut lines = text.split_inclusive('\n');
     while let Some(line) = lines.next() {
         rewritten += line;
-        if let Some(language) = line.strip_prefix("```") {
+        if let Some(info) = line.strip_prefix("```") {
             let content: String = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
-            let language = language.trim().to_owned();
-            let block = Block { heading: heading.clone(), language, text: content };
+            let (language, check) = info.trim().split_once(' ').unwrap_or((info.trim(), ""));
+            let (language, check) = (language.to_owned(), check.to_owned());
+            let block = Block { heading: heading.clone(), language, check, text: content };
             rewritten += &change(&block).unwrap_or(block.text);
             rewritten += "```\n";
         } else if line.starts_with('#') {

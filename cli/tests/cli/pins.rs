@@ -1,8 +1,8 @@
 //! `pins` against the stand-in of Genesys Cloud: real TLS, real OAuth, every format, every refusal.
 
 use crate::{
-    readme::assert_shown,
     run::{Outcome, directory, run, run_with},
+    transcripts::assert_shown,
 };
 use serde_json::{Value, json};
 use testbed::{

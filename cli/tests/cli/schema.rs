@@ -1,12 +1,12 @@
 //! The JSON Schema: the committed one is the current one, and the examples of the documents keep to it.
 
 use crate::{
-    errors::expanded,
+    errors::{CATALOGUE, expanded},
     markdown::{Block, blocks, repository},
-    run::{directory, run, run_with},
+    run::{assert_golden, directory, run, run_with},
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 use testbed::config::{load_yaml, parse_yaml};
 
 fn validator() -> jsonschema::Validator {
@@ -77,7 +77,7 @@ fn the_shipped_files_keep_to_the_schema_and_load() {
     assert!(examined >= 20, "only {examined} configurations found");
 }
 
-/// Fragments are completed, and `...` stands for a certificate.
+/// Fragments are completed, and `...` becomes a certificate.
 fn completed(example: &Block) -> Option<Value> {
     const OPTIONS: [&str; 6] =
         ["regions", "refresh", "peer_certificate", "revocation", "identity", "clock_skew"];
@@ -102,32 +102,38 @@ fn completed(example: &Block) -> Option<Value> {
     Some(value)
 }
 
-#[test]
-fn the_examples_of_the_documents_keep_to_the_schema_and_load() {
-    let validator = validator();
-    for (file, least) in [("README.md", 3), ("envoy/README.md", 1)] {
-        let mut examined = 0;
-        for block in blocks(file).iter().filter(|block| block.language == "yaml") {
-            let mut found: Vec<Value> = completed(block).into_iter().collect();
-            if found.is_empty() {
-                let value = parse_yaml(&block.text).unwrap_or_default();
-                configurations(&value, &mut found);
-            }
-            for configuration in &found {
-                assert_sound(&validator, &format!("{file}, {}", block.heading), configuration);
-            }
-            examined += found.len();
+/// The pages of the book, as paths in the repository.
+fn pages() -> Vec<String> {
+    let mut pages = Vec::new();
+    for chapter in std::fs::read_dir(repository("docs/src")).expect("the book").flatten() {
+        for page in std::fs::read_dir(chapter.path()).into_iter().flatten().flatten() {
+            let chapter = chapter.file_name();
+            pages.push(format!("docs/src/{}/{}", chapter.display(), page.file_name().display()));
         }
-        assert!(examined >= least, "{file}: only {examined} examples found");
     }
+    pages
+}
+
+#[test]
+fn policies_in_the_book_keep_to_the_schema_and_load() {
+    let validator = validator();
+    let mut examined = 0;
+    for page in pages() {
+        for block in blocks(&page).iter().filter(|block| block.check == "policy") {
+            let place = format!("{page}, {}", block.heading);
+            let configuration = completed(block).unwrap_or_else(|| panic!("{place}: no configuration"));
+            assert_sound(&validator, &place, &configuration);
+            examined += 1;
+        }
+    }
+    assert!(examined >= 5, "only {examined} examples found");
 }
 
 /// An editor is to underline what the filter refuses for its shape alone.
 #[test]
 fn wrong_shape_breaks_the_schema() {
     let validator = validator();
-    let catalogue =
-        std::fs::read_to_string(repository("docs/configuration-errors.md")).expect("the catalogue");
+    let catalogue = std::fs::read_to_string(repository(CATALOGUE)).expect("the catalogue");
     let shapes =
         catalogue.split("\n## ").find(|part| part.starts_with("Options of the wrong name")).expect("a part");
     for example in shapes.split("```yaml\n").skip(1) {
@@ -139,85 +145,59 @@ fn wrong_shape_breaks_the_schema() {
     assert!(validator.is_valid(&policy));
 }
 
-/// Every option of the schema below a node: its path, and its default if it has one.
-fn options(node: &Value, path: &str, schema: &Value, found: &mut BTreeMap<String, Value>) {
+/// An option: its default, or whether it is required, and its meaning.
+struct Described {
+    default: String,
+    meaning: String,
+}
+
+/// Every option of the schema below a node, by its path.
+fn options(node: &Value, path: &str, schema: &Value, found: &mut BTreeMap<String, Described>) {
     let target = node["$ref"].as_str().and_then(|name| schema.pointer(name.trim_start_matches('#')));
     let alternatives = ["anyOf", "oneOf"].iter().filter_map(|kind| node[*kind].as_array()).flatten();
     for part in alternatives.chain(target) {
         options(part, path, schema, found);
     }
+    let required = node["required"].as_array().map_or(&[][..], Vec::as_slice);
     for (name, option) in node["properties"].as_object().into_iter().flatten() {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        found.insert(path.clone(), option["default"].clone());
+        let default = match &option["default"] {
+            Value::String(text) => format!("`{text}`"),
+            default @ (Value::Number(_) | Value::Bool(_)) => format!("`{default}`"),
+            _ if required.iter().any(|other| other == name) => "required".to_owned(),
+            _ => "none".to_owned(),
+        };
+        let meaning = option["description"].as_str().unwrap_or_default().replace('\n', " ");
+        found.insert(path.clone(), Described { default, meaning });
         options(option, &path, schema, found);
     }
-    let members = &node["additionalProperties"];
-    if members.is_object() {
-        options(members, &format!("{path}.<id>"), schema, found);
-    }
-}
-
-/// The README's options with the defaults that stand beside them: `a.b`, `.c` in one cell are `a.b` and `a.c`.
-fn listed() -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(repository("README.md")).expect("the README");
-    let mut listed = BTreeMap::new();
-    for heading in ["\n## Options\n", "\n### Revocation\n"] {
-        let (_, part) = text.split_once(heading).expect(heading);
-        let part = part.split("\n#").next().unwrap_or_default();
-        for row in part.lines().filter(|line| line.starts_with("| `")) {
-            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-            let (names, defaults) = (cells[1].replace('`', ""), cells[3].replace('`', ""));
-            let mut path = String::new();
-            for (name, default) in names.split(", ").zip(defaults.split(", ").chain(std::iter::repeat(""))) {
-                path = match name.strip_prefix('.') {
-                    Some(last) => format!("{}.{last}", path.rsplit_once('.').map_or("", |(stem, _)| stem)),
-                    None => name.to_owned(),
-                };
-                listed.insert(path.clone(), default.to_owned());
-            }
+    for (members, key) in [(&node["additionalProperties"], ".<id>"), (&node["items"], "[]")] {
+        if members.is_object() {
+            options(members, &format!("{path}{key}"), schema, found);
         }
     }
-    listed
 }
 
-/// `24h` as `1d`: in seconds, where it is a time.
-fn in_seconds(text: &str) -> String {
-    let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
-    let time = units.iter().find_map(|(unit, seconds)| {
-        let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
-        Some(format!("{} s", number * seconds))
-    });
-    time.unwrap_or_else(|| text.to_owned())
-}
-
+/// The table of the reference: what can be written, not what only holds it.
 #[test]
-fn the_readme_lists_every_option_with_its_default() {
-    // These rows speak for what is inside.
-    const WHOLE: [&str; 4] = [
-        "peer_certificate.danger_trusted_hop",
-        "regions.<id>.refresh.clusters",
-        "regions.<id>.refresh.oauth",
-        "revocation.lists",
-    ];
+fn table_of_options_is_the_schema() {
+    // The same as in `refresh`, for one region.
+    const WHOLE: [&str; 2] = ["regions.<id>.refresh.clusters", "regions.<id>.refresh.oauth"];
     let schema = run(&["schema"]).json();
-    let (mut there, listed) = (BTreeMap::new(), listed());
+    let mut there = BTreeMap::new();
     options(&schema, "", &schema, &mut there);
-    assert!(there.len() > 50, "{there:?}");
-    for (path, default) in &there {
-        let is_object = there.keys().any(|other| other.starts_with(&format!("{path}.")));
+    assert!(there.len() > 50);
+    let mut table = String::from("| option | default | meaning |\n|---|---|---|\n");
+    for (path, Described { default, meaning }) in &there {
+        let holds = |other: &String| {
+            other.starts_with(&format!("{path}.")) || other.starts_with(&format!("{path}[]."))
+        };
+        let is_object = there.keys().any(holds) && !WHOLE.contains(&path.as_str());
         if is_object || WHOLE.iter().any(|whole| path.starts_with(&format!("{whole}."))) {
             continue;
         }
-        let row = listed.get(path).unwrap_or_else(|| panic!("no row for {path}"));
-        assert!(!row.is_empty(), "{path} has no default, not even `none` or `required`");
-        let default = match default {
-            Value::String(text) => text.clone(),
-            Value::Number(_) | Value::Bool(_) => default.to_string(),
-            _ => continue,
-        };
-        assert_eq!(in_seconds(row), in_seconds(&default), "{path}");
+        assert!(!meaning.is_empty(), "{path} has no description");
+        let _ = writeln!(table, "| `{path}` | {default} | {meaning} |");
     }
-    let unknown: Vec<_> =
-        listed.keys().filter(|path| !path.contains(['*', ':']) && !there.contains_key(*path)).collect();
-    assert!(unknown.is_empty(), "no such options: {unknown:?}");
+    assert_golden("../book/options.txt", &table);
 }

@@ -112,7 +112,7 @@ fn numbers_of_a_struct_are_whole_where_they_were_written_so() {
 #[test]
 fn bytes_that_are_neither_form_say_so() {
     let first = |bytes: &[u8]| crate::config::load(bytes).unwrap_err()[0].to_string();
-    let empty = "configuration: it is empty: `regions` is required, see the README for an example";
+    let empty = "configuration: it is empty: `regions` is required, see the documentation for an example";
     assert_eq!(first(b""), empty);
     for (bytes, expected, place) in [
         (b"x".as_slice(), "expected value", "line 1, column 1"),

@@ -272,7 +272,7 @@ fn record_sealed_by_another_proxy_does_not_count() {
         proxy.shared.set(&key(&proxy.shared, "/record"), &sealed, None);
         proxy.run(TICK * 2);
         for worker in 0..3 {
-            // SECURITY.md: proxies of one `node.id` cannot be told from each other.
+            // The threat model: proxies of one `node.id` cannot be distinguished.
             assert_eq!(proxy.has_pin(worker, &PKI.us.digicert_upcoming), counts, "{node:?}");
             assert_eq!(proxy.has_pin(worker, &PKI.us.digicert), !counts, "{node:?}");
         }

@@ -1,7 +1,7 @@
 //! A fleet that is started at one moment: how its calls spread, by simulation.
 
 use crate::schedule::{first_period, period};
-use std::{fmt::Write as _, fs, path::Path, time::Duration};
+use std::time::Duration;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -56,40 +56,4 @@ fn ten_thousand_proxies_started_together_do_not_call_together() {
     // Why the first period is drawn from the whole interval: jitter alone leaves crowds for many hours.
     let crowded = fleet(ten_minutes, day, false);
     assert!(peak(&crowded, ten_minutes, 1) > 5.0, "{}", peak(&crowded, ten_minutes, 1));
-}
-
-/// The chart in `ARCHITECTURE.md`: refreshes in every ten minutes of the first four hours.
-fn chart() -> String {
-    let ten_minutes = |spread_first| -> Vec<u32> {
-        fleet(HOUR, 4 * 3600, spread_first).chunks(600).map(|seconds| seconds.iter().sum()).collect()
-    };
-    let bar = |count: u32| "#".repeat(usize::try_from(count.div_ceil(500)).unwrap());
-    let mut text = String::from(
-        "refreshes in ten minutes of 10,000 proxies started together, interval 1h, jitter 10%; # is 500; the mean is 1667\n\n\
-         h:mm   first period anywhere in the interval       jitter alone\n",
-    );
-    for (n, (spread, crowded)) in ten_minutes(true).into_iter().zip(ten_minutes(false)).enumerate() {
-        let time = format!("{}:{}0", n / 6, n % 6);
-        let _ = writeln!(text, "{time}  {spread:>6} {:<34} {crowded:>6} {}", bar(spread), bar(crowded));
-    }
-    text.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
-
-/// Fails when the chart is out of date; `UPDATE_GOLDEN=1 cargo test --lib fleet` writes it anew.
-#[test]
-fn the_chart_in_the_documents_is_what_the_schedule_does() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md");
-    let text = fs::read_to_string(&file).unwrap();
-    let (before, rest) = text.split_once("<!-- fleet -->\n").unwrap();
-    let (_, after) = rest.split_once("<!-- end of fleet -->").unwrap();
-    let fresh = format!("{before}<!-- fleet -->\n```text\n{}```\n<!-- end of fleet -->{after}", chart());
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(&file, fresh).unwrap();
-    } else {
-        assert!(
-            text == fresh,
-            "ARCHITECTURE.md is out of date: run with UPDATE_GOLDEN=1; the chart is\n{}",
-            chart()
-        );
-    }
 }

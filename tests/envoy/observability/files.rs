@@ -1,4 +1,4 @@
-//! `envoy/observability` and the README's tables, against the one table of metrics, and by Prometheus' own tool.
+//! `envoy/observability` and the book's tables, against the one table of metrics, and by Prometheus' own tool.
 
 use super::table::{ENVOYS, MESHES, METRICS};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use std::{
 use testbed::{config, paths};
 
 const FOLDER: &str = "envoy/observability";
+const REFERENCE: &str = "docs/src/reference/metrics.md";
 
 pub fn read(file: &str) -> String {
     fs::read_to_string(paths::workspace_root().join(file)).expect(file)
@@ -19,7 +20,7 @@ pub fn read(file: &str) -> String {
 
 /// The rows of the first table after a heading, cell by cell, without code marks.
 pub fn table_after(text: &str, heading: &str) -> Vec<Vec<String>> {
-    let (_, after) = text.split_once(&format!("\n{heading}\n")).expect(heading);
+    let (_, after) = text.split_once(&format!("{heading}\n")).expect(heading);
     let lines =
         after.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
     let cells = |line: &str| {
@@ -30,8 +31,8 @@ pub fn table_after(text: &str, heading: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn the_readme_lists_the_metrics_that_there_are() {
-    let listed: Vec<[String; 3]> = table_after(&read("README.md"), "## Metrics")
+fn reference_lists_the_metrics_that_there_are() {
+    let listed: Vec<[String; 3]> = table_after(&read(REFERENCE), "# Metrics")
         .into_iter()
         .map(|row| [row[0].clone(), row[1].clone(), row[2].clone()])
         .collect();
@@ -42,14 +43,14 @@ fn the_readme_lists_the_metrics_that_there_are() {
     assert_eq!(listed, there.collect::<Vec<_>>());
 }
 
-/// What the README's table of metrics has as alerts: names of shipped rules, and expressions.
+/// What the reference has as alerts: names of shipped rules, and expressions.
 fn examples() -> Vec<(String, String)> {
-    let rows = table_after(&read("README.md"), "## Metrics").into_iter();
+    let rows = table_after(&read(REFERENCE), "# Metrics").into_iter();
     rows.map(|row| (row[0].clone(), row[4].clone())).collect()
 }
 
 #[test]
-fn each_metric_of_the_readme_has_an_alert_on_it() {
+fn each_metric_of_the_reference_has_an_alert() {
     let alerts = alerts();
     for ((name, alert), metric) in examples().iter().zip(METRICS) {
         let shipped = alerts.iter().find(|rule| rule["alert"] == **alert);
@@ -109,17 +110,6 @@ fn alerts_and_dashboard_use_exactly_the_exported_metrics() {
     }
     let missing: Vec<_> = metrics.difference(&shown).collect();
     assert!(missing.is_empty(), "no alert and no panel shows {missing:?}");
-}
-
-#[test]
-fn the_readme_names_every_alert() {
-    let listed: Vec<String> = table_after(&read("README.md"), "### Alerts and dashboard")
-        .into_iter()
-        .map(|row| row[0].clone())
-        .collect();
-    let there =
-        alerts().iter().map(|alert| alert["alert"].as_str().expect("a name").to_owned()).collect::<Vec<_>>();
-    assert_eq!(listed, there);
 }
 
 #[test]
@@ -217,9 +207,9 @@ fn prometheus_takes_the_queries_of_dashboard_and_reference() {
 }
 
 #[test]
-fn prometheus_takes_the_readmes_configuration() {
-    let text = read("README.md");
-    let (_, after) = text.split_once("```yaml\n# prometheus.yml\n").expect("the snippet");
+fn prometheus_takes_the_configuration_of_the_book() {
+    let text = read("docs/src/guide/monitoring.md");
+    let (_, after) = text.split_once("```yaml prometheus\n# prometheus.yml\n").expect("the snippet");
     let folder = tempfile::tempdir().expect("a folder");
     for (file, content) in [
         ("prometheus.yml", after.split("```").next().unwrap_or_default().to_owned()),

@@ -1,4 +1,4 @@
-//! The metrics: what the README lists, Envoy exports and the files in `envoy/observability` use is this.
+//! The metrics: what the reference lists, Envoy exports and the files in `envoy/observability` use is this.
 
 /// A metric of the filter: its name in `/stats` after the policy's, with what varies in angle brackets; whether it is a
 /// gauge; the labels that the shipped `stats_tags` make of it, in addition to `genesys_policy`.

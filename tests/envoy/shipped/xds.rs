@@ -135,7 +135,7 @@ async fn a_volume_of_kubernetes_changes_policy_and_certificate_without_a_restart
 #[test]
 fn every_file_source_watches_its_directory_and_every_cluster_prefers_ipv4() {
     let (mut sources, mut clusters) = (0, 0);
-    let recipe = crate::recipes::snippets("The token from Envoy");
+    let recipe = crate::recipes::snippets("guide/vm", "The token from Envoy", "recipe");
     let files = BOOTSTRAPS.iter().chain(&PARTS).map(|file| config::load_yaml(&directory().join(file)));
     for mut file in files.chain(recipe) {
         let is_shipped = file.is_object();

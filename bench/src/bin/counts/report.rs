@@ -131,16 +131,16 @@ fn grown(known: &Value, found: &Value) -> Vec<String> {
     errors
 }
 
-/// Writes the baseline of this compiler, and the table in the documentation.
+/// Writes the baseline of this compiler, and the report.
 pub fn write(cases: &[Case], size: u64, compiler: &str) -> Result<String, String> {
     let known = fs::read_to_string(baseline()).ok().and_then(|text| serde_json::from_str(&text).ok());
     let mut known: Value = known.unwrap_or_else(|| json!({}));
     known[compiler] = numbers(cases, size);
     let text = serde_json::to_string_pretty(&known).map_err(|error| error.to_string())? + "\n";
     fs::write(baseline(), text).map_err(|error| error.to_string())?;
-    let page = paths::workspace_root().join("docs/costs.md");
-    document::replace(&page, "counts", &table(cases, size, compiler))?;
-    Ok("bench/baseline.json and docs/costs.md are written.".into())
+    let file =
+        document::report("counts", &table(cases, size, compiler)).map_err(|error| error.to_string())?;
+    Ok(format!("bench/baseline.json and {} are written.", file.display()))
 }
 
 #[cfg(test)]

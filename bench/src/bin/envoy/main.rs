@@ -1,4 +1,4 @@
-//! Measures the filter in Envoy, next to the alternatives, and writes the tables of docs/costs.md.
+//! Measures the filter in Envoy, next to the alternatives, and writes `target/reports/costs.md`.
 //!
 //! There is one worker. All contenders take turns in many short rounds, so that a disturbance of the machine affects all of
 //! them. The lower quartile of a contender's rounds counts, since a disturbance only adds time.
@@ -20,7 +20,6 @@ use testbed::{
     Client, World,
     client::Connection,
     envoy::{self, Envoy},
-    paths,
     pki::{Ca, KeyType, Leaf},
 };
 
@@ -74,12 +73,8 @@ async fn main() {
         another_vm.as_secs_f64() * 1e3,
     );
     println!("{text}");
-    for (file, name, text) in
-        [("docs/costs.md", "envoy", text.as_str()), ("README.md", "costs", &report::chart(&open))]
-    {
-        if let Err(error) = document::replace(&paths::workspace_root().join(file), name, text) {
-            eprintln!("{error}");
-        }
+    if let Err(error) = document::report("costs", &format!("{}\n\n{text}", report::chart(&open))) {
+        eprintln!("{error}");
     }
 }
 

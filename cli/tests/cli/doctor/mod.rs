@@ -12,8 +12,8 @@ mod size;
 mod table;
 
 use crate::{
-    readme::assert_shown,
     run::{Outcome, run, run_with},
+    transcripts::assert_shown,
 };
 use serde_json::{Value, json};
 use testbed::{Envoy, World, config, envoy};

@@ -6,8 +6,8 @@ mod run;
 mod written;
 
 use run::{AT_MOST, Options, Run};
-use std::{fs, process::ExitCode, time::Instant};
-use testbed::{envoy, paths};
+use std::{process::ExitCode, time::Instant};
+use testbed::{document, envoy, paths};
 use trials::{Failure, report::thousands};
 
 const HELP: &str = "\
@@ -26,7 +26,7 @@ Environment:
   ENVOY               the Envoy binary
   GENESYS_MTLS_WASM   the module
 
-Writes docs/faults.md if nothing was wrong. Exit status: 0 if nothing was wrong or lost, 1 otherwise.
+Writes target/reports/faults.md if nothing was wrong. Exit status: 0 if nothing was wrong or lost, 1 otherwise.
 ";
 
 fn main() -> ExitCode {
@@ -91,8 +91,7 @@ async fn trial(options: &Options) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::FAILURE);
     }
     if options.only.is_none() {
-        let file = paths::workspace_root().join("docs/faults.md");
-        fs::write(&file, written::document(&run, &verdict, seconds))?;
+        let file = document::report("faults", &written::document(&run, &verdict, seconds))?;
         println!("written: {}", file.display());
     }
     Ok(ExitCode::SUCCESS)

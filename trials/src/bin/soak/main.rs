@@ -11,11 +11,10 @@ use record::{Events, LANES, Soak, WORKERS};
 use sample::Sample;
 use serde_json::json;
 use std::{
-    fs,
     process::ExitCode,
     time::{Duration, Instant},
 };
-use testbed::{paths, stand_in::observer};
+use testbed::{document, stand_in::observer};
 use tokio::time::{interval, sleep};
 use trials::{
     Failure,
@@ -39,7 +38,7 @@ Environment:
   ENVOY               the Envoy binary
   GENESYS_MTLS_WASM   the module
 
-Writes docs/soak.md if nothing was wrong. Exit status: 0 if nothing was wrong, 1 otherwise.
+Writes target/reports/soak.md if nothing was wrong. Exit status: 0 if nothing was wrong, 1 otherwise.
 ";
 
 /// What is written down says so much.
@@ -82,8 +81,7 @@ async fn run() -> Result<ExitCode, Failure> {
     println!("\n{}", written::checks(&checks));
     let good = checks.iter().all(|check| check.good);
     if good && minutes >= DOCUMENTED {
-        let file = paths::workspace_root().join("docs/soak.md");
-        fs::write(&file, written::document(&soak, &checks))?;
+        let file = document::report("soak", &written::document(&soak, &checks))?;
         println!("written: {}", file.display());
     }
     println!("soak: {}", if good { "nothing grows" } else { "not as it should be" });
