@@ -155,7 +155,7 @@ fn record_and_keys_have_this_form() {
         record[..16],
         [&[0xa0, 0x8d, 6, 0, 0][..], &0.5_f64.to_le_bytes(), &[1, 64, ca.as_bytes()[0]]].concat()
     );
-    assert_eq!((FORM, names.join(" ").as_str()), ("4", "CA CA/version lease record"));
+    assert_eq!((FORM, names.join(" ").as_str()), ("5", "CA CA/version lease record"));
 }
 
 proptest! {
