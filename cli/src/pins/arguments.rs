@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Demand that pins are signed by one of these CAs (PEM), as digicert.issuers does
     #[arg(long, value_name = "FILE")]
     pub issuers: Option<String>,
-    /// Hold certificates of the Genesys CA against these CAs (PEM), as genesys.ca_certificates does
+    /// Hold certificates of the Genesys CA against these CAs (PEM), as the filter does by its `genesys`
     #[arg(long, value_name = "FILE")]
     pub genesys_ca: Option<String>,
     /// Trust these CAs (PEM) for the API's TLS instead of the system's
