@@ -30,9 +30,9 @@ pub fn read(sources: &[String]) -> Result<Vec<Proxy>, Usage> {
     let mut is_used = false;
     for source in sources {
         for name in source::paths(source)? {
-            let text = output::read_text(&name).map_err(|Usage(why)| match looks_like_a_url(&name) {
-                true => Usage(format!("{why}; a running Envoy is read by --admin {name}")),
-                false => Usage(why),
+            let text = output::read_text(&name).map_err(|Usage(why)| {
+                let is_url = looks_like_a_url(&name);
+                Usage(if is_url { format!("{why}; a running Envoy is read by --admin {name}") } else { why })
             })?;
             for mut document in documents(&name, &text)? {
                 normalise(&mut document);
