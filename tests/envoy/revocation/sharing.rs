@@ -102,8 +102,9 @@ async fn crl_of_200_000_entries_fits_the_memory_of_every_worker() {
     for door in ["sealed", "open"] {
         let stats = stage.envoy.stats().await.expect("statistics");
         let peak = |role: &str| stats[&stat(door, &format!("vm_memory_peak_bytes.{role}"))];
-        // Each worker reads the whole CRL to verify it: its bytes, the verifier's argument, and a copy while it is fetched.
-        let limit = 4 * MIB + 3 * lists[0].len() as u64;
+        // Each worker reads the whole CRL to verify it: its bytes, the verifier's argument, and a copy while it is fetched. The index of an
+        // earlier CRL may leave a hole that is too small for any of them, so there may be a fourth place.
+        let limit = 4 * MIB + 4 * lists[0].len() as u64;
         for role in ["serving", "fetching"] {
             assert!(peak(role) <= limit, "{door}: {} bytes in a {role} VM, of {limit}", peak(role));
         }
