@@ -24,7 +24,7 @@ new=${1:-}
 [[ -n $(part Unreleased) ]] || die "CHANGELOG.md has nothing under [Unreleased]"
 old=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
-# Documents and what is shipped say the version in whatever words; lock files and examples are written from the rest.
+# Documents and what is shipped say the version in their words; lock files and examples are written from the rest.
 word="\b${old//./\\.}\b"
 says() { git grep "$@" "$word" -- '*.md' docs envoy ':!CHANGELOG.md' ':!envoy/examples/*/*.yaml'; }
 if [[ $new != "$old" ]]; then

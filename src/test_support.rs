@@ -36,9 +36,9 @@ pub struct Cast {
     pub eu_ca: Ca,
     /// The public intermediate that signs Genesys' DigiCert certificate, and everybody else's.
     pub digicert_ca: Ca,
-    /// Has the DN of `us_ca`, and a key of its own.
+    /// Has the DN of `us_ca`, and another key.
     pub impostor: Ca,
-    /// Has the DN of `digicert_ca`, and a key of its own.
+    /// Has the DN of `digicert_ca`, and another key.
     pub digicert_impostor: Ca,
     pub stranger_ca: Ca,
 }

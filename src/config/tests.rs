@@ -152,7 +152,7 @@ fn regions_may_share_a_template_but_not_a_cluster() {
     let clusters = by_region.regions.iter().filter_map(|region| region.source.as_ref());
     let clusters: Vec<&str> = clusters.map(|source| source.api_cluster.as_str()).collect();
     assert_eq!(clusters, ["api_eu-west-1", "api_us-east-1"]);
-    // A region without an API calls nobody.
+    // A region without an API makes no call.
     policy(&json!({"regions": {"us-east-1": by_api(), "eu-west-1": genesys()}}));
 }
 

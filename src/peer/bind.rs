@@ -179,12 +179,8 @@ mod tests {
                 vec![text("-"), text(pem(other)), xfcc(format!("Cert={}", encoded(ours)))],
                 found,
             ),
-            ("somebody else's", vec![text(pem(other))], mismatch.clone()),
-            (
-                "somebody else's, forged",
-                vec![text("-"), xfcc(format!("Cert=\"{}\"", encoded(other)))],
-                mismatch,
-            ),
+            ("a stranger's", vec![text(pem(other))], mismatch.clone()),
+            ("a stranger's, forged", vec![text("-"), xfcc(format!("Cert=\"{}\"", encoded(other)))], mismatch),
             ("a dash", vec![text("-")], unavailable.clone()),
             ("an empty value", vec![text(""), xfcc("")], unavailable.clone()),
             ("garbage", vec![text("%00%ff"), xfcc("Cert=\"%zz\"")], unavailable.clone()),
@@ -200,7 +196,7 @@ mod tests {
         pairs.join(":")
     }
 
-    /// Envoy writes the caller's `Hash` always, its `Cert` only if it is told to.
+    /// Envoy writes the caller's `Hash` always, its `Cert` only if it is configured to.
     #[test]
     fn hop_whose_hash_is_not_its_certificates_sha256_is_denied() {
         let (one, own) = (encoded(b"one"), Fingerprint::of(b"one"));
@@ -379,7 +375,7 @@ mod tests {
                 let outcome = decide(&certificate, &policy, &Trust::default(), &(), VERIFIER, NOW, Monotonic::ZERO).outcome;
                 prop_assert_eq!(matches!(outcome, Outcome::Allow { .. }), number == 0);
             }
-            // Shown by Envoy itself, a certificate is found whatever the header says.
+            // Shown by Envoy itself, a certificate is found, and the header has no say.
             let own = &certificates()[0];
             let shown = [text(pem(own)), Shown::Xfcc(header)];
             prop_assert_eq!(bind(&Fingerprint::of(own), shown), Ok(own.clone()));

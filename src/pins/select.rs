@@ -164,7 +164,7 @@ impl Selection {
     }
 }
 
-/// The one leaf of an entity, and the CAs beside it.
+/// The one leaf of an entity, and the CAs next to it.
 fn blocks(entity: &Entity) -> Result<(Vec<u8>, Vec<Vec<u8>>), Skipped> {
     let text = entity.certificate.as_deref().ok_or(Skipped::NoPem)?;
     let blocks = pem::certificates(text.as_bytes()).map_err(|_| Skipped::NoPem)?;

@@ -49,7 +49,7 @@ impl RegionNames {
 
     /// The id of the region whose client a certificate is by its name, if it is configured under that name. An error has the
     /// ids of all regions whose names are anywhere in it, if they are several: no certificate of Genesys Cloud's is
-    /// like that, whichever field counts.
+    /// like that, in each field that can count.
     pub fn owner(&self, certificate: &ClientCertificate, rule: NameRule) -> Result<Option<&str>, Vec<&str>> {
         let all_names = certificate.dns_names.iter().chain(&certificate.common_names);
         let mut regions: Vec<&str> = Vec::new();

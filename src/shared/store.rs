@@ -33,7 +33,7 @@ pub fn claim(store: &mut dyn SharedStore, key: &str, value: &[u8]) -> bool {
     stored.as_deref() != Some(value) && store.set(key, value, Some(version))
 }
 
-/// A value and its version. A conditional write creates a missing key whatever version it names, so a missing key is
+/// A value and its version. A conditional write creates a missing key with any version, so a missing key is
 /// created first: of two workers only one must succeed.
 pub(super) fn versioned(store: &mut dyn SharedStore, key: &str) -> Option<(Option<Vec<u8>>, u32)> {
     if store.get(key).1.is_none() {

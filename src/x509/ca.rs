@@ -46,7 +46,7 @@ pub struct CaCertificate {
     own_signature: Option<OwnSignature>,
 }
 
-/// A CA's signature of its own certificate.
+/// A CA's signature under itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct OwnSignature {
     algorithm: Vec<u8>,

@@ -25,7 +25,7 @@ pub enum PemError {
 
 /// The DER of every certificate in the text, in order. Anything that is not a certificate is an error.
 pub fn certificates(text: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
-    // Before anything else can fail, and whatever the form: also encrypted, indented or all on one line.
+    // Before anything else can fail, and in each form: also encrypted, indented or all on one line.
     if count(text, b"PRIVATE", b"KEY") > 0 {
         return Err(PemError::PrivateKey);
     }

@@ -95,7 +95,7 @@ fn api_rows() -> Vec<Row> {
         api("API slower than the timeout", Fault::Delay(Duration::from_secs(5)), "api_unavailable"),
         api("not HTTP", Fault::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec()), "api_unavailable"),
         row("Upcoming 500", Trouble::Answer(Endpoint::Upcoming, Fault::Status(500)), "api_unavailable"),
-        row("nobody listens", Trouble::Refused, "login_unavailable").says("it refused the connection"),
+        row("no listener", Trouble::Refused, "login_unavailable").says("it refused the connection"),
     ]
 }
 

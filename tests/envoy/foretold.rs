@@ -101,11 +101,7 @@ async fn announced_to_rotated(
     let more = run.stage.envoy.stat(&stat("refreshes.ok")).await.expect("statistics") + 3;
     let ok = run.stage.envoy.wait_for_stat(&stat("refreshes.ok"), |n| n >= more, PATIENCE).await;
     ok.expect("refreshes go on");
-    assert_eq!(
-        run.stage.envoy.count_in_log(line),
-        1,
-        "one line per news, whatever the refreshes and workers"
-    );
+    assert_eq!(run.stage.envoy.count_in_log(line), 1, "one line per news, for all refreshes and workers");
     reaches(&run, &gauge, 1).await;
 
     // The operator adds the CA.

@@ -201,7 +201,7 @@ impl<'d> Model<'d> {
     }
 }
 
-/// Filter state is the request's, through whichever chain it came: a guard tells policies apart by their names alone.
+/// Filter state is the request's, on each chain: a guard tells policies apart by their names alone.
 pub fn check_names(chains: &[Chain]) -> Vec<Finding> {
     let plugins: Vec<&Plugin> = chains.iter().flat_map(|chain| &chain.plugins).collect();
     let digest = |plugin: &Plugin| plugin.policy().map(|policy| policy.digest);

@@ -24,7 +24,7 @@ pub struct Proxy {
     pub live: Option<Live>,
 }
 
-/// Reads files, directories, URLs and standard input. What is not a dump of its own is one configuration together.
+/// Reads files, directories, URLs and standard input. All that is no dump is one configuration together.
 pub fn read(sources: &[String]) -> Result<Vec<Proxy>, Usage> {
     let (mut proxies, mut files) = (Vec::new(), Dump { is_static: true, ..Dump::default() });
     let mut is_used = false;

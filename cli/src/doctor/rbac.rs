@@ -64,7 +64,7 @@ fn judge(config: &Value, key: &str) -> Rules {
 }
 
 fn in_force(config: &Value, key: &str) -> Rules {
-    // Beside a matcher Envoy ignores rules.
+    // With a matcher Envoy ignores rules.
     if let Some(matcher) = config.get("matcher") {
         return of_matcher(matcher, key);
     }

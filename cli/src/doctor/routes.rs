@@ -14,7 +14,7 @@ pub struct Route<'c> {
     host: &'c Value,
     index: usize,
     entry: &'c Value,
-    /// A part of its requests that has a configuration of its own.
+    /// A part of its requests with its own configuration.
     part: Option<&'c Value>,
 }
 
@@ -197,7 +197,7 @@ fn cluster_of(action: &Value) -> Option<Destination<'_>> {
     }
 }
 
-/// Every route that requests of a chain can take. A weighted cluster with a configuration of its own counts as a route.
+/// Every route that requests of a chain can take. A weighted cluster with its own configuration counts as a route.
 pub fn all<'c>(chain: &'c Chain<'c>) -> impl Iterator<Item = Route<'c>> {
     let hosts = chain.routes.map_or(&[][..], |table| list(table, "/virtual_hosts"));
     let entries = hosts.iter().flat_map(|host| {

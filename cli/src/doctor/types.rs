@@ -118,7 +118,7 @@ pub fn unexamined(place: Place, config: &Value) -> Option<String> {
     unusual(config).map(|what| format!("the {} {kind} {what}", place.name()))
 }
 
-/// What a harmless extension can be told to do that is not.
+/// What a harmless extension can be configured to do that is not harmless.
 pub fn unusual(config: &Value) -> Option<String> {
     match config {
         Value::Object(fields) => fields.iter().find_map(|(name, value)| match (name.as_str(), value) {

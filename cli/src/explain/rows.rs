@@ -101,7 +101,7 @@ pub fn tell(
             let state = match failed {
                 Some(failed) if row == failed => State::Failed,
                 Some(failed) if row > failed => State::NotReached,
-                // The last row is one of row 6's outcomes, told apart because it is answered 503.
+                // The last row is one of row 6's outcomes, kept apart because it is answered 503.
                 Some(TRUST) if row >= AUTHORITY => State::NotReached,
                 _ => State::Passed,
             };

@@ -28,7 +28,7 @@ pub enum Item {
         origin: String,
         message: String,
     },
-    /// Something else, which does no harm beside certificates.
+    /// Something else, which does no harm next to certificates.
     Foreign {
         origin: String,
         message: String,

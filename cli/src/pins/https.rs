@@ -124,7 +124,7 @@ fn address(text: &str) -> Result<SocketAddr, Usage> {
     found.next().ok_or_else(|| Usage::new(format!("--connect-to {text}: no such host")))
 }
 
-/// Resolves by name, or to one address whatever the name.
+/// Resolves by name, or to one address for each name.
 #[derive(Debug)]
 struct To {
     fixed: Option<SocketAddr>,

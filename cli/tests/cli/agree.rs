@@ -76,7 +76,7 @@ impl Signers {
         }
     }
 
-    /// Rather one that could be let in than one that could not.
+    /// Rather one that could be allowed than one that could not.
     fn any(&self, random: &mut Random) -> &Ca {
         let Self { us, us_expired, eu, impostor, digicert, stranger } = self;
         let all = [us, us, us, eu, eu, digicert, digicert, digicert, us_expired, impostor, stranger];

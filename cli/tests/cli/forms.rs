@@ -1,4 +1,4 @@
-//! `inspect` and `explain` name what is no certificate, and read the ones beside it.
+//! `inspect` and `explain` name what is no certificate, and read the ones next to it.
 
 use crate::run::{directory, run};
 use std::io::Write as _;

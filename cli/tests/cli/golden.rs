@@ -4,7 +4,7 @@ use crate::run::{assert_golden, directory, run, run_with};
 use serde_json::Value;
 
 const AT: &str = "--at=2026-06-01";
-/// A pin that is nobody's.
+/// A pin of no certificate.
 const OTHER_PIN: &str = "--api-pin=sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// Golden file, exit code, arguments.
@@ -316,5 +316,5 @@ fn authority_without_a_crl_is_warned_of_where_crls_are_required() {
     };
     assert!(warned(&also));
     assert!(!warned(&policy), "there is a list of Genesys");
-    assert!(!warned(&also.replace("mode: hard", "mode: soft")), "nobody is refused for that");
+    assert!(!warned(&also.replace("mode: hard", "mode: soft")), "no caller is refused for that");
 }

@@ -1,4 +1,4 @@
-//! Files that somebody else has made: nothing in them steers a terminal, makes a line of its own, or takes all memory.
+//! Files that an attacker has made: nothing in them steers a terminal, adds a line, or takes all memory.
 
 use crate::{
     odd::{POLICY, ended},
@@ -65,7 +65,7 @@ fn file_with_more_than_1000_certificates_is_rejected() {
     }
 }
 
-/// A CA that was handed over together with others, of which somebody else wrote the names.
+/// A CA that was handed over together with others, of which an attacker wrote the names.
 #[test]
 fn what_a_ca_says_stays_on_its_line() {
     let name = "x\nsha256 00\u{1b}[2A\u{202e}";

@@ -1,4 +1,4 @@
-//! Whatever a collection of odd certificates holds, as a file on the command line: an answer, never a panic.
+//! Each file of a collection of odd certificates on the command line: an answer, never a panic.
 
 use crate::run::run;
 use serde_json::Value;
@@ -62,7 +62,7 @@ fn inspect(files: &[String], answers: &Mutex<Answers>) {
 /// The file as the certificate that is asked about.
 fn explain(file: &str, answers: &Mutex<Answers>) {
     let (code, stdout) = ended(&["--json", "explain", "-c", POLICY, "--at=2026-06-01", "--cert", file]);
-    assert_ne!(code, 0, "{file} is let in");
+    assert_ne!(code, 0, "{file} is allowed");
     let report: Value = serde_json::from_str(&stdout).unwrap_or_default();
     note(answers, "`explain --cert`", report["reason"].as_str().unwrap_or("usage"));
 }
@@ -73,7 +73,7 @@ fn explain_lists(files: &[String], answers: &Mutex<Answers>) {
     let lists = files.iter().flat_map(|file| ["--crl", file]);
     let (code, stdout) = ended(&question.into_iter().chain(lists).collect::<Vec<_>>());
     match (code, files) {
-        (0, _) => panic!("one of {files:?} clears somebody"),
+        (0, _) => panic!("one of {files:?} clears a caller"),
         (2, [_]) => note(answers, "`explain --crl`", "usage"),
         (2, _) => files.iter().for_each(|file| explain_lists(std::slice::from_ref(file), answers)),
         _ => {

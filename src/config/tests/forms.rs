@@ -29,7 +29,7 @@ fn protobuf(value: &Value) -> prost_types::Value {
     prost_types::Value { kind: Some(kind) }
 }
 
-/// Whatever a configuration comes to, without what has to differ: the digest, and how serde words an error.
+/// What a configuration comes to, without what has to differ: the digest, and how serde words an error.
 fn comparable(result: Result<Policy, Vec<ConfigError>>) -> Result<String, Vec<String>> {
     let mut policy =
         result.map_err(|errors| errors.into_iter().map(|error| error.path).collect::<Vec<_>>())?;
@@ -76,7 +76,7 @@ fn struct_is_distinguished_from_json_by_any_first_entry() {
     }
 }
 
-/// A protobuf map on the wire is a list of entries. Whoever can write one twice can write the whole configuration, and canary
+/// A protobuf map on the wire is a list of entries. An author who can write one twice can write the whole configuration, and canary
 /// and workers get the same bytes.
 #[test]
 fn last_of_two_equal_names_in_a_struct_counts() {

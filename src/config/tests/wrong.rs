@@ -400,7 +400,7 @@ fn duplicate_is_reported_with_its_name_and_place() {
     for (text, name) in [
         (format!(r#"{{"regions":{{"us-east-1":{region},"us-east-1":{region}}}}}"#), "us-east-1"),
         (one(r#""mode":"enforce","mode":"shadow""#), "mode"),
-        // Whatever the first one is, the second does not get its place.
+        // The second does not get its place.
         (one(r#""mode":0,"mode":"shadow""#), "mode"),
         (one(r#""mode":null,"mode":"shadow""#), "mode"),
         (one(r#""mode":"enforce","mo\u0064e":"shadow""#), "mode"),

@@ -47,8 +47,8 @@ fn the_published_shape_passes_rsa_4096_by_the_root_itself() {
         ("by DigiCert", &pki.us.digicert, by_digicert()),
         ("by a false root", &pki.impostor_leaf, denied(BadSignature)),
         ("by DigiCert, not pinned", &pki.us.digicert_upcoming, denied(NotPinned)),
-        ("by DigiCert, somebody with the same name", &pki.digicert_lookalike, denied(NotPinned)),
-        ("by DigiCert, somebody", &pki.email, denied(Reason::WrongName)),
+        ("by DigiCert, a stranger with the same name", &pki.digicert_lookalike, denied(NotPinned)),
+        ("by DigiCert, a stranger", &pki.email, denied(Reason::WrongName)),
         ("another region's", &pki.eu.genesys, denied(Reason::WrongRegion)),
     ] {
         let verdict = decide(&client(leaf), &policy, &Trust::default(), &(), VERIFIER, now, Monotonic::ZERO);

@@ -114,7 +114,7 @@ fn client_of_another_region_is_distinguished_from_a_stranger() {
     assert!(detail.contains("eu-central-1"), "{detail}");
 }
 
-/// Whichever field counts, and whether or not both regions are configured.
+/// For each field that can count, and whether or not both regions are configured.
 #[test]
 fn names_of_two_regions_belong_to_neither() {
     let both = |names: &str| {

@@ -138,9 +138,9 @@ fn text_without_exactly_one_readable_leaf_is_no_pin() {
         ("nothing", String::new(), "no_pem"),
         ("no PEM", "MIIB".to_owned(), "no_pem"),
         ("a broken block", broken, "no_pem"),
-        ("a private key beside it", one.cert_pem.clone() + &one.key_pem, "no_pem"),
+        ("a private key next to it", one.cert_pem.clone() + &one.key_pem, "no_pem"),
         ("a block that is no certificate", pem_block(b"hello"), "malformed"),
-        ("the same beside a leaf", one.cert_pem.clone() + &pem_block(b"hello"), "malformed"),
+        ("the same next to a leaf", one.cert_pem.clone() + &pem_block(b"hello"), "malformed"),
         ("bytes behind the leaf", pem_block(&[one.der.as_slice(), &[0]].concat()), "malformed_certificate"),
     ] {
         assert_eq!(outcome(&entity(text), lenient()), Err(expected), "{what}");
@@ -199,8 +199,8 @@ fn leaf_has_only_the_name_of_the_region_that_answered() {
         ("another region's", by().name(EU), Some("wrong_region")),
         ("both", by().dns(US).dns(EU), Some("wrong_name")),
         ("both, one as common name", by().dns(US).cn(EU), Some("wrong_name")),
-        ("somebody's", by().cn("Somebody Else").email("somebody@mail.example"), Some("wrong_name")),
-        ("its name as common name only, beside another", by().cn(US).dns("x.example"), Some("wrong_name")),
+        ("a stranger's", by().cn("Somebody Else").email("somebody@mail.example"), Some("wrong_name")),
+        ("its name as common name only, next to another", by().cn(US).dns("x.example"), Some("wrong_name")),
         ("none", by(), Some("wrong_name")),
     ] {
         assert_eq!(outcome(&entity(leaf.issue().cert_pem), lenient()).err(), expected, "{what}");
@@ -285,7 +285,7 @@ fn each_cause_of_a_skip_has_its_code() {
     assert_eq!(codes.join(" "), expected);
 }
 
-/// Blocks for answers nobody should send, and the only leaves among them that may become pins of us-east-1.
+/// Blocks for answers no API should send, and the only leaves among them that may become pins of us-east-1.
 struct Pool {
     blocks: Vec<Vec<u8>>,
     good: Vec<Fingerprint>,

@@ -69,7 +69,7 @@ fn wall_clock_error_of_a_day_leaves_nothing_behind() {
             for worker in 0..2 {
                 let verdict = verdict(&proxy, worker, leaf);
                 assert_eq!(verdict.outcome, expected.map_or_else(allowed, Outcome::Deny), "{jump}");
-                assert_eq!(verdict.needs_pin, None, "{jump}: nobody waits");
+                assert_eq!(verdict.needs_pin, None, "{jump}: no request waits");
                 assert!(proxy.has_pin(worker, leaf), "{jump}: the pin is there");
             }
         }

@@ -115,7 +115,7 @@ fn record_sealed_with_another_secret_is_not_read() {
     assert!(stranger.trust().pins.is_empty());
     let own = proxy.worker("secret");
     assert!(own.trust().has_pin(&fingerprint(&PKI.us.digicert)));
-    // Nor is it overwritten: another secret has keys of its own.
+    // Nor is it overwritten: another secret has other keys.
     let before = proxy.shared.clone();
     proxy.add(stranger);
     proxy.run(Duration::from_secs(1));

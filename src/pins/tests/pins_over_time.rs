@@ -1,4 +1,4 @@
-//! What the decision is told as answers, failures and time go by.
+//! What the decision knows as answers, failures and time go by.
 
 use crate::pins::tests::{PKI, Proxy, TICK, fingerprint};
 use crate::{
@@ -83,7 +83,7 @@ fn a_removed_pin_lapses_on_time_though_the_api_is_down() {
     let versions = proxy.workers[1].version();
     proxy.run(MINUTE * 11);
     assert!(!proxy.has_pin(1, &PKI.us.digicert) && proxy.has_pin(1, &PKI.us.digicert_upcoming));
-    assert!(proxy.workers[1].version() > versions, "the worker is told, so that cached verdicts are void");
+    assert!(proxy.workers[1].version() > versions, "the worker notices, so that cached verdicts are void");
 }
 
 #[test]

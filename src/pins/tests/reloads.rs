@@ -45,7 +45,7 @@ fn configurations_share_facts_and_apply_their_own_rules() {
     let now = proxy.at();
     proxy.workers[new].request_early(fingerprint(&renewed), &mut proxy.shared, now);
     proxy.run(TICK * 2);
-    // Whichever worker asked: the pin is one for both, and `decide` demands the signature of each one's issuers.
+    // The pin is one for both workers, and `decide` demands the signature of each one's issuers.
     assert_eq!(proxy.api.sets, 2);
     assert!((0..=new).all(|worker| proxy.has_pin(worker, &renewed)));
     assert!((0..=new).all(|worker| proxy.trust(worker).refreshed.is_some()));

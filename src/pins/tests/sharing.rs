@@ -169,7 +169,7 @@ fn a_login_outage_does_not_stop_a_worker_with_a_token() {
     }
 }
 
-/// Workers that do not have a token do not wait for one that nobody has.
+/// Workers that do not have a token do not wait for one that no worker has.
 #[test]
 fn a_first_start_and_short_lived_tokens_cost_no_delay() {
     let mut proxy = Proxy::new(4, &json!({"interval": "10s", "jitter": "0%"}));

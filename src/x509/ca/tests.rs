@@ -301,11 +301,11 @@ fn authority_key_id_selects_among_cas_of_one_name() {
         let keyless = leaf(ca).name(US).no_authority_key_id().issue();
         assert_eq!(vouch_now(&both, &client(&keyless)), Ok(()), "without a key identifier");
     }
-    // A key identifier that nobody here has is no reason to ask nobody.
+    // A key identifier that no CA here has does not exclude the CAs.
     let foreign_id = new.clone().ski(&[9; 20]).self_signed();
     let leaf_of_foreign_id = client(&leaf(&foreign_id).name(US).issue());
     assert_eq!(vouch_now(&both, &leaf_of_foreign_id), Ok(()));
-    // One that somebody else has is: the certificate says itself who signed it.
+    // One that another CA has does: the certificate says itself who signed it.
     let swapped_id = new.ski(&der_key_id(&good_old)).self_signed();
     let misled = client(&leaf(&swapped_id).name(US).issue());
     assert_eq!(vouch_now(&both, &misled), Err(IssuerError::BadSignature));

@@ -196,7 +196,7 @@ fn extensions_must_be_known_if_critical_and_never_stand_twice() {
             Malformed,
         ),
         (
-            "two of nobody's",
+            "two unknown ones",
             bare().extension(&NOBODYS, der::tlv(5, &[]), false).extension(&NOBODYS, der::tlv(5, &[]), false),
             Malformed,
         ),
@@ -302,7 +302,7 @@ proptest! {
         let mut der = client(&us_leaf(&cast().us_ca)).der.to_vec();
         let at = at.index(der.len());
         der[at] = byte;
-        // Whatever comes out, it does not panic, and what passes says what its bytes say.
+        // It does not panic, and what passes says what its bytes say.
         if let Ok(parsed) = ClientCertificate::parse(&der) {
             prop_assert_eq!(parsed.fingerprint, Fingerprint::of(&der));
             prop_assert!(parsed.not_before <= parsed.not_after);

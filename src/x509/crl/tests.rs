@@ -225,7 +225,7 @@ fn children(der: &[u8]) -> Vec<Vec<u8>> {
     all
 }
 
-/// A CRL of `ca` with this issuing distribution point in the place of its own, signed anew.
+/// A CRL of `ca` with this issuing distribution point in place of the one it has, signed again.
 fn with_point(ca: &Ca, revoked: &[u8], extensions: &[&[u8]]) -> Vec<u8> {
     let der = ca.crl().number(7).distribution_point(URL, None).revoke(revoked).der();
     let mut fields = children(&children(&der)[0]);

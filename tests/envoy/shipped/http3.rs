@@ -1,4 +1,4 @@
-//! HTTP/3: Envoy requests no client certificate there, so our host is denied. A second Envoy is the client that speaks it.
+//! HTTP/3: the shipped QUIC listener requests no client certificate, so our host is denied. A second Envoy is the client that speaks it.
 
 use super::{Site, cluster};
 use crate::{setup::assert_refused, stage::assert_guarded};

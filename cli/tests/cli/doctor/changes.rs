@@ -206,7 +206,7 @@ pub fn second_chain<'v>(bootstrap: &'v mut Value, http_filters: &[Value]) -> &'v
     chains.last_mut().expect("the second chain")
 }
 
-/// Another chain with the same routes, and filter and guard of a policy of its own.
+/// Another chain with the same routes, and filter and guard of another policy.
 pub fn second_policy(bootstrap: &mut Value) -> &mut Value {
     let mut filters = filters(bootstrap).clone();
     at(&mut filters[0], "/typed_config/config/configuration/value")["name"] = "other".into();
@@ -215,7 +215,7 @@ pub fn second_policy(bootstrap: &mut Value) -> &mut Value {
     second_chain(bootstrap, &filters)
 }
 
-/// The same for a service of its own.
+/// The same for another service.
 pub fn second_policy_and_service(bootstrap: &mut Value) {
     let theirs = somebody_else(bootstrap);
     let chain = second_policy(bootstrap);
@@ -227,7 +227,7 @@ pub fn manager_of(chain: &mut Value) -> &mut Value {
     at(chain, "/filters/0/typed_config")
 }
 
-/// A service of somebody else's, as a cluster and a route to it.
+/// Another team's service, as a cluster and a route to it.
 pub fn somebody_else(bootstrap: &mut Value) -> Value {
     clusters(bootstrap).push(json!({"name": "somebody_else", "connect_timeout": "1s"}));
     json!({"match": {"prefix": "/"}, "route": {"cluster": "somebody_else"}})
@@ -333,7 +333,7 @@ pub fn forward(bootstrap: &mut Value, mode: &str) {
     manager(bootstrap)["forward_client_cert_details"] = mode.into();
 }
 
-/// Another plugin of the same module, with an environment of its own.
+/// Another plugin of the same module, with its own environment.
 pub fn another_environment(bootstrap: &mut Value) {
     certificate_in_xfcc(bootstrap);
     let http_filters = filters(bootstrap).clone();

@@ -1,4 +1,4 @@
-//! What else there is beside the shipped way to the service: other chains, clusters, tunnels.
+//! What else there is next to the shipped way to the service: other chains, clusters, tunnels.
 
 use super::changes::{at, cluster, clusters, list, manager_of, remove, scope_routes, typed};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ pub fn aggregate(bootstrap: &mut Value, members: &[&str]) {
     }));
 }
 
-/// A cluster that takes requests to whatever host they name.
+/// A cluster that takes requests to any host they name.
 pub fn forward_proxy(bootstrap: &mut Value) {
     let kind = "envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig";
     let config = typed(kind, json!({"dns_cache_config": {"name": "cache"}}));
@@ -72,7 +72,7 @@ pub fn by_script(cluster: &str) -> Value {
     json!({"inline_cluster_specifier_plugin": {"extension": {"name": "lua", "typed_config": lua}}})
 }
 
-/// A listener of its own that passes bytes on to the service.
+/// Another listener that passes bytes on to the service.
 pub fn tunnel(bootstrap: &mut Value) {
     tunnel_to(bootstrap, "service");
 }

@@ -70,7 +70,7 @@ async fn one_dump_is_judged_alike_in_every_form() {
     }
 }
 
-/// JSON in flow style with keys of its own lines: YAML that is no JSON.
+/// JSON in flow style with its keys on lines apart: YAML that is no JSON.
 fn yaml(value: &Value) -> String {
     let sections = value["configs"].as_array().expect("sections").iter();
     sections.fold("configs:\n".to_owned(), |text, section| text + &format!("- {section}\n"))
