@@ -76,7 +76,7 @@ async fn calls_until_allowed(run: &Running, leaf: &Leaf, since: Instant) -> Dura
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_certificate_met_too_early_is_allowed_soon_after_it_is_named() {
+async fn certificate_met_early_is_allowed_soon_after_it_is_named() {
     for workers in [1, 4] {
         let world = world().await;
         // The regular refresh is an hour away, and no request waits for one.

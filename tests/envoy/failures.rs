@@ -279,7 +279,7 @@ async fn check(run: &Running, Row { name, trouble, code, says }: &Row) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn marks_around_pasted_credentials_are_removed_and_quotes_are_named() {
+async fn pasted_credentials_lose_marks_and_quotes_are_named() {
     let paste = async |change: fn(&str) -> String| {
         let world = world().await;
         let Credentials { client_id, client_secret } = world.genesys.credentials(REGION);

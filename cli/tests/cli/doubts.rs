@@ -16,7 +16,7 @@ fn root_of_the_examples_is_named_as_such() {
 }
 
 #[test]
-fn identity_header_that_is_not_stripped_in_every_spelling_is_named() {
+fn identity_header_not_stripped_in_every_spelling_is_named() {
     let shipped = std::fs::read_to_string(directory().join("scope/port.yaml")).expect("a file");
     let regions = "                            regions:\n";
     let with = |header: &str| {

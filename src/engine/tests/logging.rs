@@ -268,7 +268,7 @@ fn announced_ca_says_until_when_and_whether_it_has_expired() {
 
 /// Its certificates would be denied without a word on the CA.
 #[test]
-fn configured_ca_whose_key_does_not_work_is_announced_and_counted() {
+fn ca_with_a_key_that_does_not_work_is_logged_and_counted() {
     let mut forged = cast().us_ca.der.clone();
     *forged.last_mut().unwrap() ^= 1;
     // ecdsa-with-SHA256, and SHA224, which is not verified.

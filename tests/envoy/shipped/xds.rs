@@ -68,7 +68,7 @@ async fn files_that_envoy_watches_serve_and_change_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_volume_of_kubernetes_changes_policy_and_certificate_without_a_restart() {
+async fn kubernetes_volume_changes_policy_and_certificate() {
     const FILES: [&str; 8] = [
         "lds.yaml",
         "cds.yaml",
@@ -133,7 +133,7 @@ async fn a_volume_of_kubernetes_changes_policy_and_certificate_without_a_restart
 /// Envoy notices no change of a file that is a link, as the files of a ConfigMap are, unless it watches their directory; nor does it
 /// try IPv4 where a host has an IPv6 address that cannot be reached, unless it prefers that.
 #[test]
-fn every_file_source_watches_its_directory_and_every_cluster_prefers_ipv4() {
+fn file_sources_watch_directories_and_clusters_prefer_ipv4() {
     let (mut sources, mut clusters) = (0, 0);
     let recipe = crate::recipes::snippets("guide/vm", "The token from Envoy", "recipe");
     let files = BOOTSTRAPS.iter().chain(&PARTS).map(|file| config::load_yaml(&directory().join(file)));

@@ -54,7 +54,7 @@ async fn a_refresh_that_fails_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_module_that_no_worker_runs_and_a_guard_that_refuses_are_said() {
+async fn module_without_workers_and_refusing_guard_are_found() {
     let world = world().await;
     let envoy = start(&world, "envoy.yaml", |_, _| {}).await.expect("Envoy starts");
     assert_eq!(ask(&envoy, &world).await.status, 403, "the empty module gives no verdict");
