@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use testbed::{
     genesys::{Entity, Fault, Status},
     paths,
-    pki::{Ca, Leaf, RegionPki, serial_of},
+    pki::{Ca, KeyType, Leaf, RegionPki, pem_block, serial_of},
     stand_in::crashing_each,
 };
 
@@ -80,7 +80,11 @@ impl Mesh {
         self.answer("trust that ends soon", eu.clone(), "200").await;
         self.break_proxy(&values).await?;
 
-        // A new pod, an OAuth client that is not there, no API, and a region without a list.
+        self.prometheus.unseen()?;
+
+        // A new pod, an OAuth client that is not there, no API, a list about other certificates, and a region without a list.
+        let elsewhere = signer.crl().number(4).distribution_point("http://elsewhere.example/us.crl", None);
+        self.world.genesys.set_crl(LISTS[0], 200, elsewhere.der());
         self.world.genesys.set_crl(LISTS[1], 404, Vec::new());
         drop(gateway);
         self.api_fails();
@@ -117,7 +121,14 @@ impl Mesh {
             let (from, to) = until_day(day);
             Ca::builder("impostor").dn(&[("CN", name)]).valid_from_now(from, to).self_signed()
         };
-        values["regions"][0]["genesys"] = json!({"caCertificates": ca("Ends in 20 days", 20).pem});
+        // A key that verifies nothing: the last byte of this CA's own signature is another.
+        let mut unusable =
+            Ca::builder("impostor").dn(&[("CN", "Unusable")]).key(KeyType::P256).self_signed().der;
+        if let Some(last) = unusable.last_mut() {
+            *last ^= 1;
+        }
+        let cas = ca("Ends in 20 days", 20).pem + &pem_block(&unusable);
+        values["regions"][0]["genesys"] = json!({"caCertificates": cas});
         values["regions"][1]["genesys"] = json!({"caCertificates": ca("Ends in 3 days", 3).pem});
         values["regions"][1]["digicert"]["pins"] = json!(["api", pki.eu.digicert.pin()]);
         values["revocation"]["mode"] = "soft".into();

@@ -20,6 +20,9 @@ use crate::{
     shell::{run, start, until},
 };
 
+/// Has no cause on an Envoy that runs: the configuration is rejected if the function is missing at the start. `alerts_test.yaml` fires it.
+const WITHOUT_CAUSE: (&str, &str) = ("GenesysMtlsSignatureUnavailable", "genesys_mtls_signature_unavailable");
+
 const ADDRESS: &str = "127.0.0.1:9095";
 
 #[derive(Debug)]
@@ -52,6 +55,7 @@ impl Prometheus {
         let targets = targets.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
         let unseen = targets
             .filter_map(|target| target["expr"].as_str())
+            .filter(|query| !query.contains(WITHOUT_CAUSE.1))
             .map(|query| query.replace("$__rate_interval", "10s").replace("$policy", ".*"))
             .collect();
         let pods: Vec<Value> = PODS
@@ -104,7 +108,8 @@ impl Prometheus {
     pub fn silent(&self) -> Result<BTreeSet<String>, Failure> {
         let fired = self.fired(3600)?;
         let names: BTreeSet<&str> = fired.iter().filter_map(|alert| alert.split(' ').next()).collect();
-        Ok(self.alerts.iter().filter(|alert| !names.contains(alert.as_str())).cloned().collect())
+        let is_silent = |alert: &&String| !names.contains(alert.as_str()) && *alert != WITHOUT_CAUSE.0;
+        Ok(self.alerts.iter().filter(is_silent).cloned().collect())
     }
 
     /// Asks the dashboard's queries; those that never returned a series.
