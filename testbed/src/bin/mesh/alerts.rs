@@ -122,8 +122,9 @@ impl Mesh {
             Ca::builder("impostor").dn(&[("CN", name)]).valid_from_now(from, to).self_signed()
         };
         // A key that verifies nothing: the last byte of this CA's own signature is another.
-        let mut unusable =
-            Ca::builder("impostor").dn(&[("CN", "Unusable")]).key(KeyType::P256).self_signed().der;
+        let (from, to) = until_day(20);
+        let unusable = Ca::builder("impostor").dn(&[("CN", "Unusable")]).key(KeyType::P256);
+        let mut unusable = unusable.valid_from_now(from, to).self_signed().der;
         if let Some(last) = unusable.last_mut() {
             *last ^= 1;
         }
